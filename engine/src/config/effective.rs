@@ -1,0 +1,167 @@
+//! The effective values the engine works with: plain structs, resolved once per queue or
+//! connection, so that nothing in the engine ever looks an option up by name.
+
+use alloc::sync::Arc;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use crate::ids::ListenerId;
+use crate::smtp::data::StrayPolicy;
+
+/// Options of one (binding, domain) pair, fallback applied. Each field is the option of the same
+/// name; units are in the type or the field's doc.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryOptions {
+    /// First wait after a transient failure; doubles with each further one.
+    pub retry_interval: Duration,
+    /// Ceiling of the wait.
+    pub max_retry_interval: Duration,
+    /// How many retries a message gets.
+    pub max_retries: MaxRetries,
+    /// Age from which a failed attempt is the last.
+    pub message_expiration: Duration,
+    /// Check age and retries before an attempt too.
+    pub never_attempt_expired_messages: bool,
+    /// Fail at the first transient failure.
+    pub never_retry: bool,
+    /// Connections of the pair; 0 allows none.
+    pub max_outbound_connections: u32,
+    /// Steepness of the connection goal (`connection_allocation_aggressiveness`): 0.3 normal,
+    /// 0.75 high.
+    pub connection_allocation_aggressiveness: f64,
+    /// Successful deliveries after which a connection ends; 0: no limit.
+    pub max_deliveries_per_connection: u32,
+    /// RCPT commands after which a connection ends; 0: no limit.
+    pub max_recipients_per_connection: u32,
+    /// Recipients of one message in one transaction; 0: no limit.
+    pub max_recipients_per_batch: u32,
+    /// Wait for the TCP connection.
+    pub connect_timeout: Duration,
+    /// Wait for the banner and for the reply to EHLO and HELO.
+    pub ehlo_timeout: Duration,
+    /// Wait for the reply to MAIL FROM.
+    pub mailfrom_timeout: Duration,
+    /// Wait for the reply to RCPT TO and to DATA.
+    pub rcptto_timeout: Duration,
+    /// Wait for the reply to the final dot, and for progress while sending the body.
+    pub body_timeout: Duration,
+    /// Wait for the reply to RSET and to QUIT.
+    pub rset_timeout: Duration,
+    /// How long a connection without work is kept; zero keeps it for ever.
+    pub idle_timeout: Duration,
+    /// How long an address is set aside after a failure.
+    pub host_failure_retry: Duration,
+    /// Consecutive failures of every exchange that move the queue to delayed; 0: never.
+    pub mx_failures_to_delay: u32,
+    /// Time of vain connecting that moves the queue to delayed.
+    pub connect_timeout_to_delay: Duration,
+    /// Failed MX look-ups after which addresses are tried instead; -1: only the first time.
+    pub mx_failures_fallback_to_a: i32,
+    /// Consecutive DNS failures that fail all mail of the domain; 0: never.
+    pub dns_failures_to_purge: u32,
+    /// Port of the exchange.
+    pub remote_smtp_port: u16,
+    /// Next hop instead of the domain's exchanges.
+    pub gateway: Option<Arc<str>>,
+    /// Source address; `None` lets the system choose.
+    pub bind_address: Option<IpAddr>,
+    /// Name we introduce ourselves with, already resolved from `__hostname__`.
+    pub ehlo_hostname: EhloName,
+    /// Whether to try EHLO first (`delivery_method = ESMTP`) or HELO only (`SMTP`).
+    pub esmtp: bool,
+    /// Hold all mail.
+    pub suspend_delivery: bool,
+}
+
+/// `max_retries`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxRetries {
+    /// As many as fit `message_expiration` (decision D4).
+    Auto,
+    /// No limit.
+    Unlimited,
+    /// That many.
+    Count(u32),
+}
+
+/// `ehlo_hostname`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EhloName {
+    /// That name.
+    Literal(Arc<str>),
+    /// The domain of the envelope sender of the first message sent (`__message__`).
+    OfMessage,
+}
+
+/// Options of one inbound connection: listener, endpoint and access control applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceptionOptions {
+    /// Name in the banner and in the reply to EHLO.
+    pub banner_hostname: Arc<str>,
+    /// The whole banner line, `220` included, instead of ours.
+    pub static_banner: Option<Arc<str>>,
+    /// The `by` name of the Received line.
+    pub received_hostname: Arc<str>,
+    /// Idle time after which the client is disconnected.
+    pub idle_time: Duration,
+    /// Largest message in bytes.
+    pub max_message_size_bytes: u64,
+    /// Recipients of one message; 0: [`limits`](crate::limits) alone.
+    pub max_recipients_per_message: u32,
+    /// Recipients over the connection; 0: no limit.
+    pub max_recipients_per_connection: u32,
+    /// Messages over the connection; 0: no limit.
+    pub max_receptions_per_connection: u32,
+    /// Refuse MAIL before EHLO or HELO.
+    pub require_ehlo: bool,
+    /// Accept `MAIL FROM:<>`.
+    pub allow_null_envelope_sender: bool,
+    /// Bare CR, LF and NUL in messages.
+    pub stray: StrayPolicy,
+    /// Add a Received line.
+    pub trace_headers: bool,
+    /// Whether this client may relay, and for whom.
+    pub relay: RelayPolicy,
+    /// Binding of received mail.
+    pub binding: Arc<str>,
+}
+
+/// Who may send to whom through us. An empty policy relays nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayPolicy {
+    /// The client's address is in `relay_hosts`, or its ACL says bare `relay_for_sending_domains`:
+    /// it may send anything anywhere.
+    pub client_may_relay: bool,
+    /// Sender domains (lower case, `*.` globs) this client may relay for.
+    pub sending_domains: Arc<[Arc<str>]>,
+    /// Recipient domains (`relay_domains`; lower case, `*` globs) anybody may send to.
+    pub recipient_domains: Arc<[Arc<str>]>,
+}
+
+/// One socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenEndpoint {
+    /// Its position, the name it goes by at the boundary.
+    pub id: ListenerId,
+    /// Addresses to bind: two for `proto=both` on a wildcard.
+    pub addresses: Arc<[SocketAddr]>,
+    /// Kernel backlog.
+    pub backlog: u32,
+}
+
+/// Options of the process as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// `hostname`, or the system's name.
+    pub hostname: Arc<str>,
+    /// Sessions of the whole process.
+    pub server_max_outbound_connections: u32,
+    /// `resolv_conf`: a file in the form of resolv.conf, or `address:port` of one upstream.
+    pub resolv_conf: Option<Arc<str>>,
+    /// `spool_base`: the spool's directory.
+    pub spool_base: Arc<str>,
+    /// Floor of DNS TTLs.
+    pub min_dns_ttl: Duration,
+    /// Ceiling of DNS TTLs.
+    pub max_dns_ttl: Duration,
+}

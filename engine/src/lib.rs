@@ -1,0 +1,26 @@
+//! The Traject engine: a mail transfer agent without I/O.
+//!
+//! One value, [`Engine`], holds SMTP sessions, queues, scheduling and shaping. Time, bytes, DNS
+//! answers and durability come in as [`Input`]; everything it wants comes out as [`Output`]. It
+//! reads no clock, opens no socket and draws no random number that is not keyed by its seed, and
+//! being `no_std` it could not. What runs it for real is `traject-net`; what runs it against a
+//! simulated internet is `traject-sim`.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod config;
+pub mod dns;
+pub mod ids;
+pub mod io;
+pub mod limits;
+pub mod message;
+pub mod record;
+pub mod rng;
+pub mod smtp;
+pub mod time;
+
+pub use io::{Input, Output};
+pub use time::Timestamp;

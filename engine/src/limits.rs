@@ -1,0 +1,33 @@
+//! Every bound of the engine, named, units last. A peer or a client never makes us hold more.
+
+/// Longest command line, CRLF included. RFC 5321 section 4.5.3.1.4 says 512; extensions add to it.
+pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
+
+/// Longest line of a reply from an exchange, CRLF included. RFC 5321 section 4.5.3.1.5 says 512;
+/// real receivers exceed it.
+pub const REPLY_LINE_BYTES_MAX: usize = 4096;
+
+/// Lines of one reply.
+pub const REPLY_LINES_MAX: usize = 128;
+
+/// Text of one reply that is kept for records, all lines joined.
+pub const REPLY_TEXT_BYTES_MAX: usize = 1024;
+
+/// Recipients of one message when `max_recipients_per_message` sets no limit. RFC 5321 section
+/// 4.5.3.1.8 asks for at least 100.
+pub const RECIPIENTS_PER_MESSAGE_MAX: usize = 10_000;
+
+/// Commands an inbound client may have refused in a row before it is disconnected.
+pub const COMMAND_ERRORS_MAX: u32 = 20;
+
+/// Largest message when the configuration sets no limit: 100 MiB.
+pub const MESSAGE_BYTES_MAX: u64 = 100 << 20;
+
+/// `Received:` lines from which a message is taken to loop (RFC 5321 section 6.3).
+pub const RECEIVED_HEADERS_MAX: u32 = 100;
+
+/// Exchanges of one domain that are looked at, best preference first.
+pub const EXCHANGES_PER_DOMAIN_MAX: usize = 64;
+
+/// Addresses of one exchange that are looked at.
+pub const ADDRESSES_PER_EXCHANGE_MAX: usize = 32;

@@ -1,0 +1,250 @@
+//! Records: the one log.
+//!
+//! Reports, expectations, diffs and log files are made of records and of nothing else, in the
+//! simulator and on the daemon alike. One record says one thing that happened, with every fact
+//! needed to understand it without the others.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dns::{DnsErrorKind, Question};
+use crate::ids::{ConnId, MessageId};
+use crate::io::{NetError, SpoolError};
+use crate::smtp::address::{Mailbox, ReversePath};
+use crate::smtp::reply::Reply;
+use crate::smtp::stage::Stage;
+use crate::time::Timestamp;
+
+/// One event with its instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// A queue's name: the binding that sends and the domain that receives.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pair {
+    /// The binding.
+    pub binding: Arc<str>,
+    /// The destination domain, in lower case.
+    pub domain: Arc<str>,
+}
+
+/// One attempt to deliver to one recipient, as far as its result is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The message.
+    pub message: MessageId,
+    /// Index of the recipient in the message's envelope.
+    pub recipient: u32,
+    /// The recipient.
+    pub mailbox: Mailbox,
+    /// Its queue.
+    #[serde(flatten)]
+    pub pair: Pair,
+    /// How many attempts there have been, this one included; 0 when it failed without one.
+    pub attempts: u16,
+    /// Time since reception.
+    pub age: Duration,
+    /// The connection used; `None` when there was none.
+    pub conn: Option<ConnId>,
+    /// The address talked to.
+    pub remote: Option<SocketAddr>,
+    /// How far the dialogue had come.
+    pub stage: Stage,
+    /// The decisive reply: the peer's, or ours where [`Reply::local`] says so.
+    pub reply: Reply,
+}
+
+/// How a message came in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// Over an SMTP connection of a listener.
+    Smtp {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        peer: SocketAddr,
+    },
+    /// Handed over by the driver: simulated traffic.
+    Submission,
+    /// Read back from the spool at start-up.
+    Spool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A message is ours: durable, and acknowledged if it came over SMTP.
+    Reception {
+        /// The message.
+        message: MessageId,
+        /// Where it came from.
+        via: Via,
+        /// Envelope sender.
+        reverse_path: ReversePath,
+        /// Envelope recipients still to be delivered.
+        recipients: Vec<Mailbox>,
+        /// Its binding.
+        binding: Arc<str>,
+        /// Size of the body.
+        size_bytes: u64,
+    },
+    /// A client was refused something, or misbehaved.
+    Rejection {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        peer: SocketAddr,
+        /// What the client had asked for: the command's verb, `connect` or `data`.
+        phase: Box<str>,
+        /// Our reply.
+        reply: Reply,
+    },
+    /// A recipient's message was taken by the receiver.
+    Delivery(Attempt),
+    /// An attempt failed and will be repeated.
+    TransientFailure {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// When the next one is due.
+        next_attempt_at: Timestamp,
+    },
+    /// A recipient failed for good: refused with 5xx, or undeliverable.
+    PermanentFailure(Attempt),
+    /// A recipient was given up: too old, or too many retries.
+    Expiry(Attempt),
+    /// An outbound connection stands.
+    ConnectionOpened {
+        /// The connection.
+        conn: ConnId,
+        /// Its queue.
+        #[serde(flatten)]
+        pair: Pair,
+        /// Our address.
+        local: SocketAddr,
+        /// The exchange's address.
+        remote: SocketAddr,
+        /// The exchange's name.
+        exchange: Arc<str>,
+        /// Connections of the pair, this one included.
+        open: u32,
+    },
+    /// An outbound connection could not be made.
+    ConnectionFailed {
+        /// The connection that never was.
+        conn: ConnId,
+        /// Its queue.
+        #[serde(flatten)]
+        pair: Pair,
+        /// The exchange's address.
+        remote: SocketAddr,
+        /// The exchange's name.
+        exchange: Arc<str>,
+        /// Why.
+        error: NetError,
+    },
+    /// An outbound connection ended.
+    ConnectionClosed {
+        /// The connection.
+        conn: ConnId,
+        /// Its queue.
+        #[serde(flatten)]
+        pair: Pair,
+        /// The exchange's address.
+        remote: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+        /// Messages delivered over it.
+        deliveries: u32,
+    },
+    /// An address will not be used by a binding for a while (`host_failure_retry`).
+    HostSetAside {
+        /// The binding.
+        binding: Arc<str>,
+        /// The address.
+        address: IpAddr,
+        /// The exchange's name.
+        exchange: Arc<str>,
+        /// Until when.
+        until: Timestamp,
+        /// What it did: a stage of the dialogue and our or its words.
+        stage: Stage,
+        /// The reply that decided, the peer's or ours.
+        reply: Reply,
+    },
+    /// All waiting mail of a queue was moved from active to delayed (`mx_failures_to_delay`,
+    /// `connect_timeout_to_delay`, DNS trouble): no attempt was charged to anybody.
+    QueueDelayed {
+        /// The queue.
+        #[serde(flatten)]
+        pair: Pair,
+        /// Recipients moved.
+        recipients: u32,
+        /// Why.
+        reply: Reply,
+        /// When the first of them is due again.
+        next_attempt_at: Timestamp,
+    },
+    /// The DNS did not answer, or said no.
+    DnsFailure {
+        /// The question.
+        question: Question,
+        /// What came instead of an answer.
+        error: DnsErrorKind,
+        /// The resolver's words.
+        text: Box<str>,
+    },
+    /// The spool refused a write.
+    SpoolFailure {
+        /// The message concerned.
+        message: MessageId,
+        /// Why.
+        error: SpoolError,
+    },
+    /// The peer broke the protocol. Its connection is closed, or the command refused.
+    ProtocolViolation {
+        /// The connection.
+        conn: ConnId,
+        /// The peer.
+        peer: SocketAddr,
+        /// What it did.
+        what: Box<str>,
+    },
+}
+
+/// Why an outbound connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseReason {
+    /// Nothing was left to send for `idle_timeout`.
+    Idle,
+    /// `max_deliveries_per_connection` or `max_recipients_per_connection` was reached.
+    LimitReached,
+    /// The peer said 421.
+    ServiceUnavailable,
+    /// The peer refused us before any message: banner or EHLO.
+    Refused,
+    /// The peer closed or reset the connection.
+    Lost,
+    /// The peer did not answer in time.
+    TimedOut,
+    /// The peer broke the protocol.
+    ProtocolViolation,
+    /// The body could not be read from our spool, or another failure on our side.
+    LocalError,
+    /// The engine is draining.
+    Draining,
+}

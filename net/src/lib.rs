@@ -1,0 +1,5 @@
+//! What runs the engine: one driver, generic over the network it talks to.
+
+#![forbid(unsafe_code)]
+
+pub mod world;
