@@ -1,1 +1,44 @@
-fn main() {}
+//! `traject`: check a configuration, simulate what it does, deliver mail with it.
+
+mod error;
+
+use std::panic;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{CommandError, ErrorKind};
+
+/// A mail transfer agent that can predict itself.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// One file a verb: `Args`, whose doc comments are the help text, and `run`.
+#[derive(Debug, Subcommand)]
+enum Verb {}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The panic's own message has been printed when it arrives here.
+    let outcome = panic::catch_unwind(|| run(cli));
+    error::finish(outcome.unwrap_or_else(|_| Err(CommandError::reported(ErrorKind::Panic))))
+}
+
+fn run(cli: Cli) -> Result<(), CommandError> {
+    match cli.verb {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}
