@@ -125,7 +125,15 @@ pub enum Event {
     /// A recipient failed for good: refused with 5xx, or undeliverable.
     PermanentFailure(Attempt),
     /// A recipient was given up: too old, or too many retries.
-    Expiry(Attempt),
+    Expiry {
+        /// The last attempt, or the lack of one; its reply is our verdict.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// Which limit was reached.
+        why: GiveUp,
+        /// What the last attempt failed with; `None` when no attempt was made now.
+        last_reply: Option<Reply>,
+    },
     /// An outbound connection stands.
     ConnectionOpened {
         /// The connection.
@@ -223,6 +231,16 @@ pub enum Event {
         /// What it did.
         what: Box<str>,
     },
+}
+
+/// Why a recipient is given up after a transient failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GiveUp {
+    /// `max_retries` retries were made.
+    MaxRetries,
+    /// The message is older than `message_expiration`.
+    MaxTime,
 }
 
 /// Why an outbound connection ended.
