@@ -1,1 +1,13 @@
+//! The simulated world: a scenario's traffic, receivers and faults around the engine and driver
+//! that deliver for real, and what is made of the records: oracles, expectations, reports.
 
+#![forbid(unsafe_code)]
+
+pub mod body;
+pub mod dns;
+pub mod expect;
+pub mod fault;
+pub mod glob;
+pub mod receiver;
+pub mod scenario;
+pub mod traffic;

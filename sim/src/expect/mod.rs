@@ -1,0 +1,324 @@
+//! Expectations: what a scenario says must hold.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::glob::Glob;
+use crate::scenario::units;
+
+/// One `[[expect]]` of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// When the condition must hold.
+    pub when: When,
+    /// What must hold.
+    pub condition: Condition,
+    /// Whose mail is counted.
+    pub scope: Scope,
+    /// Only replies like this are counted (`replies`).
+    pub reply: Option<Glob>,
+    /// The line of the scenario it stands on.
+    pub line: usize,
+}
+
+/// When a condition must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At that instant, counted from the start of the scenario.
+    By(Duration),
+    /// When the run ends.
+    AtEnd,
+    /// After every event.
+    Always,
+    /// After no event.
+    Never,
+}
+
+/// A quantity compared with a value: `delivered >= 99%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Condition {
+    /// The quantity.
+    pub metric: Metric,
+    /// How it is compared.
+    pub comparison: Comparison,
+    /// With what.
+    pub value: Value,
+}
+
+/// Whose mail an expectation counts. Empty: everybody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// What the scenario calls it: `receiver strict`, `domain a.test`.
+    pub label: String,
+    /// Only these domains.
+    pub domains: Option<Vec<Arc<str>>>,
+    /// Only this binding.
+    pub binding: Option<Arc<str>>,
+}
+
+impl Scope {
+    /// Whether mail from `binding` to `domain` is counted.
+    pub fn covers(&self, binding: &str, domain: &str) -> bool {
+        self.domains.as_ref().is_none_or(|all| all.iter().any(|one| **one == *domain))
+            && self.binding.as_ref().is_none_or(|one| **one == *binding)
+    }
+}
+
+/// A quantity of a run. The unit of counting is the recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Recipients accepted for delivery.
+    Accepted,
+    /// Recipients delivered.
+    Delivered,
+    /// Recipients that failed for good.
+    Bounced,
+    /// Recipients given up as too old.
+    Expired,
+    /// Recipients accepted and not yet done.
+    Pending,
+    /// Attempts that failed and were to be repeated.
+    Deferrals,
+    /// Attempts.
+    Attempts,
+    /// Attempts for each accepted recipient, on average.
+    AttemptsPerRecipient,
+    /// Connections open.
+    Connections,
+    /// The most connections that were open at once.
+    PeakConnections,
+    /// Connections that could not be made.
+    ConnectionFailures,
+    /// Replies that decided an attempt and match the pattern.
+    Replies,
+    /// The time in which 50, 95, 99 or 100 % of the recipients that did not bounce were delivered,
+    /// each counted from its acceptance.
+    DeliveredWithin(u8),
+}
+
+impl Metric {
+    /// All, with their names in scenarios.
+    pub const NAMES: [(&'static str, Self); 16] = [
+        ("accepted", Self::Accepted),
+        ("delivered", Self::Delivered),
+        ("bounced", Self::Bounced),
+        ("expired", Self::Expired),
+        ("pending", Self::Pending),
+        ("deferrals", Self::Deferrals),
+        ("attempts", Self::Attempts),
+        ("attempts_per_recipient", Self::AttemptsPerRecipient),
+        ("connections", Self::Connections),
+        ("peak_connections", Self::PeakConnections),
+        ("connection_failures", Self::ConnectionFailures),
+        ("replies", Self::Replies),
+        ("t50", Self::DeliveredWithin(50)),
+        ("t95", Self::DeliveredWithin(95)),
+        ("t99", Self::DeliveredWithin(99)),
+        ("t100", Self::DeliveredWithin(100)),
+    ];
+
+    /// Its name in scenarios.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// How two quantities are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `==`
+    Equal,
+    /// `!=`
+    Different,
+    /// `>=`
+    AtLeast,
+    /// `>`
+    More,
+}
+
+impl Comparison {
+    /// Longer signs before their prefixes.
+    const SIGNS: [(&'static str, Self); 6] = [
+        ("<=", Self::AtMost),
+        (">=", Self::AtLeast),
+        ("==", Self::Equal),
+        ("!=", Self::Different),
+        ("<", Self::Less),
+        (">", Self::More),
+    ];
+
+    /// Whether `actual` compares so with `wanted`.
+    pub fn holds(self, actual: f64, wanted: f64) -> bool {
+        match self {
+            Self::Less => actual < wanted,
+            Self::AtMost => actual <= wanted,
+            Self::Equal => actual == wanted,
+            Self::Different => actual != wanted,
+            Self::AtLeast => actual >= wanted,
+            Self::More => actual > wanted,
+        }
+    }
+
+    fn sign(self) -> &'static str {
+        Self::SIGNS.iter().find(|(_, one)| *one == self).map_or("", |(sign, _)| sign)
+    }
+}
+
+/// What a quantity is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A number.
+    Number(f64),
+    /// A share of the accepted recipients of the scope.
+    Percent(f64),
+    /// A length of time.
+    Time(Duration),
+}
+
+impl Condition {
+    /// Reads `delivered >= 99%`, `t95 <= 5m`, `peak_connections <= 5`.
+    ///
+    /// On failure: what is wrong, and the unknown word if it is one.
+    pub fn parse(text: &str) -> Result<Self, ConditionError> {
+        let sign_at = text.find(['<', '>', '=', '!']).ok_or(ConditionError::Form)?;
+        let (name, rest) = text.split_at(sign_at);
+        let (sign, comparison) = Comparison::SIGNS
+            .into_iter()
+            .find(|(sign, _)| rest.starts_with(sign))
+            .ok_or(ConditionError::Form)?;
+        let name = name.trim();
+        let metric = Metric::NAMES
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, metric)| metric)
+            .ok_or_else(|| ConditionError::Metric(name.to_owned()))?;
+        let value = Value::parse(metric, rest[sign.len()..].trim())?;
+        Ok(Self { metric, comparison, value })
+    }
+}
+
+/// What is wrong with the text of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConditionError {
+    /// It is not of the form `metric >= value`.
+    Form,
+    /// There is no such metric.
+    Metric(String),
+    /// The value does not fit the metric.
+    Value(String),
+}
+
+impl Value {
+    fn parse(metric: Metric, text: &str) -> Result<Self, ConditionError> {
+        let number = |text: &str| {
+            let parsed = text.trim().replace('_', "").parse().ok();
+            parsed.filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        };
+        let wrong = |what: String| ConditionError::Value(what);
+        match metric {
+            Metric::DeliveredWithin(_) => {
+                units::duration(text).map(Self::Time).map_err(ConditionError::Value)
+            }
+            Metric::Accepted
+            | Metric::Delivered
+            | Metric::Bounced
+            | Metric::Expired
+            | Metric::Pending
+                if text.ends_with('%') =>
+            {
+                let share = number(&text[..text.len() - 1]).filter(|share| *share <= 100.0);
+                share.map(Self::Percent).ok_or_else(|| wrong(format!("`{text}` is not a share")))
+            }
+            _ => number(text)
+                .map(Self::Number)
+                .ok_or_else(|| wrong(format!("`{text}` is no number"))),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Percent(share) => write!(f, "{share}%"),
+            Self::Time(length) => f.write_str(&units::show_duration(*length)),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.metric.name(), self.comparison.sign(), self.value)
+    }
+}
+
+impl fmt::Display for Expectation {
+    /// `never replies > 0 like 5*, receiver strict`, `t95 <= 5m by 2h`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.when {
+            When::Always => f.write_str("always ")?,
+            When::Never => f.write_str("never ")?,
+            When::By(_) | When::AtEnd => {}
+        }
+        write!(f, "{}", self.condition)?;
+        if let Some(reply) = &self.reply {
+            write!(f, " like {}", reply.as_str())?;
+        }
+        if let When::By(at) = self.when {
+            write!(f, " by {}", units::show_duration(at))?;
+        }
+        if !self.scope.label.is_empty() {
+            write!(f, ", {}", self.scope.label)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_read_and_show_alike() {
+        for (text, shown) in [
+            ("delivered>=99.5%", "delivered >= 99.5%"),
+            ("t95 <= 5m", "t95 <= 5m"),
+            ("bounced == 0", "bounced == 0"),
+            ("peak_connections < 1_000", "peak_connections < 1000"),
+            ("attempts_per_recipient <= 1.5", "attempts_per_recipient <= 1.5"),
+        ] {
+            assert_eq!(Condition::parse(text).unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn broken_conditions_say_why() {
+        let error = |text| Condition::parse(text).unwrap_err();
+        assert_eq!(error("delivered"), ConditionError::Form);
+        assert_eq!(error("delivered = 3"), ConditionError::Form);
+        assert_eq!(error("delivred >= 3"), ConditionError::Metric("delivred".into()));
+        assert!(matches!(error("t95 <= 5"), ConditionError::Value(_)));
+        assert!(matches!(error("attempts <= 5%"), ConditionError::Value(_)));
+        assert!(matches!(error("delivered >= 101%"), ConditionError::Value(_)));
+        assert!(matches!(error("delivered >= -1"), ConditionError::Value(_)));
+        assert!(matches!(error("delivered >= NaN"), ConditionError::Value(_)));
+    }
+
+    #[test]
+    fn scopes() {
+        let scope = Scope {
+            label: String::new(),
+            domains: Some(vec!["a.test".into(), "b.test".into()]),
+            binding: Some("bulk".into()),
+        };
+        assert!(scope.covers("bulk", "b.test"));
+        assert!(!scope.covers("bulk", "c.test"));
+        assert!(!scope.covers("default", "a.test"));
+        assert!(Scope::default().covers("x", "y"));
+    }
+}

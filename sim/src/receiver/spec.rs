@@ -1,0 +1,313 @@
+//! A receiver as data: what a scenario says about it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::glob::Glob;
+
+/// One receiver: a set of domains whose exchanges behave alike and share their state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceiverSpec {
+    /// Its name in reports.
+    pub name: Arc<str>,
+    /// The domains it receives mail for, in lower case.
+    pub domains: Vec<Arc<str>>,
+    /// Its exchanges; never empty.
+    pub exchanges: Vec<Exchange>,
+    /// Time a packet takes to or from it.
+    pub latency: Latency,
+    /// What its EHLO reply offers.
+    pub extensions: Extensions,
+    /// What it allows. All are looked at, in this order; the first exceeded one answers.
+    pub limits: Vec<Limit>,
+    /// Whether it makes strangers wait.
+    pub greylist: Option<Greylist>,
+    /// Its other replies. The first that matches answers; else the receiver says yes.
+    pub rules: Vec<Rule>,
+}
+
+/// One mail exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its name.
+    pub host: Arc<str>,
+    /// MX preference.
+    pub preference: u16,
+    /// Its addresses; never empty.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One-way delay of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// The least.
+    pub base: Duration,
+    /// Added to it: uniform in `0..jitter`.
+    pub jitter: Duration,
+}
+
+/// What an EHLO reply offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extensions {
+    /// RFC 2920.
+    pub pipelining: bool,
+    /// RFC 1870, with the largest message in bytes (0: no number given).
+    pub size: Option<u64>,
+    /// RFC 6152.
+    pub eight_bit_mime: bool,
+    /// RFC 2034.
+    pub enhanced_status_codes: bool,
+}
+
+impl Default for Extensions {
+    /// All of them, messages up to 50 MiB.
+    fn default() -> Self {
+        Self {
+            pipelining: true,
+            size: Some(50 << 20),
+            eight_bit_mime: true,
+            enhanced_status_codes: true,
+        }
+    }
+}
+
+/// A point of the dialogue at which a receiver decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The connection stands; the banner is due.
+    Banner,
+    /// EHLO or HELO.
+    Ehlo,
+    /// MAIL FROM.
+    Mail,
+    /// RCPT TO.
+    Rcpt,
+    /// DATA.
+    Data,
+    /// The message is complete.
+    Body,
+}
+
+impl Stage {
+    /// All, with their names in scenarios.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("banner", Self::Banner),
+        ("ehlo", Self::Ehlo),
+        ("mail", Self::Mail),
+        ("rcpt", Self::Rcpt),
+        ("data", Self::Data),
+        ("body", Self::Body),
+    ];
+}
+
+/// A reply line: three digits and a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyText {
+    /// 200 to 599.
+    pub code: u16,
+    /// What follows the code, the enhanced status code included.
+    pub text: Arc<str>,
+}
+
+impl ReplyText {
+    /// Reads `451 4.7.1 Try again later`.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let (code, text) = line.split_at_checked(3).unwrap_or((line, ""));
+        let number = code.parse::<u16>().ok().filter(|code| (200..600).contains(code));
+        let code = number.ok_or("a reply starts with three digits, such as `451 4.7.1 Later`")?;
+        if !text.is_empty() && !text.starts_with(' ') {
+            return Err("a blank must follow the three digits".into());
+        }
+        if line.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) {
+            return Err("a reply is one line of printable ASCII".into());
+        }
+        if line.len() > REPLY_LINE_BYTES_MAX {
+            return Err(format!("a reply line has at most {REPLY_LINE_BYTES_MAX} characters"));
+        }
+        Ok(Self { code, text: text.trim().into() })
+    }
+
+    /// Whether it asks for another try.
+    pub const fn is_transient(&self) -> bool {
+        self.code / 100 == 4
+    }
+
+    /// Whether it says no for good.
+    pub const fn is_permanent(&self) -> bool {
+        self.code / 100 == 5
+    }
+}
+
+impl fmt::Display for ReplyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text)
+    }
+}
+
+/// What a receiver does instead of going along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Says this. A 421 is followed by the end of the connection.
+    Reply(ReplyText),
+    /// Resets the connection.
+    Reset,
+    /// Closes the connection without a word.
+    Close,
+    /// Never answers.
+    Stall,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Connections open at once.
+    Connections {
+        /// That many are allowed.
+        max: u32,
+    },
+    /// New connections in any stretch of time.
+    ConnectionRate {
+        /// That many are allowed.
+        max: u32,
+        /// The length of the stretch.
+        window: Duration,
+    },
+    /// Messages begun (MAIL accepted) in any stretch of time.
+    MessageRate {
+        /// That many are allowed.
+        max: u32,
+        /// The length of the stretch.
+        window: Duration,
+    },
+    /// Messages of one connection.
+    MessagesPerConnection {
+        /// That many are allowed.
+        max: u32,
+    },
+    /// Recipients of one message.
+    RecipientsPerMessage {
+        /// That many are allowed.
+        max: u32,
+    },
+}
+
+/// Whose connections and messages are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// Each source address for itself.
+    Address,
+    /// Each /24 (IPv4) or /64 (IPv6).
+    Network,
+    /// Everybody.
+    All,
+}
+
+impl Per {
+    /// The address that stands for everybody who is counted together with `source`.
+    pub fn group(self, source: IpAddr) -> IpAddr {
+        match (self, source) {
+            (Self::Address, _) => source,
+            (Self::Network, IpAddr::V4(v4)) => IpAddr::V4((u32::from(v4) & !0xff).into()),
+            (Self::Network, IpAddr::V6(v6)) => {
+                IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
+            }
+            (Self::All, _) => IpAddr::V4(0.into()),
+        }
+    }
+}
+
+/// One limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is limited.
+    pub what: Limited,
+    /// Whose counts are added up.
+    pub per: Per,
+    /// Where an excess shows.
+    pub stage: Stage,
+    /// What is done about it.
+    pub act: Act,
+}
+
+/// What makes a sender known to a greylist. The source always counts as its network (/24, /64) or
+/// its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GreylistKey {
+    /// How much of the source address.
+    pub source: Per,
+    /// Whether the envelope sender.
+    pub sender: bool,
+    /// Whether the recipient.
+    pub recipient: bool,
+}
+
+/// Greylisting (RFC 6647): unknown (source, sender, recipient) are put off once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greylist {
+    /// A retry is accepted from this long after the first attempt.
+    pub hold: Duration,
+    /// The first attempt is forgotten after this.
+    pub window: Duration,
+    /// Who passed stays known for so long after the last message.
+    pub pass: Duration,
+    /// What makes a sender known.
+    pub key: GreylistKey,
+    /// What strangers hear at RCPT.
+    pub reply: ReplyText,
+}
+
+/// One reply rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Where it applies.
+    pub stage: Stage,
+    /// Only for these envelope senders.
+    pub sender: Option<Glob>,
+    /// Only for these recipients.
+    pub recipient: Option<Glob>,
+    /// How often it applies when it matches. A permanent refusal is drawn once for each thing it
+    /// judges (a mailbox that does not exist still does not exist tomorrow), anything else anew
+    /// each time.
+    pub probability: f64,
+    /// Only within this time, counted from the start of the scenario.
+    pub window: Range<Duration>,
+    /// Wait before acting.
+    pub delay: Duration,
+    /// What is done.
+    pub act: Act,
+    /// At [`Stage::Body`]: the receiver takes the message, whatever it then does.
+    pub keeps_message: bool,
+}
+
+/// Longest reply line a scenario may give, without CRLF (RFC 5321 section 4.5.3.1.5).
+pub const REPLY_LINE_BYTES_MAX: usize = 510;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_lines() {
+        let reply = ReplyText::parse("451 4.7.1 Later").unwrap();
+        assert_eq!((reply.code, &*reply.text), (451, "4.7.1 Later"));
+        assert!(reply.is_transient() && !reply.is_permanent());
+        assert_eq!(ReplyText::parse("250").unwrap().code, 250);
+        for broken in ["", "45", "151 x", "600 x", "4511 x", "451-x", "451 a\r\nb", "451 \u{e9}"] {
+            assert!(ReplyText::parse(broken).is_err(), "{broken:?}");
+        }
+        assert!(ReplyText::parse(&format!("451 {}", "x".repeat(600))).is_err());
+    }
+
+    #[test]
+    fn groups_of_sources() {
+        let source: IpAddr = "192.0.2.77".parse().unwrap();
+        assert_eq!(Per::Address.group(source), source);
+        assert_eq!(Per::Network.group(source).to_string(), "192.0.2.0");
+        assert_eq!(Per::All.group(source), Per::All.group("2001:db8::1".parse().unwrap()));
+        let v6: IpAddr = "2001:db8:1:2:3::4".parse().unwrap();
+        assert_eq!(Per::Network.group(v6).to_string(), "2001:db8:1:2::");
+    }
+}

@@ -1,0 +1,138 @@
+//! From text to [`Scenario`], one file a section.
+
+mod dns;
+mod expect;
+mod fault;
+mod receiver;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::diagnostic::{Diagnostics, ScenarioError};
+use super::reader::Table;
+use super::{ConfigSource, Scenario, units};
+use crate::receiver::spec::ReceiverSpec;
+
+/// Reads a scenario. `path` is where it came from: for messages, and for relative names in it.
+pub fn parse(path: &Path, source: &str) -> Result<Scenario, ScenarioError> {
+    let diagnostics = Diagnostics::default();
+    let (root, syntax_errors) = DeTable::parse_recoverable(source);
+    for error in &syntax_errors {
+        let span = error.span().unwrap_or(0..0);
+        diagnostics.error(span, error.message().replace('\n', ", "));
+    }
+    let scenario = if syntax_errors.is_empty() {
+        let root = Table::new(root.get_ref(), 0..0, &diagnostics);
+        read_scenario(path, source, root)
+    } else {
+        None
+    };
+    let found = diagnostics.into_sorted();
+    match scenario {
+        Some(scenario) if found.is_empty() => Ok(scenario),
+        _ => Err(ScenarioError {
+            path: path.to_owned(),
+            source: source.to_owned(),
+            diagnostics: found,
+        }),
+    }
+}
+
+fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario> {
+    let title = root.text("title").map(toml::Spanned::into_inner);
+    if title.is_none() && !root.has("title") {
+        root.missing("title", "one line that says what the scenario shows");
+    }
+    let description = root.text("description").map(toml::Spanned::into_inner).unwrap_or_default();
+    let seed = root.integer("seed", 0..u64::MAX).map_or(1, toml::Spanned::into_inner);
+    let horizon = read_horizon(&root);
+    let config = read_config(path, &root);
+    let receivers = receiver::read_all(&root);
+    let names = Names::of(&receivers);
+    let traffic = traffic::read_all(&root);
+    let dns = dns::read(&root);
+    let faults = fault::read_all(&root, &names);
+    let expectations = expect::read_all(&root, &names, source);
+    root.finish();
+    Some(Scenario {
+        path: path.to_owned(),
+        title: title?,
+        description,
+        seed,
+        horizon: horizon?,
+        config: config?,
+        traffic,
+        receivers,
+        dns,
+        faults,
+        expectations,
+    })
+}
+
+fn read_horizon(root: &Table<'_>) -> Option<Duration> {
+    if !root.has("horizon") {
+        root.missing("horizon", "how long to simulate at most: `horizon = \"1d\"`");
+    }
+    let horizon = root.parsed("horizon", units::duration)?;
+    if *horizon.get_ref() > HORIZON_MAX || horizon.get_ref().is_zero() {
+        root.diagnostics().error(horizon.span(), "`horizon` must be between 1us and 366d");
+        return None;
+    }
+    Some(horizon.into_inner())
+}
+
+fn read_config(path: &Path, root: &Table<'_>) -> Option<ConfigSource> {
+    match (root.text("config"), root.text("config_text")) {
+        (Some(file), None) => {
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            Some(ConfigSource::File(folder.join(file.into_inner())))
+        }
+        (None, Some(text)) => Some(ConfigSource::Inline(text.into_inner())),
+        (Some(_), Some(text)) => {
+            let hint = "keep one of them";
+            let message = "`config` and `config_text` cannot both be given";
+            root.diagnostics().error_with_hint(text.span(), message, hint);
+            None
+        }
+        (None, None) => {
+            if !root.has("config") && !root.has("config_text") {
+                let hint = "`config = \"configs/my.conf\"`, a path relative to this file, \
+                            or the text itself as `config_text`";
+                root.missing("config", hint);
+            }
+            None
+        }
+    }
+}
+
+/// What the sections of a scenario call each other.
+struct Names {
+    /// Receiver → its domains, hosts and addresses.
+    receivers: BTreeMap<String, ReceiverSpec>,
+}
+
+impl Names {
+    fn of(receivers: &[ReceiverSpec]) -> Self {
+        let by_name = |spec: &ReceiverSpec| (spec.name.to_string(), spec.clone());
+        Self { receivers: receivers.iter().map(by_name).collect() }
+    }
+
+    /// The receiver named by `key`, or a diagnostic.
+    fn receiver<'n>(&'n self, table: &Table<'_>, key: &'static str) -> Option<&'n ReceiverSpec> {
+        let name = table.text(key)?;
+        let found = self.receivers.get(name.get_ref());
+        if found.is_none() {
+            let message = format!("there is no receiver `{}`", name.get_ref());
+            let known = self.receivers.keys().map(String::as_str);
+            table.diagnostics().unknown(name.span(), message, name.get_ref(), known);
+        }
+        found
+    }
+}
+
+/// Longest horizon: beyond it a scenario is a mistake.
+const HORIZON_MAX: Duration = Duration::from_secs(366 * 86_400);

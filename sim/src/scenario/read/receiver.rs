@@ -1,0 +1,366 @@
+//! `[[receiver]]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::super::reader::Table;
+use super::super::units;
+use crate::glob::Glob;
+use crate::receiver::spec::{
+    Act, Exchange, Extensions, Greylist, GreylistKey, Latency, Limit, Limited, Per, ReceiverSpec,
+    ReplyText, Rule, Stage,
+};
+use crate::traffic::domain_name;
+
+pub(super) fn read_all(root: &Table<'_>) -> Vec<ReceiverSpec> {
+    let mut given = Given::default();
+    root.tables("receiver").into_iter().filter_map(|table| read(table, &mut given)).collect()
+}
+
+/// What receivers have claimed so far: nothing may belong to two of them.
+#[derive(Default)]
+struct Given {
+    names: BTreeSet<String>,
+    domains: BTreeMap<Arc<str>, String>,
+    addresses: BTreeMap<IpAddr, String>,
+    /// Addresses handed out to exchanges without one.
+    automatic: u32,
+}
+
+impl Given {
+    fn next_address(&mut self) -> IpAddr {
+        self.automatic += 1;
+        IpAddr::V4(Ipv4Addr::from(u32::from(FIRST_ADDRESS) + self.automatic))
+    }
+}
+
+fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
+    if !table.has("name") {
+        table.missing("name", "what reports call the receiver");
+    }
+    let name = table.text("name");
+    if let Some(name) = &name
+        && !given.names.insert(name.get_ref().clone())
+    {
+        let message = format!("two receivers are named `{}`", name.get_ref());
+        table.diagnostics().error(name.span(), message);
+    }
+    let label = name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default();
+    let domains = read_domains(&table, &label, given);
+    let exchanges = read_exchanges(&table, &label, &domains, given);
+    let duration =
+        |key, default| table.parsed(key, units::duration).map_or(default, Spanned::into_inner);
+    let latency = Latency {
+        base: duration("latency", LATENCY_DEFAULT),
+        jitter: duration("jitter", Duration::ZERO),
+    };
+    let extensions = read_extensions(&table);
+    let limits = table.tables("limit").into_iter().filter_map(read_limit).collect();
+    let greylist = table.table("greylist").and_then(read_greylist);
+    let rules = table.tables("reply").into_iter().filter_map(read_rule).collect();
+    table.finish();
+    Some(ReceiverSpec {
+        name: name?.into_inner().into(),
+        domains,
+        exchanges,
+        latency,
+        extensions,
+        limits,
+        greylist,
+        rules,
+    })
+}
+
+fn read_domains(table: &Table<'_>, receiver: &str, given: &mut Given) -> Vec<Arc<str>> {
+    if !table.has("domains") {
+        table.missing("domains", "the domains it receives for: `domains = [\"a.test\"]`");
+    }
+    let mut domains = Vec::new();
+    for text in table.texts("domains").unwrap_or_default() {
+        match domain_name(text.get_ref()) {
+            Ok(domain) => {
+                let owner = given.domains.insert(Arc::clone(&domain), receiver.to_owned());
+                if let Some(owner) = owner {
+                    let message = format!("`{domain}` already belongs to receiver `{owner}`");
+                    table.diagnostics().error(text.span(), message);
+                }
+                domains.push(domain);
+            }
+            Err(why) => table.diagnostics().error(text.span(), why),
+        }
+    }
+    domains
+}
+
+/// `mx`: a list of host names or of tables; without it one exchange, `mx.` and the first domain.
+fn read_exchanges(
+    table: &Table<'_>,
+    receiver: &str,
+    domains: &[Arc<str>],
+    given: &mut Given,
+) -> Vec<Exchange> {
+    let automatic = |host: Arc<str>, given: &mut Given| Exchange {
+        host,
+        preference: PREFERENCE_DEFAULT,
+        addresses: vec![given.next_address()],
+    };
+    let Some(value) = table.get("mx") else {
+        let first = domains.first().map_or("invalid", |domain| domain);
+        return vec![automatic(format!("mx.{first}").into(), given)];
+    };
+    let DeValue::Array(elements) = value.get_ref() else {
+        table.wrong_type(value, "mx", "a list");
+        return Vec::new();
+    };
+    if elements.is_empty() {
+        let hint = "a domain without exchanges is a `[[dns.name]]`, not a receiver";
+        table.diagnostics().error_with_hint(value.span(), "`mx` is empty", hint);
+    }
+    let mut exchanges = Vec::new();
+    for element in elements {
+        let exchange = match element.get_ref() {
+            DeValue::Table(_) => {
+                table.table_of(element, "mx").and_then(|mx| read_exchange(mx, receiver, given))
+            }
+            _ => table
+                .parse_value(element, "mx", domain_name)
+                .map(|host| automatic(host.into_inner(), given)),
+        };
+        exchanges.extend(exchange);
+    }
+    exchanges
+}
+
+fn read_exchange(mx: Table<'_>, receiver: &str, given: &mut Given) -> Option<Exchange> {
+    if !mx.has("host") {
+        mx.missing("host", "the exchange's name");
+    }
+    let host = mx.parsed("host", domain_name);
+    let preference = mx.integer("preference", 0..1 << 16);
+    let mut addresses = Vec::new();
+    for text in mx.texts("addresses").unwrap_or_default() {
+        let Ok(address) = text.get_ref().parse::<IpAddr>() else {
+            let message = format!("`{}` is not an IP address", text.get_ref());
+            mx.diagnostics().error(text.span(), message);
+            continue;
+        };
+        if let Some(owner) = given.addresses.insert(address, receiver.to_owned()) {
+            let message = format!("{address} already belongs to receiver `{owner}`");
+            mx.diagnostics().error(text.span(), message);
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() && !mx.has("addresses") {
+        addresses.push(given.next_address());
+    }
+    mx.finish();
+    let preference = preference.map_or(PREFERENCE_DEFAULT, |number| number.into_inner() as u16);
+    Some(Exchange { host: host?.into_inner(), preference, addresses })
+}
+
+fn read_extensions(table: &Table<'_>) -> Extensions {
+    let Some(offered) = table.texts("extensions") else { return Extensions::default() };
+    let mut extensions = Extensions {
+        pipelining: false,
+        size: None,
+        eight_bit_mime: false,
+        enhanced_status_codes: false,
+    };
+    for text in offered {
+        let mut words = text.get_ref().split(' ');
+        let keyword = words.next().unwrap_or("").to_ascii_uppercase();
+        match (keyword.as_str(), words.next().map(str::parse)) {
+            ("PIPELINING", None) => extensions.pipelining = true,
+            ("8BITMIME", None) => extensions.eight_bit_mime = true,
+            ("ENHANCEDSTATUSCODES", None) => extensions.enhanced_status_codes = true,
+            ("SIZE", None) => extensions.size = Some(0),
+            ("SIZE", Some(Ok(max))) => extensions.size = Some(max),
+            _ => {
+                let known = ["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"];
+                let message = format!("`{}` is not an extension known here", text.get_ref());
+                table.diagnostics().unknown(text.span(), message, &keyword, known);
+            }
+        }
+    }
+    extensions
+}
+
+/// What is done: `reply = "451 ..."` or `action = "reset"`.
+fn read_act(table: &Table<'_>) -> Option<Act> {
+    let reply = table.parsed("reply", ReplyText::parse);
+    let words = [("reset", Act::Reset), ("close", Act::Close), ("stall", Act::Stall)];
+    let positions: Vec<(&str, usize)> =
+        words.iter().enumerate().map(|(n, (word, _))| (*word, n)).collect();
+    let action = table.word("action", &positions).map(|n| words[n].1.clone());
+    match (reply, action) {
+        (Some(reply), None) => Some(Act::Reply(reply.into_inner())),
+        (None, Some(action)) => Some(action),
+        (Some(reply), Some(_)) => {
+            let message = "`reply` and `action` cannot both be given";
+            table.diagnostics().error(reply.span(), message);
+            None
+        }
+        (None, None) => {
+            if !table.has("reply") && !table.has("action") {
+                let hint = "`reply = \"451 4.7.1 Later\"`, or `action = \"reset\"`, \
+                            `\"close\"` or `\"stall\"`";
+                table.missing("reply", hint);
+            }
+            None
+        }
+    }
+}
+
+fn read_limit(table: Table<'_>) -> Option<Limit> {
+    if !table.has("what") {
+        table.missing("what", "`what = \"connections\"`, `\"messages\"`, ...");
+    }
+    let what = table.word("what", &LIMITS)?;
+    let rate = |table: &Table<'_>| table.parsed("max", units::rate).map(Spanned::into_inner);
+    let count =
+        |table: &Table<'_>| table.integer("max", 0..1 << 32).map(|max| max.into_inner() as u32);
+    if !table.has("max") {
+        table.missing("max", "`max = 5`; for a rate `max = \"600/h\"`");
+    }
+    let (what, default_stage) = match what {
+        LimitWord::Connections => {
+            (count(&table).map(|max| Limited::Connections { max }), Stage::Banner)
+        }
+        LimitWord::ConnectionRate => {
+            let limited = |(max, window)| Limited::ConnectionRate { max, window };
+            (rate(&table).map(limited), Stage::Banner)
+        }
+        LimitWord::Messages => {
+            (rate(&table).map(|(max, window)| Limited::MessageRate { max, window }), Stage::Mail)
+        }
+        LimitWord::MessagesPerConnection => {
+            (count(&table).map(|max| Limited::MessagesPerConnection { max }), Stage::Mail)
+        }
+        LimitWord::RecipientsPerMessage => {
+            (count(&table).map(|max| Limited::RecipientsPerMessage { max }), Stage::Rcpt)
+        }
+    };
+    let per = [("address", Per::Address), ("network", Per::Network), ("all", Per::All)];
+    let per = table.word("per", &per).unwrap_or(Per::Address);
+    let stage = table.word("stage", &Stage::NAMES).unwrap_or(default_stage);
+    if stage < default_stage {
+        let message = "this limit cannot show at so early a stage";
+        table.diagnostics().error(table.span(), message);
+    }
+    let act = read_act(&table);
+    table.finish();
+    Some(Limit { what: what?, per, stage, act: act? })
+}
+
+fn read_greylist(table: Table<'_>) -> Option<Greylist> {
+    let duration =
+        |key, default| table.parsed(key, units::duration).map_or(default, Spanned::into_inner);
+    let hold = duration("hold", Duration::from_secs(300));
+    let window = duration("window", Duration::from_secs(8 * 3600));
+    let pass = duration("pass", Duration::from_secs(36 * 86_400));
+    if window <= hold {
+        table.diagnostics().error(table.span(), "`window` must be longer than `hold`");
+    }
+    let mut key = GreylistKey { source: Per::All, sender: false, recipient: false };
+    match table.texts("key") {
+        None => key = GreylistKey { source: Per::Network, sender: true, recipient: true },
+        Some(parts) => {
+            for part in parts {
+                match part.get_ref().as_str() {
+                    "address" => key.source = Per::Address,
+                    "network" => key.source = Per::Network,
+                    "sender" => key.sender = true,
+                    "recipient" => key.recipient = true,
+                    other => {
+                        let known = ["address", "network", "sender", "recipient"];
+                        let message = format!("`{other}` is not part of a greylist key");
+                        table.diagnostics().unknown(part.span(), message, other, known);
+                    }
+                }
+            }
+        }
+    }
+    let reply = table.parsed("reply", ReplyText::parse);
+    if let Some(reply) = &reply
+        && !reply.get_ref().is_transient()
+    {
+        table.diagnostics().error(reply.span(), "greylisting says 4xx");
+    }
+    let default = ReplyText { code: 451, text: "4.7.1 Greylisted, please try again later".into() };
+    let reply = reply.map_or(default, Spanned::into_inner);
+    table.finish();
+    Some(Greylist { hold, window, pass, key, reply })
+}
+
+fn read_rule(table: Table<'_>) -> Option<Rule> {
+    if !table.has("stage") {
+        table.missing("stage", "where it applies: `stage = \"rcpt\"`");
+    }
+    let stage = table.word("stage", &Stage::NAMES);
+    let glob = |key, first: Stage, last: Stage| {
+        let text = table.text(key)?;
+        if let Some(stage) = stage
+            && !(first..=last).contains(&stage)
+        {
+            let message = format!("`{key}` is not known at this stage");
+            table.diagnostics().error(text.span(), message);
+        }
+        Some(Glob::new(text.get_ref()))
+    };
+    let sender = glob("sender", Stage::Mail, Stage::Body);
+    let recipient = glob("recipient", Stage::Rcpt, Stage::Rcpt);
+    let probability = table.number("probability", 1.0).unwrap_or(1.0);
+    let after = table.parsed("after", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
+    let before = table.parsed("before", units::duration).map_or(Duration::MAX, Spanned::into_inner);
+    if before <= after {
+        table.diagnostics().error(table.span(), "`before` must be later than `after`");
+    }
+    let delay = table.parsed("delay", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
+    let act = read_act(&table);
+    let keeps_message = table.boolean("keeps_message").unwrap_or(false);
+    if keeps_message && stage.is_some_and(|stage| stage != Stage::Body) {
+        let message = "`keeps_message` goes with `stage = \"body\"`";
+        table.diagnostics().error(table.span(), message);
+    }
+    table.finish();
+    let window = after..before;
+    Some(Rule {
+        stage: stage?,
+        sender,
+        recipient,
+        probability,
+        window,
+        delay,
+        act: act?,
+        keeps_message,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum LimitWord {
+    Connections,
+    ConnectionRate,
+    Messages,
+    MessagesPerConnection,
+    RecipientsPerMessage,
+}
+
+const LIMITS: [(&str, LimitWord); 5] = [
+    ("connections", LimitWord::Connections),
+    ("connection_rate", LimitWord::ConnectionRate),
+    ("messages", LimitWord::Messages),
+    ("messages_per_connection", LimitWord::MessagesPerConnection),
+    ("recipients_per_message", LimitWord::RecipientsPerMessage),
+];
+
+/// Exchanges without an address get the ones after this (RFC 2544's benchmarking network).
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+
+const PREFERENCE_DEFAULT: u16 = 10;
+
+const LATENCY_DEFAULT: Duration = Duration::from_millis(20);

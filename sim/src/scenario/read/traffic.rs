@@ -1,0 +1,197 @@
+//! `[[traffic]]`.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::super::reader::Table;
+use super::super::units;
+use crate::body;
+use crate::traffic::{Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, Shape, TrafficSpec};
+
+pub(super) fn read_all(root: &Table<'_>) -> Vec<TrafficSpec> {
+    let tables = root.tables("traffic");
+    if tables.is_empty() && !root.has("traffic") {
+        root.missing("traffic", "a `[[traffic]]` says what is sent: `to`, `messages`");
+    }
+    let mut names = BTreeSet::new();
+    tables.into_iter().enumerate().filter_map(|(n, table)| read(table, n, &mut names)).collect()
+}
+
+fn read(table: Table<'_>, n: usize, names: &mut BTreeSet<String>) -> Option<TrafficSpec> {
+    let name = table.text("name");
+    let name_span = name.as_ref().map_or_else(|| table.span(), Spanned::span);
+    let name = name.map_or_else(|| format!("traffic {}", n + 1), Spanned::into_inner);
+    if !names.insert(name.clone()) {
+        table.diagnostics().error(name_span, format!("two traffics are named `{name}`"));
+    }
+    let from = read_from(&table);
+    let to = read_to(&table);
+    if !table.has("messages") {
+        table.missing("messages", "how many: `messages = 1000`");
+    }
+    let messages = table.integer("messages", 1..MESSAGES_MAX + 1);
+    let start = table.parsed("start", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
+    let over = table.parsed("over", units::duration);
+    let shape = read_shape(&table, over.as_ref());
+    let size_bytes = read_size(&table);
+    let eight_bit = table.boolean("eight_bit").unwrap_or(false);
+    let recipients = read_fanout(&table);
+    let binding = table.text("binding").map_or_else(|| "default".to_owned(), Spanned::into_inner);
+    table.finish();
+    Some(TrafficSpec {
+        name: name.into(),
+        from: from?,
+        to: to?,
+        messages: messages?.into_inner(),
+        start,
+        over: over.map_or(Duration::ZERO, Spanned::into_inner),
+        shape,
+        size_bytes,
+        eight_bit,
+        recipients,
+        binding: Arc::from(binding),
+    })
+}
+
+/// The envelope sender; the outer `None` is an error, the inner one the null sender.
+fn read_from(table: &Table<'_>) -> Option<Option<MailboxPattern>> {
+    if !table.has("from") {
+        table.missing("from", "the envelope sender: `from = \"news@brand.test\"`, or `\"<>\"`");
+        return None;
+    }
+    let parse = |text: &str| match text {
+        "<>" => Ok(None),
+        _ if !text.contains('@') => Err(format!("`{text}` is not a mailbox")),
+        _ => MailboxPattern::parse(text).map(Some),
+    };
+    table.parsed("from", parse).map(Spanned::into_inner)
+}
+
+/// One pattern, a list of patterns of equal weight, or a table of patterns and weights.
+fn read_to(table: &Table<'_>) -> Option<Vec<(MailboxPattern, u32)>> {
+    let Some(value) = table.get("to") else {
+        table.missing("to", "a domain, a list of them, or a table `{ \"a.test\" = 3, ... }`");
+        return None;
+    };
+    let pattern = |value| table.parse_value(value, "to", MailboxPattern::parse);
+    let patterns: Vec<(MailboxPattern, u32)> = match value.get_ref() {
+        DeValue::Table(_) => {
+            let weights = table.table_of(value, "to")?;
+            weights.pairs().into_iter().filter_map(|pair| read_weight(table, pair)).collect()
+        }
+        DeValue::Array(elements) => {
+            elements.iter().filter_map(|one| Some((pattern(one)?.into_inner(), 1))).collect()
+        }
+        _ => vec![(pattern(value)?.into_inner(), 1)],
+    };
+    if patterns.iter().all(|(_, weight)| *weight == 0) {
+        table.diagnostics().error(value.span(), "`to` names nobody");
+        return None;
+    }
+    Some(patterns)
+}
+
+fn read_weight(
+    table: &Table<'_>,
+    (key, value): (Spanned<String>, &Spanned<DeValue<'_>>),
+) -> Option<(MailboxPattern, u32)> {
+    let pattern = MailboxPattern::parse(key.get_ref())
+        .map_err(|why| table.diagnostics().error(key.span(), why))
+        .ok()?;
+    let weight = value.get_ref().as_integer().and_then(|weight| weight.as_str().parse().ok());
+    if weight.is_none() {
+        table.diagnostics().error(value.span(), "a weight is a whole number");
+    }
+    Some((pattern, weight?))
+}
+
+fn read_shape(table: &Table<'_>, over: Option<&Spanned<Duration>>) -> Shape {
+    let names =
+        [("burst", Shape::Burst), ("constant", Shape::Constant), ("poisson", Shape::Poisson)];
+    let default = if over.is_some() { Shape::Constant } else { Shape::Burst };
+    let shape = table.word("shape", &names).unwrap_or(default);
+    match (shape, over) {
+        (Shape::Burst, Some(over)) => {
+            let message = "a burst arrives at once: `over` does not go with it";
+            table.diagnostics().error(over.span(), message);
+        }
+        (Shape::Constant | Shape::Poisson, None) => {
+            table.missing("over", "the time the messages are spread over: `over = \"1h\"`");
+        }
+        _ => {}
+    }
+    shape
+}
+
+/// One size, or `{ min = , max = }`.
+fn read_size(table: &Table<'_>) -> RangeInclusive<u64> {
+    let Some(value) = table.get("size") else { return SIZE_DEFAULT..=SIZE_DEFAULT };
+    let range = match value.get_ref() {
+        DeValue::Table(_) => table.table_of(value, "size").and_then(|sizes| {
+            let (min, max) = (sizes.parsed("min", units::size), sizes.parsed("max", units::size));
+            for key in ["min", "max"] {
+                if !sizes.has(key) {
+                    sizes.missing(key, "a range of sizes is `{ min = \"2KB\", max = \"80KB\" }`");
+                }
+            }
+            sizes.finish();
+            Some(min?.into_inner()..=max?.into_inner())
+        }),
+        _ => table
+            .parse_value(value, "size", units::size)
+            .map(|size| *size.get_ref()..=*size.get_ref()),
+    };
+    let Some(range) = range else { return SIZE_DEFAULT..=SIZE_DEFAULT };
+    if range.is_empty() || *range.start() < body::SIZE_BYTES_MIN || *range.end() > SIZE_MAX {
+        let message =
+            format!("sizes go from {}B to {}MB", body::SIZE_BYTES_MIN, SIZE_MAX / 1_000_000);
+        table.diagnostics().error(value.span(), message);
+    }
+    range
+}
+
+/// One number, `{ min = , max = }`, or `"all"`.
+fn read_fanout(table: &Table<'_>) -> Fanout {
+    let counts = 1..RECIPIENTS_PER_MESSAGE_MAX;
+    let one = Fanout::Drawn(1..=1);
+    let Some(value) = table.get("recipients") else { return one };
+    match value.get_ref() {
+        DeValue::String(_) => {
+            table.word("recipients", &[("all", ())]);
+            Fanout::All
+        }
+        DeValue::Table(_) => {
+            let Some(range) = table.table_of(value, "recipients") else { return one };
+            let (min, max) = (range.integer("min", counts.clone()), range.integer("max", counts));
+            range.finish();
+            match (min, max) {
+                (Some(min), Some(max)) if min.get_ref() <= max.get_ref() => {
+                    Fanout::Drawn(min.into_inner() as u32..=max.into_inner() as u32)
+                }
+                _ => {
+                    let message = "`recipients` needs a `min` and a `max` that is not less";
+                    table.diagnostics().error(value.span(), message);
+                    one
+                }
+            }
+        }
+        _ => table.integer("recipients", counts).map_or(one, |count| {
+            let count = count.into_inner() as u32;
+            Fanout::Drawn(count..=count)
+        }),
+    }
+}
+
+/// Most messages of one traffic.
+const MESSAGES_MAX: u64 = 100_000_000;
+
+/// Size of bodies when the scenario does not say.
+const SIZE_DEFAULT: u64 = 10_000;
+
+/// Largest body.
+const SIZE_MAX: u64 = 100_000_000;

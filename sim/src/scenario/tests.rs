@@ -1,0 +1,263 @@
+//! Reading scenarios: what a full one means, and what broken ones are told.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{ConfigSource, Scenario, parse};
+use crate::expect::When;
+use crate::fault::{Down, FaultKind};
+use crate::receiver::spec::{Act, Limited, Per, Stage};
+use crate::traffic::{Fanout, Shape};
+
+const FULL: &str = r#"
+title = "Everything"
+seed = 7
+horizon = "1d"
+config = "configs/a.conf"
+
+[dns]
+ttl = "10m"
+latency = "3ms"
+
+[[dns.name]]
+name = "dead.test"
+mx = "null"
+
+[[dns.name]]
+name = "broken.test"
+failure = "servfail"
+
+[[traffic]]
+name = "bulk"
+from = "news-{n}@brand.test"
+to = { "a.test" = 3, "fixed@b.test" = 1 }
+messages = 1_000
+start = "1h"
+over = "2h"
+shape = "poisson"
+size = { min = "2KB", max = "80KB" }
+recipients = { min = 1, max = 3 }
+binding = "bulk"
+
+[[traffic]]
+from = "<>"
+to = ["x@a.test", "y@b.test"]
+messages = 1
+recipients = "all"
+
+[[receiver]]
+name = "strict"
+domains = ["a.test", "B.test"]
+mx = ["mx1.a.test", { host = "mx2.a.test", preference = 20, addresses = ["192.0.2.2", "2001:db8::2"] }]
+latency = "30ms"
+jitter = "5ms"
+extensions = ["SIZE 1000000"]
+
+[[receiver.limit]]
+what = "connections"
+max = 5
+reply = "421 4.7.0 Too many connections"
+
+[[receiver.limit]]
+what = "messages"
+per = "all"
+max = "600/h"
+stage = "rcpt"
+action = "reset"
+
+[receiver.greylist]
+hold = "5m"
+key = ["network", "recipient"]
+
+[[receiver.reply]]
+stage = "rcpt"
+recipient = "nobody*@*"
+reply = "550 5.1.1 No such user"
+
+[[receiver.reply]]
+stage = "body"
+probability = 0.01
+after = "1h"
+before = "2h"
+action = "reset"
+keeps_message = true
+
+[[fault]]
+at = "3h"
+for = "1h"
+what = "host_down"
+how = "blackhole"
+receiver = "strict"
+
+[[fault]]
+at = "4h"
+what = "reset"
+host = "mx2.a.test"
+
+[[expect]]
+that = "delivered >= 99%"
+by = "12h"
+receiver = "strict"
+
+[[expect]]
+never = "replies > 0"
+reply = "5*"
+domain = "a.test"
+"#;
+
+fn full() -> Scenario {
+    parse(Path::new("scenarios/full.toml"), FULL).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What is said about a scenario made of `text` and the least a scenario needs.
+fn complaint(text: &str) -> String {
+    let head = "title = \"T\"\nhorizon = \"1h\"\nconfig_text = \"\"\n";
+    parse(Path::new("s.toml"), &format!("{head}{text}")).unwrap_err().to_string()
+}
+
+const TRAFFIC: &str = "[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmessages = 1\n";
+
+#[test]
+fn a_full_scenario_is_read() {
+    let scenario = full();
+    assert_eq!((scenario.seed, scenario.horizon), (7, Duration::from_secs(86_400)));
+    assert_eq!(scenario.config, ConfigSource::File("scenarios/configs/a.conf".into()));
+    let bulk = &scenario.traffic[0];
+    assert_eq!((bulk.messages, bulk.shape), (1000, Shape::Poisson));
+    assert_eq!(
+        (bulk.size_bytes.clone(), bulk.recipients.clone()),
+        (2000..=80_000, Fanout::Drawn(1..=3))
+    );
+    assert_eq!(bulk.to.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(scenario.traffic[1].from, None);
+    assert_eq!(&*scenario.dns.names[0].mx[0].1, "");
+
+    let strict = &scenario.receivers[0];
+    assert_eq!(&*strict.domains[1], "b.test");
+    let addresses: Vec<String> = strict
+        .exchanges
+        .iter()
+        .flat_map(|exchange| exchange.addresses.iter().map(ToString::to_string))
+        .collect();
+    assert_eq!(addresses, ["198.18.0.1", "192.0.2.2", "2001:db8::2"]);
+    assert_eq!(strict.limits[0].what, Limited::Connections { max: 5 });
+    assert_eq!((strict.limits[1].per, strict.limits[1].stage), (Per::All, Stage::Rcpt));
+    assert_eq!(strict.rules[1].act, Act::Reset);
+    assert!(strict.rules[1].keeps_message);
+    assert!(!strict.extensions.pipelining);
+
+    let FaultKind::HostDown { how, addresses } = &scenario.faults[0].what else { panic!() };
+    assert_eq!((*how, addresses.len()), (Down::BlackHole, 3));
+    assert_eq!(scenario.expectations[0].when, When::By(Duration::from_secs(43_200)));
+    assert_eq!(scenario.expectations[1].to_string(), "never replies > 0 like 5*, domain a.test");
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_with_its_place() {
+    let text = "[[trafic]]\n[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmesages = 1\n\
+                size = \"50\"\n";
+    insta::assert_snapshot!(complaint(text), @r#"
+    s.toml:4:3: error: unknown key `trafic`
+      |
+    4 | [[trafic]]
+      |   ^^^^^^
+      = hint: did you mean `traffic`?
+
+    s.toml:5:1: error: `messages` is missing
+      |
+    5 | [[traffic]]
+      | ^^^^^^^^^^^
+      = hint: how many: `messages = 1000`
+
+    s.toml:8:1: error: unknown key `mesages`
+      |
+    8 | mesages = 1
+      | ^^^^^^^
+      = hint: did you mean `messages`?
+
+    s.toml:9:8: error: `size`: `50` has no unit; write `50B` or `50KB`
+      |
+    9 | size = "50"
+      |        ^^^^
+    "#);
+}
+
+#[test]
+fn an_empty_file_is_told_what_a_scenario_needs() {
+    let error = parse(Path::new("s.toml"), "").unwrap_err();
+    let messages: Vec<&str> = error.diagnostics.iter().map(|one| one.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "`title` is missing",
+            "`horizon` is missing",
+            "`config` is missing",
+            "`traffic` is missing"
+        ]
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    let error = parse(Path::new("s.toml"), "title = \"x\nseed = 1\n").unwrap_err().to_string();
+    assert!(error.starts_with("s.toml:1:"), "{error}");
+}
+
+#[test]
+fn sections_are_checked_against_each_other() {
+    for (text, message, hint) in [
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"host_down\"\nreceiver = \"R\"\n",
+            "there is no receiver `R`",
+            "did you mean `r`?",
+        ),
+        (
+            "[[fault]]\nat = \"1m\"\nwhat = \"host_down\"\naddress = \"192.0.2.1\"\n",
+            "`for` is missing",
+            "how long it lasts",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[receiver]]\nname = \"s\"\ndomains = [\"a.test\"]\n",
+            "`a.test` already belongs to receiver `r`",
+            "",
+        ),
+        ("[[expect]]\nthat = \"delivred > 3\"\n", "`delivred` is not a metric", "`delivered`?"),
+        ("[[expect]]\nalways = \"t95 <= 1m\"\n", "known only when it is over", "as `that`"),
+        ("[[expect]]\nthat = \"replies == 0\"\n", "`reply` is missing", "which replies"),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[receiver.limit]]\nwhat = \"messages\"\nmax = 5\nreply = \"421 x\"\n",
+            "`max` must be a text in quotes, not integer",
+            "",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[receiver.reply]]\nstage = \"mail\"\nrecipient = \"*\"\nreply = \"450 x\"\n",
+            "`recipient` is not known at this stage",
+            "",
+        ),
+    ] {
+        let complaint = complaint(&format!("{TRAFFIC}{text}"));
+        assert!(complaint.contains(message), "{complaint}");
+        assert!(complaint.contains(hint), "{complaint}");
+        assert_eq!(complaint.matches("error:").count(), 1, "{complaint}");
+    }
+}
+
+#[test]
+fn garbage_never_panics() {
+    for text in
+        ["\0", "[[", "a = [[[[", "title = 1\nhorizon = true\nconfig = []", "[title]", "\u{feff}x"]
+    {
+        assert!(parse(Path::new("s.toml"), text).is_err());
+    }
+    // Cut anywhere, and with any one byte made a brace.
+    for at in 0..FULL.len() {
+        let _ = parse(Path::new("s.toml"), &FULL[..at]);
+        let mut bytes = FULL.as_bytes().to_vec();
+        bytes[at] = b'{';
+        let _ = parse(Path::new("s.toml"), &String::from_utf8_lossy(&bytes));
+    }
+}

@@ -1,0 +1,415 @@
+//! Simulated traffic: which messages arrive when.
+//!
+//! The plan is streamed: one arrival at a time, each a function of (seed, traffic, number), so that
+//! a million messages cost no memory and a change of one traffic leaves the others as they were.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use traject_engine::Timestamp;
+use traject_engine::rng::{Purpose, Seed, entity};
+use traject_engine::smtp::address::{Mailbox, ReversePath};
+
+/// One `[[traffic]]` of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrafficSpec {
+    /// Its name; all its draws are keyed by it.
+    pub name: Arc<str>,
+    /// Envelope sender; `None` is the null sender of bounces.
+    pub from: Option<MailboxPattern>,
+    /// Recipients, each with its weight; never empty.
+    pub to: Vec<(MailboxPattern, u32)>,
+    /// How many messages.
+    pub messages: u64,
+    /// When the first may arrive.
+    pub start: Duration,
+    /// Within what time they arrive.
+    pub over: Duration,
+    /// How they are spread over that time.
+    pub shape: Shape,
+    /// Sizes of bodies in bytes, drawn uniformly.
+    pub size_bytes: RangeInclusive<u64>,
+    /// Whether bodies hold bytes above 127.
+    pub eight_bit: bool,
+    /// Recipients of each message.
+    pub recipients: Fanout,
+    /// The binding that sends them.
+    pub binding: Arc<str>,
+}
+
+/// How arrivals are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// All at the start.
+    Burst,
+    /// At equal distances.
+    Constant,
+    /// At random: a Poisson process that is known to bring that many.
+    Poisson,
+}
+
+/// How many recipients a message has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fanout {
+    /// So many, each drawn by weight.
+    Drawn(RangeInclusive<u32>),
+    /// One for each entry of `to`.
+    All,
+}
+
+/// A mailbox in which `{n}` stands for a running number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxPattern {
+    local_before: Arc<str>,
+    /// What follows the number; `None`: there is no number.
+    local_after: Option<Arc<str>>,
+    domain: Arc<str>,
+}
+
+impl MailboxPattern {
+    /// Reads `news@a.test`, `user{n}@a.test`, or a bare domain, which stands for `user{n}` there.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (local, domain) = text.rsplit_once('@').unwrap_or((DEFAULT_LOCAL, text));
+        let domain = domain_name(domain)?;
+        let plain =
+            |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || LOCAL.contains(&b));
+        let (before, after) = match local.split_once("{n}") {
+            Some((before, after)) => (before, Some(after)),
+            None => (local, None),
+        };
+        if local.is_empty() || !plain(before) || !after.is_none_or(plain) {
+            return Err(format!("`{local}` cannot stand before the @ of a mailbox"));
+        }
+        if local.len() > LOCAL_BYTES_MAX {
+            return Err(format!("more than {LOCAL_BYTES_MAX} characters before the @"));
+        }
+        Ok(Self { local_before: before.into(), local_after: after.map(Into::into), domain })
+    }
+
+    /// The domain of every mailbox of this pattern.
+    pub fn domain(&self) -> &Arc<str> {
+        &self.domain
+    }
+
+    fn mailbox(&self, n: u64) -> Mailbox {
+        let local = match &self.local_after {
+            Some(after) => format!("{}{n}{after}", self.local_before).into(),
+            None => Arc::clone(&self.local_before),
+        };
+        Mailbox { local, domain: Arc::clone(&self.domain) }
+    }
+}
+
+/// A domain in lower case: letters, digits and hyphens between dots.
+pub fn domain_name(text: &str) -> Result<Arc<str>, String> {
+    let lower = text.to_ascii_lowercase();
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if lower.len() > 253 || !lower.split('.').all(label) {
+        return Err(format!("`{text}` is not a domain"));
+    }
+    Ok(lower.into())
+}
+
+/// A message about to arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When.
+    pub at: Timestamp,
+    /// Envelope sender.
+    pub reverse_path: ReversePath,
+    /// Envelope recipients: at least one, all different.
+    pub recipients: Vec<Mailbox>,
+    /// Size of the body.
+    pub size_bytes: u64,
+    /// Whether the body holds bytes above 127.
+    pub eight_bit: bool,
+    /// The binding that sends it.
+    pub binding: Arc<str>,
+}
+
+/// Every arrival of a scenario, in order of time.
+#[derive(Debug)]
+pub struct Plan {
+    streams: Vec<Stream>,
+    /// (instant of the next arrival, position of its stream).
+    next: BTreeSet<(Timestamp, usize)>,
+}
+
+impl Plan {
+    /// The plan of `traffic` for a world that starts at `start`.
+    pub fn new(seed: Seed, start: Timestamp, traffic: &[TrafficSpec]) -> Self {
+        let mut streams: Vec<Stream> =
+            traffic.iter().map(|spec| Stream::new(seed, start, spec.clone())).collect();
+        let next = streams
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(n, stream)| stream.next_instant().map(|at| (at, n)))
+            .collect();
+        Self { streams, next }
+    }
+
+    /// When the next message arrives.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        self.next.first().map(|(at, _)| *at)
+    }
+}
+
+impl Iterator for Plan {
+    type Item = Arrival;
+
+    fn next(&mut self) -> Option<Arrival> {
+        let (at, n) = self.next.pop_first()?;
+        let stream = &mut self.streams[n];
+        let arrival = stream.arrival(at);
+        if let Some(next) = stream.next_instant() {
+            self.next.insert((next, n));
+        }
+        Some(arrival)
+    }
+}
+
+/// The arrivals of one traffic.
+#[derive(Debug)]
+struct Stream {
+    spec: TrafficSpec,
+    seed: Seed,
+    entity: u64,
+    start: Timestamp,
+    /// Messages given out.
+    arrived: u64,
+    /// Poisson: how far into `over` the last arrival was, from 0 to 1.
+    progress: f64,
+    weight_total: u64,
+    /// Numbers set aside for the `{n}` of one message.
+    numbers_per_message: u64,
+}
+
+impl Stream {
+    fn new(seed: Seed, world_start: Timestamp, spec: TrafficSpec) -> Self {
+        let numbers_per_message = match &spec.recipients {
+            Fanout::Drawn(range) => u64::from(*range.end()),
+            Fanout::All => 1,
+        };
+        Self {
+            seed,
+            entity: entity(spec.name.as_bytes()),
+            start: world_start + spec.start,
+            arrived: 0,
+            progress: 0.0,
+            weight_total: spec.to.iter().map(|(_, weight)| u64::from(*weight)).sum(),
+            numbers_per_message,
+            spec,
+        }
+    }
+
+    /// The instant of the next arrival; draws it.
+    fn next_instant(&mut self) -> Option<Timestamp> {
+        let left = self.spec.messages.checked_sub(self.arrived).filter(|left| *left > 0)?;
+        let over = self.spec.over.as_micros() as u64;
+        let offset = match self.spec.shape {
+            Shape::Burst => 0,
+            Shape::Constant => scale(over, self.arrived, self.spec.messages),
+            Shape::Poisson => {
+                // The least of `left` uniform instants in what remains of the time.
+                let unit = self.draw_unit(Draw::Arrival, 0);
+                let step = 1.0 - libm::pow(1.0 - unit, 1.0 / left as f64);
+                self.progress += (1.0 - self.progress) * step;
+                (self.progress * over as f64) as u64
+            }
+        };
+        Some(self.start + Duration::from_micros(offset))
+    }
+
+    fn arrival(&mut self, at: Timestamp) -> Arrival {
+        let recipients = self.recipients();
+        let (least, most) = (*self.spec.size_bytes.start(), *self.spec.size_bytes.end());
+        let size_bytes = least + self.draw_below(Draw::Size, 0, most - least + 1);
+        let reverse_path = ReversePath(self.spec.from.as_ref().map(|p| p.mailbox(self.arrived)));
+        self.arrived += 1;
+        Arrival {
+            at,
+            reverse_path,
+            recipients,
+            size_bytes,
+            eight_bit: self.spec.eight_bit,
+            binding: Arc::clone(&self.spec.binding),
+        }
+    }
+
+    fn recipients(&self) -> Vec<Mailbox> {
+        let first_number = self.arrived * self.numbers_per_message;
+        match &self.spec.recipients {
+            Fanout::All => self.spec.to.iter().map(|(to, _)| to.mailbox(first_number)).collect(),
+            Fanout::Drawn(range) => {
+                let (least, most) = (*range.start(), *range.end());
+                let spread = u64::from(most - least + 1);
+                let count = u64::from(least) + self.draw_below(Draw::Fanout, 0, spread);
+                let mut recipients: Vec<Mailbox> = Vec::with_capacity(count as usize);
+                for n in 0..count {
+                    let mailbox = self.target(n).mailbox(first_number + n);
+                    if !recipients.contains(&mailbox) {
+                        recipients.push(mailbox);
+                    }
+                }
+                recipients
+            }
+        }
+    }
+
+    /// Where the `n`-th recipient of the present message lives, by weight.
+    fn target(&self, n: u64) -> &MailboxPattern {
+        if let [(only, _)] = &self.spec.to[..] {
+            return only;
+        }
+        let mut at = self.draw_below(Draw::Target, n, self.weight_total);
+        for (pattern, weight) in &self.spec.to {
+            match at.checked_sub(u64::from(*weight)) {
+                Some(rest) => at = rest,
+                None => return pattern,
+            }
+        }
+        &self.spec.to[self.spec.to.len() - 1].0
+    }
+
+    fn draw_below(&self, draw: Draw, n: u64, bound: u64) -> u64 {
+        self.seed.draw_below(
+            Purpose::Traffic,
+            self.entity ^ draw as u64,
+            self.draw_number(n),
+            bound,
+        )
+    }
+
+    fn draw_unit(&self, draw: Draw, n: u64) -> f64 {
+        self.seed.draw_unit(Purpose::Traffic, self.entity ^ draw as u64, self.draw_number(n))
+    }
+
+    fn draw_number(&self, n: u64) -> u64 {
+        (self.arrived << RECIPIENTS_BITS) | n
+    }
+}
+
+/// What a draw decides: each a family of its own, mixed into the entity.
+#[derive(Clone, Copy)]
+enum Draw {
+    Arrival = 1,
+    Fanout = 2,
+    Target = 3,
+    Size = 4,
+}
+
+/// `whole * part / parts` without overflow.
+fn scale(whole: u64, part: u64, parts: u64) -> u64 {
+    (u128::from(whole) * u128::from(part) / u128::from(parts.max(1))) as u64
+}
+
+/// Bytes of a local part (RFC 5321 section 4.5.3.1.1), its pattern here.
+const LOCAL_BYTES_MAX: usize = 48;
+
+/// Bytes other than letters and digits that a local part may hold here, all legal without quotes.
+const LOCAL: &[u8] = b".+-_=/#!%&'*?^`|~$";
+
+/// The local part of a bare domain.
+const DEFAULT_LOCAL: &str = "user{n}";
+
+/// Bits of a draw's number that tell recipients of one message apart.
+const RECIPIENTS_BITS: u32 = 16;
+
+/// Most recipients a message of a scenario may have.
+pub const RECIPIENTS_PER_MESSAGE_MAX: u64 = 1 << RECIPIENTS_BITS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(shape: Shape, to: &[(&str, u32)]) -> TrafficSpec {
+        TrafficSpec {
+            name: "t".into(),
+            from: Some(MailboxPattern::parse("news@brand.test").unwrap()),
+            to: to.iter().map(|(p, w)| (MailboxPattern::parse(p).unwrap(), *w)).collect(),
+            messages: 1000,
+            start: Duration::from_secs(10),
+            over: Duration::from_secs(100),
+            shape,
+            size_bytes: 1000..=2000,
+            eight_bit: false,
+            recipients: Fanout::Drawn(1..=1),
+            binding: "default".into(),
+        }
+    }
+
+    fn plan(traffic: &[TrafficSpec]) -> Vec<Arrival> {
+        Plan::new(Seed::from_u64(1), Timestamp::from_secs(1000), traffic).collect()
+    }
+
+    #[test]
+    fn patterns_of_mailboxes() {
+        let name = |text: &str, n| MailboxPattern::parse(text).map(|p| p.mailbox(n).to_string());
+        assert_eq!(name("User{n}.x@A.test", 7), Ok("User7.x@a.test".into()));
+        assert_eq!(name("a.test", 7), Ok("user7@a.test".into()));
+        assert_eq!(name("fix@a.test", 7), Ok("fix@a.test".into()));
+        for broken in ["", "@a.test", "a b@c.test", "x@", "x@a..test", "x@-a.test", "\"q\"@a.test"]
+        {
+            assert!(MailboxPattern::parse(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn shapes_bring_every_message_within_their_time() {
+        for shape in [Shape::Burst, Shape::Constant, Shape::Poisson] {
+            let arrivals = plan(&[spec(shape, &[("a.test", 1)])]);
+            assert_eq!(arrivals.len(), 1000, "{shape:?}");
+            assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
+            let (first, last) = (arrivals[0].at, arrivals[999].at);
+            assert!(first >= Timestamp::from_secs(1010) && last < Timestamp::from_secs(1110));
+            match shape {
+                Shape::Burst => assert_eq!(last, first),
+                Shape::Constant => assert_eq!(last, first + Duration::from_micros(99_900_000)),
+                Shape::Poisson => {
+                    let half = arrivals[500].at.saturating_since(first).as_secs();
+                    assert!((45..55).contains(&half), "{half}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_share_the_recipients() {
+        let arrivals = plan(&[spec(Shape::Burst, &[("a.test", 3), ("b.test", 1)])]);
+        let a =
+            arrivals.iter().filter(|arrival| &*arrival.recipients[0].domain == "a.test").count();
+        assert!((700..800).contains(&a), "{a}");
+        assert!(arrivals.iter().all(|arrival| (1000..=2000).contains(&arrival.size_bytes)));
+    }
+
+    #[test]
+    fn a_message_to_all_has_one_recipient_of_each_and_never_one_twice() {
+        let mut all = spec(Shape::Burst, &[("x@a.test", 1), ("{n}@b.test", 1)]);
+        all.recipients = Fanout::All;
+        let names: Vec<String> =
+            plan(&[all])[5].recipients.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["x@a.test", "5@b.test"]);
+
+        let mut drawn = spec(Shape::Burst, &[("x@a.test", 1)]);
+        drawn.recipients = Fanout::Drawn(3..=3);
+        assert_eq!(plan(&[drawn])[0].recipients.len(), 1);
+    }
+
+    #[test]
+    fn one_traffic_does_not_shift_another() {
+        let a = spec(Shape::Poisson, &[("a.test", 1), ("b.test", 2)]);
+        let mut b = spec(Shape::Poisson, &[("c.test", 1)]);
+        b.name = "other".into();
+        let alone = plan(std::slice::from_ref(&a));
+        let mut together = plan(&[b, a]);
+        together.retain(|arrival| &*arrival.recipients[0].domain != "c.test");
+        assert_eq!(alone, together);
+    }
+}
