@@ -8,6 +8,7 @@ pub mod dns;
 pub mod expect;
 pub mod fault;
 pub mod glob;
+pub mod network;
 pub mod receiver;
 pub mod scenario;
 pub mod traffic;

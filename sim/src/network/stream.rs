@@ -1,0 +1,182 @@
+//! Sockets: turmoil-net's, each used inside its own kernel.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil_net::HostId;
+use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
+
+use super::conn::{ConnRef, Way};
+use super::wire::RECEIVE_BUFFER_BYTES;
+use super::world::Shared;
+
+/// A value whose methods need turmoil-net's current kernel to be the right one, even its `drop`.
+#[derive(Debug)]
+pub(super) struct Homed<T> {
+    shared: Arc<Shared>,
+    host: HostId,
+    value: Option<T>,
+}
+
+impl<T> Homed<T> {
+    pub(super) fn new(shared: Arc<Shared>, host: HostId, value: T) -> Self {
+        Self { shared, host, value: Some(value) }
+    }
+
+    /// Enters the kernel and lends the value.
+    fn enter(&mut self) -> &mut T {
+        turmoil_net::set_current(self.host);
+        // Unwrap is OK because only `drop` takes the value.
+        self.value.as_mut().expect("present until dropped")
+    }
+
+    /// As [`Self::enter`], shared.
+    fn enter_ref(&self) -> &T {
+        turmoil_net::set_current(self.host);
+        // Unwrap is OK because only `drop` takes the value.
+        self.value.as_ref().expect("present until dropped")
+    }
+}
+
+impl<T> Drop for Homed<T> {
+    fn drop(&mut self) {
+        if self.shared.is_open() {
+            turmoil_net::set_current(self.host);
+            self.value = None;
+            self.shared.mark_changed();
+        } else {
+            // The network is gone, and a socket of it panics when it is dropped.
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
+/// A future of a socket.
+struct HomedFuture<F>(Homed<Pin<Box<F>>>);
+
+impl<F: Future> Future for HomedFuture<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.0.enter().as_mut().poll(cx)
+    }
+}
+
+/// Runs a future of a socket in the kernel of `host`.
+pub(super) fn at_home<F: Future>(
+    shared: &Arc<Shared>,
+    host: HostId,
+    future: F,
+) -> impl Future<Output = F::Output> {
+    HomedFuture(Homed::new(Arc::clone(shared), host, Box::pin(future)))
+}
+
+/// A listening socket of the simulated network.
+#[derive(Debug)]
+pub struct SimListener {
+    socket: Homed<TcpListener>,
+    local: SocketAddr,
+}
+
+impl SimListener {
+    pub(super) fn new(socket: Homed<TcpListener>, local: SocketAddr) -> Self {
+        Self { socket, local }
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The next client that is still there.
+    pub(super) fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(SimStream, SocketAddr)>> {
+        let Homed { shared, host, .. } = &self.socket;
+        loop {
+            let (stream, alias) = ready!(self.socket.enter_ref().poll_accept(cx))?;
+            let stream = Homed::new(Arc::clone(shared), *host, stream);
+            let Some(conn) = ConnRef::from_alias(alias.ip(), alias.port()) else { continue };
+            let wire = shared.wire();
+            if let Some(client) = wire.client_of(conn)
+                && wire.is_alive(conn)
+            {
+                return Poll::Ready(Ok((SimStream::new(stream, conn, Way::ToClient), client)));
+            }
+        }
+    }
+}
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        self.socket.shared.wire().unlisten(self.local);
+    }
+}
+
+/// A connection of the simulated network.
+///
+/// Dropping it closes in good order, unless received data is unread: then, as on Linux, the peer
+/// gets a reset.
+#[derive(Debug)]
+pub struct SimStream {
+    socket: Homed<TcpStream>,
+    conn: ConnRef,
+    /// The way that what we write travels.
+    sending: Way,
+}
+
+impl SimStream {
+    pub(super) fn new(socket: Homed<TcpStream>, conn: ConnRef, sending: Way) -> Self {
+        Self { socket, conn, sending }
+    }
+
+    /// Resets the connection. What was written before is on its way.
+    pub(super) fn abort(self) {
+        let shared = &self.socket.shared;
+        shared.collect();
+        shared.wire().reset(shared.now(), self.conn, self.sending);
+    }
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(self.socket.enter()).poll_read(cx, buf))?;
+        // A smaller read sends nothing: the kernel tells its peer of a larger window only then.
+        if buf.filled().len() - before >= RECEIVE_BUFFER_BYTES / 2 {
+            self.socket.shared.mark_changed();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(self.socket.enter()).poll_write(cx, buf))?;
+        self.socket.shared.mark_changed();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(self.socket.enter()).poll_shutdown(cx))?;
+        self.socket.shared.mark_changed();
+        Poll::Ready(Ok(()))
+    }
+}
