@@ -5,7 +5,11 @@
 
 pub mod address;
 pub mod client;
+pub mod command;
+
 pub mod data;
+pub mod ehlo;
+pub mod line;
 pub mod reply;
 pub mod server;
 pub mod stage;
