@@ -31,3 +31,24 @@ pub const EXCHANGES_PER_DOMAIN_MAX: usize = 64;
 
 /// Addresses of one exchange that are looked at.
 pub const ADDRESSES_PER_EXCHANGE_MAX: usize = 32;
+
+/// Stanzas, lists and dictionaries inside each other in a configuration.
+pub const CONFIG_NESTING_MAX: usize = 64;
+
+/// Files that include each other in a row.
+pub const CONFIG_INCLUDE_DEPTH_MAX: usize = 32;
+
+/// Files of one configuration.
+pub const CONFIG_FILES_MAX: usize = 10_000;
+
+/// Size of all files of one configuration: 256 MiB.
+pub const CONFIG_BYTES_MAX: usize = 256 << 20;
+
+/// Size of one configuration file: 64 MiB.
+pub const CONFIG_FILE_BYTES_MAX: usize = 64 << 20;
+
+/// Findings of each severity about one configuration; the rest is counted, not kept.
+pub const CONFIG_DIAGNOSTICS_MAX: usize = 1000;
+
+/// Compiled size of one regular expression of a configuration.
+pub const CONFIG_REGEX_BYTES_MAX: usize = 1 << 20;

@@ -1,3 +1,147 @@
-//! The configuration language of `ecelerity.conf`, its scopes and fallback.
+//! The configuration language of `ecelerity.conf`: its grammar, its options, its scopes and
+//! fallback.
+//!
+//! ```text
+//! text ─ lexer, parser ─► ast ─ loader ─► files with includes ─ tree ─► merged, typed stanzas
+//!      ─ compile ─► Config ─ resolve ─► DeliveryOptions, ReceptionOptions, ServerOptions
+//! ```
+//!
+//! Nothing stops at the first mistake: every step reports [`Diagnostic`]s and goes on.
 
+mod acl;
+pub mod ast;
+mod checks;
+mod cidr;
+mod compile;
+pub mod diagnostic;
+mod domain;
 pub mod effective;
+mod endpoint;
+mod lexer;
+mod loader;
+pub mod options;
+mod parser;
+mod pattern;
+mod resolve;
+pub mod scope;
+pub mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub mod value;
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+pub use cidr::{Cidr, CidrError};
+pub use diagnostic::{Diagnostic, Severity};
+pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
+
+use self::compile::Compiled;
+use self::diagnostic::Findings;
+use self::effective::{DeliveryOptions, ListenEndpoint, ReceptionOptions, ServerOptions};
+use self::resolve::{Chain, Defaults};
+use crate::ids::ListenerId;
+
+/// A configuration that can be used: without errors, compiled for look-ups.
+#[derive(Debug)]
+pub struct Config {
+    compiled: Compiled,
+    defaults: Defaults,
+    server: ServerOptions,
+    listeners: Vec<ListenEndpoint>,
+}
+
+/// What the machine contributes to a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The system's own name, used where the configuration sets no `hostname`.
+    pub hostname: String,
+}
+
+/// The outcome of [`Config::load`].
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, unless there are errors.
+    pub config: Option<Config>,
+    /// What was found, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts that [`Span`]s point into.
+    pub sources: Sources,
+}
+
+impl Config {
+    /// Reads the configuration that starts with the file `entry`.
+    pub fn load(entry: &str, files: &mut dyn ConfigFiles, host: &HostFacts) -> Loaded {
+        let mut findings = Findings::default();
+        let (trees, sources) = loader::load(entry, files, &mut findings);
+        let root = tree::build(&trees, &mut findings);
+        let compiled = compile::compile(root, &mut findings);
+        let config = (!findings.has_errors()).then(|| Self::new(compiled, host));
+        Loaded { config, diagnostics: findings.finish(), sources }
+    }
+
+    /// Reads a configuration that is one text and includes nothing, on a machine called
+    /// `localhost.test`. Warnings are dropped.
+    pub fn from_text(text: &str) -> Result<Self, Vec<Diagnostic>> {
+        struct OneText<'a>(&'a str);
+        impl ConfigFiles for OneText<'_> {
+            fn read(
+                &mut self,
+                path: &str,
+                from: Option<&str>,
+            ) -> Result<Vec<SourceFile>, FileError> {
+                if from.is_some() {
+                    return Err(FileError::NotFound);
+                }
+                Ok([SourceFile { name: path.to_owned(), text: self.0.to_owned() }].into())
+            }
+        }
+        let host = HostFacts { hostname: "localhost.test".to_owned() };
+        let loaded = Self::load("inline.conf", &mut OneText(text), &host);
+        loaded.config.ok_or(loaded.diagnostics)
+    }
+
+    /// The options of mail of `binding` to `domain`. An unknown binding is resolved as `default`.
+    pub fn delivery_options(&self, binding: &str, domain: &str) -> DeliveryOptions {
+        let chain = Chain::of_pair(&self.compiled, &self.defaults, binding, domain);
+        resolve::delivery(&chain, &self.server.hostname)
+    }
+
+    /// The options of a client at `peer` that connected to `listener`. A listener that this
+    /// configuration does not have gives its clients the options of the global scope.
+    pub fn reception_options(&self, listener: ListenerId, peer: IpAddr) -> ReceptionOptions {
+        let chain = match self.compiled.endpoints.get(listener.0 as usize) {
+            Some(endpoint) => Chain::of_client(&self.compiled, &self.defaults, endpoint, peer),
+            None => Chain::of_server(&self.compiled, &self.defaults),
+        };
+        resolve::reception(&chain, &self.server.hostname, peer)
+    }
+
+    /// The options of the process.
+    pub const fn server_options(&self) -> &ServerOptions {
+        &self.server
+    }
+
+    /// The sockets to listen on; the position of each is its [`ListenerId`].
+    pub fn listeners(&self) -> &[ListenEndpoint] {
+        &self.listeners
+    }
+
+    /// Whether there is a binding of that name. `default` is always there.
+    pub fn has_binding(&self, name: &str) -> bool {
+        name == tree::DEFAULT || self.compiled.bindings.contains_key(name)
+    }
+
+    fn new(compiled: Compiled, host: &HostFacts) -> Self {
+        let defaults = resolve::defaults();
+        let hostname = Arc::from(host.hostname.as_str());
+        let server = resolve::server(&Chain::of_server(&compiled, &defaults), &hostname);
+        let listeners = compiled.endpoints.iter().map(|endpoint| endpoint.public.clone()).collect();
+        Self { compiled, defaults, server, listeners }
+    }
+}

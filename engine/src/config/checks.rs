@@ -1,0 +1,93 @@
+//! What is wrong with one option beyond its type, and what it cannot do yet.
+
+use alloc::format;
+use core::net::{IpAddr, SocketAddr};
+
+use super::diagnostic::Diagnostic;
+use super::options::OptionId;
+use super::scope::ScopeKind;
+use super::source::Span;
+use super::tree::{not_yet, status_finding};
+use super::value::Value;
+
+/// Whether options in stanzas of that kind have an effect.
+pub(super) const fn scope_works(kind: ScopeKind) -> bool {
+    matches!(
+        kind,
+        ScopeKind::Global
+            | ScopeKind::BindingGroup
+            | ScopeKind::Binding
+            | ScopeKind::Domain
+            | ScopeKind::EsmtpListener
+            | ScopeKind::Listen
+            | ScopeKind::Peer
+            | ScopeKind::AclEntry
+            | ScopeKind::Personality
+    )
+}
+
+/// What is to be said about an option that is set to a value of its type in a stanza of that kind.
+/// An error means that the assignment does not count.
+pub(super) fn setting(
+    scope: ScopeKind,
+    id: OptionId,
+    value: &Value,
+    span: Span,
+) -> Option<Diagnostic> {
+    let spec = id.spec();
+    wrong_value(spec.name, value, span)
+        .or_else(|| status_finding(spec, span))
+        .or_else(|| half_working(spec.name, scope, value, span))
+}
+
+fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
+    let Value::Text(text) = value else { return None };
+    match name {
+        "static_banner" if !text.starts_with("220 ") && &**text != "220" => Some(
+            Diagnostic::error(span, "a banner begins with the code 220")
+                .help(format!("write \"220 {text}\"")),
+        ),
+        "bind_address" if &**text != "*" && parse_address(text).is_none() => Some(
+            Diagnostic::error(span, format!("`{text}` is not an address"))
+                .help("write an IPv4 or IPv6 address, or `*`; host names are not looked up here"),
+        ),
+        "resolv_conf" if !text.starts_with('/') && text.parse::<SocketAddr>().is_err() => Some(
+            Diagnostic::error(span, format!("`{text}` is neither a path nor `address:port`"))
+                .help("for example \"/etc/resolv.conf\" or \"192.0.2.53:53\""),
+        ),
+        "hostname" | "banner_hostname" | "received_hostname" | "ehlo_hostname"
+            if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) =>
+        {
+            Some(Diagnostic::error(span, format!("`{text}` is not a host name")))
+        }
+        _ => None,
+    }
+}
+
+/// An address with or without brackets.
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok()
+}
+
+/// Options that work, but not everywhere or not with every value.
+fn half_working(name: &str, scope: ScopeKind, value: &Value, span: Span) -> Option<Diagnostic> {
+    match (name, scope, value) {
+        ("server_max_outbound_connections", ScopeKind::Binding | ScopeKind::BindingGroup, _) => {
+            Some(not_yet(span, &format!("`{name}` in a {}", scope.name())))
+        }
+        ("delivery_method", _, Value::Word(method)) if !matches!(*method, "ESMTP" | "SMTP") => {
+            let what = format!("delivery by {method}");
+            Some(not_yet(span, &what).label("mail is delivered by ESMTP"))
+        }
+        ("rfc2822_lone_lf_in_body", _, Value::Word("ignore")) => Some(
+            Diagnostic::warning(span, "`ignore` is taken as `fix`")
+                .label("bare line feeds are never relayed")
+                .help("relaying them lets others smuggle mail; write `fix` or `pedantic`"),
+        ),
+        ("context", _, Value::Map(map)) if map.contains_key("binding_group") => {
+            Some(not_yet(span, "choosing a binding by `binding_group`"))
+        }
+        _ => None,
+    }
+}

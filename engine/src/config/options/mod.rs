@@ -1,0 +1,234 @@
+//! THE table of options: one row each, the single source for parsing, typing, defaults, scopes,
+//! documentation and status.
+
+mod delivery;
+mod listener;
+mod server;
+
+use super::scope::{ScopeKind, Scopes};
+use super::value::Kind;
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Its name, in the spelling of the documentation.
+    pub name: &'static str,
+    /// Other names it goes by, older or newer.
+    pub aliases: &'static [&'static str],
+    /// What it is about.
+    pub family: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// Its built-in value, as it would be written; empty for none.
+    pub default: &'static str,
+    /// Where it may be set.
+    pub scopes: Scopes,
+    /// What it does here.
+    pub status: Status,
+    /// The page of the original's manual that describes it.
+    pub page: &'static str,
+    /// What it means: the lines of a doc comment.
+    doc: &'static [&'static str],
+}
+
+/// What an option does in this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// What its documentation says.
+    Works,
+    /// Nothing yet.
+    Unimplemented {
+        /// What brings it.
+        milestone: &'static str,
+    },
+    /// Nothing, and never will.
+    Legacy {
+        /// Why.
+        reason: &'static str,
+        /// What to use instead; empty for nothing.
+        instead: &'static str,
+    },
+}
+
+/// Position of an option in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OptionId(u16);
+
+impl OptionId {
+    /// Every option.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..COUNT as u16).map(Self)
+    }
+
+    /// Its row.
+    pub const fn spec(self) -> &'static OptionSpec {
+        SPECS[self.0 as usize]
+    }
+
+    /// Its position, below [`COUNT`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl OptionSpec {
+    /// What it means, in one or a few sentences.
+    pub fn doc(&self) -> impl Iterator<Item = &'static str> {
+        self.doc.iter().map(|line| line.trim())
+    }
+}
+
+/// The option of that name. Meant for constants: a name that is not in the table does not compile.
+pub const fn id(name: &str) -> OptionId {
+    let mut at = 0;
+    while at < COUNT {
+        if same(SPECS[at].name, name) {
+            return OptionId(at as u16);
+        }
+        at += 1;
+    }
+    panic!("no such option")
+}
+
+/// How many options there are.
+pub const COUNT: usize = {
+    let mut count = 0;
+    let mut at = 0;
+    while at < TABLES.len() {
+        count += TABLES[at].len();
+        at += 1;
+    }
+    count
+};
+
+static SPECS: [&OptionSpec; COUNT] = {
+    let mut specs = [&TABLES[0][0]; COUNT];
+    let mut next = 0;
+    let mut table = 0;
+    while table < TABLES.len() {
+        let mut row = 0;
+        while row < TABLES[table].len() {
+            specs[next] = &TABLES[table][row];
+            next += 1;
+            row += 1;
+        }
+        table += 1;
+    }
+    specs
+};
+
+const TABLES: &[&[OptionSpec]] = &[delivery::TABLE, server::TABLE, listener::TABLE];
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Rows in a form that reads as a table:
+/// `name also aliases: kind = default, scopes, status, page;` under a doc comment.
+macro_rules! options {
+    ($($family:literal { $(
+        $(#[doc = $doc:literal])+
+        $name:literal $(also $($alias:literal)+)? : $kind:expr, $default:literal, $scopes:expr,
+        $status:expr, $page:literal;
+    )+ })+) => {
+        /// The rows.
+        pub(super) const TABLE: &[$crate::config::options::OptionSpec] = &[$($(
+            $crate::config::options::OptionSpec {
+                name: $name,
+                aliases: &[$($($alias),+)?],
+                family: $family,
+                kind: $kind,
+                default: $default,
+                scopes: $scopes,
+                status: $status,
+                page: $page,
+                doc: &[$($doc),+],
+            },
+        )+)+];
+    };
+}
+use options;
+
+/// Shorthands of the tables.
+mod words {
+    use super::{Kind, ScopeKind, Scopes, Status};
+    pub(super) use Kind::{
+        Bool, Cidrs, Domains, Flag, Int, Map, Path, Senders, Text, Word, WordOrFloat, WordOrInt,
+    };
+
+    pub(super) const WORKS: Status = Status::Works;
+
+    /// Whole seconds; 0 has a meaning of its own.
+    pub(super) const SECONDS_OR_0: Kind = Int(0, u32::MAX as i64);
+    /// Whole seconds.
+    pub(super) const SECONDS: Kind = Int(1, u32::MAX as i64);
+    /// A number of things; 0 has a meaning of its own.
+    pub(super) const COUNT: Kind = Int(0, u32::MAX as i64);
+    /// A number of things; -1 is no limit.
+    pub(super) const COUNT_OR_ALL: Kind = Int(-1, u32::MAX as i64);
+    /// A TCP port.
+    pub(super) const PORT: Kind = Int(1, 65_535);
+
+    pub(super) const GLOBAL: Scopes = Scopes::of(&[ScopeKind::Global]);
+    /// Where options of outbound mail may be set.
+    pub(super) const PAIR: Scopes = Scopes::of(&[
+        ScopeKind::Global,
+        ScopeKind::BindingGroup,
+        ScopeKind::Binding,
+        ScopeKind::Domain,
+    ]);
+    pub(super) const DOMAINS: Scopes = Scopes::of(&[ScopeKind::Global, ScopeKind::Domain]);
+    pub(super) const BINDINGS: Scopes =
+        Scopes::of(&[ScopeKind::Global, ScopeKind::BindingGroup, ScopeKind::Binding]);
+    pub(super) const PATHWAYS: Scopes = Scopes::of(&[ScopeKind::Pathway, ScopeKind::PathwayGroup]);
+    /// Where options of clients may be set.
+    pub(super) const CLIENT: Scopes = Scopes::of(&[
+        ScopeKind::EsmtpListener,
+        ScopeKind::Listen,
+        ScopeKind::Peer,
+        ScopeKind::AclEntry,
+    ])
+    .and(PATHWAYS);
+    /// The same, and in `personality [ ]`.
+    pub(super) const PERSONALITY: Scopes = CLIENT.and(Scopes::of(&[ScopeKind::Personality]));
+    pub(super) const ACL: Scopes = Scopes::of(&[ScopeKind::AclEntry]);
+    pub(super) const HOST: Scopes = Scopes::of(&[ScopeKind::Host]);
+    /// Where sockets are configured.
+    pub(super) const SOCKETS: Scopes =
+        ScopeKind::Listen.parents().and(Scopes::of(&[ScopeKind::Listen]));
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+    use alloc::string::String;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_well_formed() {
+        let mut names = BTreeSet::new();
+        for id in OptionId::all() {
+            let spec = id.spec();
+            for name in [spec.name].iter().chain(spec.aliases) {
+                assert!(names.insert(name.to_ascii_lowercase()), "{name} is there twice");
+            }
+            let fine = spec.default.is_empty() || spec.kind.read_word(spec.default).is_some();
+            assert!(fine, "{}: the default is not of its type", spec.name);
+            let doc: String = spec.doc().collect();
+            assert!(doc.ends_with('.') && doc.len() > 20, "{}: {doc}", spec.name);
+            assert!(!spec.scopes.is_empty(), "{}", spec.name);
+        }
+    }
+}

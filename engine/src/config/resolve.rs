@@ -1,0 +1,318 @@
+//! Fallback: which of the values set in various places applies.
+//!
+//! For mail of binding b in group g to domain d the first place that sets the option counts:
+//! domain d in b, domain d in g, b, g, the global domain d, the global scope, the built-in value.
+//! "Domain d" in one place means its exact stanza, then each regular expression that matches, in
+//! file order. All of this is for each option on its own: a stanza that does not set it is
+//! transparent.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::checks::parse_address;
+use super::compile::{Block, Compiled, Container, Endpoint};
+use super::domain;
+use super::effective::{
+    DeliveryOptions, EhloName, MaxRetries, ReceptionOptions, RelayPolicy, ServerOptions,
+};
+use super::options::{OptionId, id};
+use super::tree::{DEFAULT, Setting, Settings};
+use super::value::Value;
+use crate::limits;
+use crate::smtp::data::StrayPolicy;
+
+/// The built-in values, by [`OptionId::index`].
+pub(super) type Defaults = Arc<[Option<Value>]>;
+
+/// Reads the built-in values out of the table.
+pub(super) fn defaults() -> Defaults {
+    OptionId::all()
+        .map(|id| {
+            let spec = id.spec();
+            let set = !spec.default.is_empty();
+            set.then(|| spec.kind.read_word(spec.default)).flatten()
+        })
+        .collect()
+}
+
+/// The places to look in, in order.
+#[derive(Debug)]
+pub(super) struct Chain<'a> {
+    places: Vec<&'a Settings>,
+    defaults: &'a Defaults,
+}
+
+impl<'a> Chain<'a> {
+    /// Of mail of a binding to a domain. An unknown binding is the default one.
+    pub(super) fn of_pair(
+        compiled: &'a Compiled,
+        defaults: &'a Defaults,
+        binding: &str,
+        domain: &str,
+    ) -> Self {
+        let binding = compiled.bindings.get(binding).or_else(|| compiled.bindings.get(DEFAULT));
+        let group = match binding {
+            Some(binding) => binding.group.as_deref(),
+            None => Some(DEFAULT),
+        };
+        let group = group.and_then(|group| compiled.groups.get(group));
+        let binding = binding.map(|binding| &binding.container);
+        let domain = domain::key(domain);
+        let mut places = Vec::new();
+        for container in [binding, group].into_iter().flatten() {
+            places.extend(container.domains.matching(&domain));
+        }
+        places.extend([binding, group].into_iter().flatten().map(Container::settings));
+        places.extend(compiled.global.domains.matching(&domain));
+        places.push(&compiled.global.settings);
+        Self { places, defaults }
+    }
+
+    /// Of a client of an endpoint. Among the blocks that apply the longest prefix comes first and
+    /// the later of equals; blocks of the endpoint come before those of its listener.
+    pub(super) fn of_client(
+        compiled: &'a Compiled,
+        defaults: &'a Defaults,
+        endpoint: &'a Endpoint,
+        peer: IpAddr,
+    ) -> Self {
+        let listener = &compiled.listeners[endpoint.listener];
+        let applied = applied_entries(&endpoint.entries, peer);
+        let mut places = Vec::new();
+        for blocks in [applied, matching(&endpoint.peers, peer), matching(&listener.peers, peer)] {
+            places.extend(longest_first(blocks));
+        }
+        places.extend([&endpoint.settings, &listener.settings, &compiled.global.settings]);
+        Self { places, defaults }
+    }
+
+    /// Of the process.
+    pub(super) fn of_server(compiled: &'a Compiled, defaults: &'a Defaults) -> Self {
+        Self { places: [&compiled.global.settings].into(), defaults }
+    }
+
+    /// The setting that applies; `None` if the built-in value does.
+    pub(super) fn setting(&self, id: OptionId) -> Option<&'a Setting> {
+        self.places.iter().find_map(|settings| settings.get(&id))
+    }
+
+    /// The value that applies; `None` if there is not even a built-in one.
+    pub(super) fn value(&self, id: OptionId) -> Option<&'a Value> {
+        let built_in = || self.defaults[id.index()].as_ref();
+        self.setting(id).map(|setting| &setting.value).or_else(built_in)
+    }
+
+    fn bool(&self, id: OptionId) -> bool {
+        matches!(self.value(id), Some(Value::Bool(true)))
+    }
+
+    fn int(&self, id: OptionId) -> i64 {
+        match self.value(id) {
+            Some(Value::Int(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    /// A number that the option's range keeps within 32 bits; -1 is no limit.
+    fn count(&self, id: OptionId) -> u32 {
+        u32::try_from(self.int(id)).unwrap_or(u32::MAX)
+    }
+
+    fn seconds(&self, id: OptionId) -> Duration {
+        Duration::from_secs(u64::from(self.count(id)))
+    }
+
+    fn word(&self, id: OptionId) -> &'static str {
+        match self.value(id) {
+            Some(Value::Word(word)) => word,
+            _ => "",
+        }
+    }
+
+    fn text(&self, id: OptionId) -> Option<Arc<str>> {
+        match self.value(id) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn context(&self, name: &str) -> Option<Arc<str>> {
+        let maps = self.places.iter().filter_map(|place| place.get(&const { id("context") }));
+        maps.filter_map(|setting| match &setting.value {
+            Value::Map(map) => map.get(name).cloned(),
+            _ => None,
+        })
+        .next()
+    }
+}
+
+impl Container {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// The options of a pair.
+pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOptions {
+    macro_rules! get {
+        ($kind:ident $name:literal) => {
+            chain.$kind(const { id($name) })
+        };
+    }
+    DeliveryOptions {
+        retry_interval: get!(seconds "retry_interval"),
+        max_retry_interval: get!(seconds "max_retry_interval"),
+        max_retries: max_retries(chain.value(const { id("max_retries") })),
+        message_expiration: get!(seconds "message_expiration"),
+        never_attempt_expired_messages: get!(bool "never_attempt_expired_messages"),
+        never_retry: get!(bool "never_retry"),
+        max_outbound_connections: get!(count "max_outbound_connections"),
+        connection_allocation_aggressiveness: aggressiveness(
+            chain.value(const { id("connection_allocation_aggressiveness") }),
+        ),
+        max_deliveries_per_connection: get!(count "max_deliveries_per_connection"),
+        max_recipients_per_connection: get!(count "max_recipients_per_connection"),
+        max_recipients_per_batch: get!(count "max_recipients_per_batch"),
+        connect_timeout: get!(seconds "connect_timeout"),
+        ehlo_timeout: get!(seconds "ehlo_timeout"),
+        mailfrom_timeout: get!(seconds "mailfrom_timeout"),
+        rcptto_timeout: get!(seconds "rcptto_timeout"),
+        body_timeout: get!(seconds "body_timeout"),
+        rset_timeout: get!(seconds "rset_timeout"),
+        idle_timeout: get!(seconds "idle_timeout"),
+        host_failure_retry: get!(seconds "host_failure_retry"),
+        mx_failures_to_delay: get!(count "mx_failures_to_delay"),
+        connect_timeout_to_delay: get!(seconds "connect_timeout_to_delay"),
+        // The option's range is that of the type.
+        mx_failures_fallback_to_a: get!(int "mx_failures_fallback_to_a") as i32,
+        dns_failures_to_purge: get!(count "dns_failures_to_purge"),
+        // The option's range is that of the type.
+        remote_smtp_port: get!(int "remote_smtp_port") as u16,
+        gateway: get!(text "gateway"),
+        bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
+        ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
+        esmtp: get!(word "delivery_method") != "SMTP",
+        suspend_delivery: get!(bool "suspend_delivery"),
+    }
+}
+
+/// The options of a client.
+pub(super) fn reception(chain: &Chain<'_>, hostname: &Arc<str>, peer: IpAddr) -> ReceptionOptions {
+    macro_rules! get {
+        ($kind:ident $name:literal) => {
+            chain.$kind(const { id($name) })
+        };
+    }
+    let name = |set: Option<Arc<str>>| set.unwrap_or_else(|| hostname.clone());
+    ReceptionOptions {
+        banner_hostname: name(get!(text "banner_hostname")),
+        static_banner: get!(text "static_banner"),
+        received_hostname: name(get!(text "received_hostname")),
+        idle_time: get!(seconds "idle_time"),
+        max_message_size_bytes: match get!(count "max_message_size") {
+            0 => limits::MESSAGE_BYTES_MAX,
+            bytes => u64::from(bytes),
+        },
+        max_recipients_per_message: get!(count "max_recipients_per_message"),
+        max_recipients_per_connection: get!(count "max_recipients_per_connection"),
+        max_receptions_per_connection: get!(count "max_receptions_per_connection"),
+        require_ehlo: get!(bool "require_ehlo"),
+        allow_null_envelope_sender: get!(bool "allow_null_envelope_sender"),
+        stray: match get!(word "rfc2822_lone_lf_in_body") {
+            "pedantic" => StrayPolicy::Refuse,
+            _ => StrayPolicy::Fix,
+        },
+        trace_headers: get!(bool "rfc2822_trace_headers"),
+        relay: relay_policy(chain, peer),
+        binding: chain.context("binding").unwrap_or_else(|| Arc::from(DEFAULT)),
+    }
+}
+
+/// The options of the process.
+pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
+    macro_rules! get {
+        ($kind:ident $name:literal) => {
+            chain.$kind(const { id($name) })
+        };
+    }
+    ServerOptions {
+        hostname: get!(text "hostname").unwrap_or_else(|| hostname.clone()),
+        server_max_outbound_connections: get!(count "server_max_outbound_connections"),
+        resolv_conf: get!(text "resolv_conf"),
+        spool_base: get!(text "spoolbase").unwrap_or_default(),
+        min_dns_ttl: get!(seconds "min_dns_ttl"),
+        max_dns_ttl: get!(seconds "max_dns_ttl"),
+    }
+}
+
+fn max_retries(value: Option<&Value>) -> MaxRetries {
+    match value {
+        Some(Value::Word("none")) => MaxRetries::Unlimited,
+        Some(&Value::Int(count)) => MaxRetries::Count(u32::try_from(count).unwrap_or(u32::MAX)),
+        _ => MaxRetries::Auto,
+    }
+}
+
+fn aggressiveness(value: Option<&Value>) -> f64 {
+    match value {
+        Some(Value::Word("high")) => 0.75,
+        Some(&Value::Float(slope)) => slope,
+        _ => 0.3,
+    }
+}
+
+fn ehlo_name(name: Option<Arc<str>>, hostname: &Arc<str>) -> EhloName {
+    match name {
+        Some(name) if &*name == "__message__" => EhloName::OfMessage,
+        Some(name) if &*name != "__hostname__" => EhloName::Literal(name),
+        _ => EhloName::Literal(hostname.clone()),
+    }
+}
+
+fn relay_policy(chain: &Chain<'_>, peer: IpAddr) -> RelayPolicy {
+    let in_relay_hosts = match chain.value(const { id("relay_hosts") }) {
+        Some(Value::Cidrs(networks)) => networks.iter().any(|network| network.contains(peer)),
+        _ => false,
+    };
+    let (any_sender, sending_domains) = match chain.value(const { id("relay_for_sending_domains") })
+    {
+        Some(Value::Senders(None)) => (true, None),
+        Some(Value::Senders(Some(domains))) => (false, Some(domains.clone())),
+        _ => (false, None),
+    };
+    let recipient_domains = match chain.value(const { id("relay_domains") }) {
+        Some(Value::Words(domains)) => domains.clone(),
+        _ => Arc::default(),
+    };
+    RelayPolicy {
+        client_may_relay: in_relay_hosts || any_sender || chain.bool(const { id("open_relay") }),
+        sending_domains: sending_domains.unwrap_or_default(),
+        recipient_domains,
+    }
+}
+
+/// The entries of a list that apply to a client: in order, up to the first match that does not say
+/// `continue`.
+fn applied_entries(entries: &[Block], peer: IpAddr) -> Vec<&Block> {
+    let mut applied = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.network.contains(peer)) {
+        applied.push(entry);
+        let goes_on = entry.settings.get(&const { id("continue") });
+        if !goes_on.is_some_and(|setting| setting.value == Value::Bool(true)) {
+            break;
+        }
+    }
+    applied
+}
+
+fn matching(blocks: &[Block], peer: IpAddr) -> Vec<&Block> {
+    blocks.iter().filter(|block| block.network.contains(peer)).collect()
+}
+
+fn longest_first(mut blocks: Vec<&Block>) -> impl Iterator<Item = &Settings> {
+    blocks.reverse();
+    blocks.sort_by_key(|block| core::cmp::Reverse(block.network.prefix()));
+    blocks.into_iter().map(|block| &block.settings)
+}

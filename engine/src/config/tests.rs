@@ -1,0 +1,371 @@
+//! The language from text to effective values, and what is said about mistakes.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::config::effective::{EhloName, MaxRetries};
+use crate::smtp::data::StrayPolicy;
+
+/// Files by name; a name that ends with a slash is a directory.
+pub(super) struct Files(pub(super) BTreeMap<&'static str, &'static str>);
+
+impl ConfigFiles for Files {
+    fn read(&mut self, path: &str, _: Option<&str>) -> Result<Vec<SourceFile>, FileError> {
+        let found = self
+            .0
+            .iter()
+            .filter(|(name, _)| **name == path || path.ends_with('/') && name.starts_with(path));
+        let found: Vec<_> = found
+            .map(|(name, text)| SourceFile { name: name.to_string(), text: text.to_string() })
+            .collect();
+        if found.is_empty() { Err(FileError::NotFound) } else { Ok(found) }
+    }
+}
+
+fn load_files(files: &[(&'static str, &'static str)]) -> Loaded {
+    let host = HostFacts { hostname: "mx.test".to_owned() };
+    Config::load("main.conf", &mut Files(files.iter().copied().collect()), &host)
+}
+
+pub(super) fn load(text: &'static str) -> Loaded {
+    load_files(&[("main.conf", text)])
+}
+
+fn config(text: &'static str) -> Config {
+    let loaded = load(text);
+    assert!(loaded.config.is_some(), "{}", findings(&loaded));
+    loaded.config.unwrap()
+}
+
+/// One line a finding: `severity file:line:col-col message | label | help`
+pub(super) fn findings(loaded: &Loaded) -> String {
+    let place = |span: Span| {
+        let from = loaded.sources.line_column(span.file, span.start);
+        let to = loaded.sources.line_column(span.file, span.end);
+        format!("{}:{}:{}-{}", loaded.sources.name(span.file), from.line, from.column, to.column)
+    };
+    let lines = loaded.diagnostics.iter().map(|finding| {
+        let at = finding.span.map_or_else(String::new, place);
+        let mut line = format!("{} {at} {}", finding.severity.name(), finding.message);
+        for (span, label) in &finding.related {
+            line.push_str(&format!(" | {label} at {}", place(*span)));
+        }
+        for part in [Some(&finding.label), finding.help.as_ref()].into_iter().flatten() {
+            if !part.is_empty() {
+                line.push_str(&format!(" | {part}"));
+            }
+        }
+        line
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn diagnose(text: &'static str) -> String {
+    findings(&load(text))
+}
+
+#[test]
+fn nothing_is_a_configuration_of_built_in_values() {
+    let config = config("  # nothing\n");
+    assert!(config.listeners().is_empty());
+    assert!(config.has_binding("default") && !config.has_binding("red"));
+    let server = config.server_options();
+    assert_eq!(&*server.hostname, "mx.test");
+    assert_eq!(server.resolv_conf.as_deref(), Some("/etc/resolv.conf"));
+    assert_eq!(&*server.spool_base, "/var/spool/traject");
+    assert_snapshot!(format!("{:#?}", config.delivery_options("default", "x.test")));
+    let client = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());
+    assert_snapshot!(format!("{client:#?}"));
+}
+
+#[test]
+fn the_most_specific_place_that_sets_an_option_counts() {
+    let config = config(
+        r#"
+        message_expiration = 50000
+        domain "Shop.Test" { message_expiration = 600 }
+        domain "/[.]?test$/" { message_expiration = 800 retry_interval = 70 }
+        domain "/^s/" { retry_interval = 71 max_retries = 9 }
+        binding "red" { domain "shop.test" { retry_interval = 61 } }
+        binding "blue" { message_expiration = 7100 }
+        binding_group "g" {
+          message_expiration = 3100
+          domain "shop.test" { message_expiration = 120 }
+          binding "green" { message_expiration = 2100 }
+        }
+        # From another file, perhaps.
+        Binding_Group "g" { binding "grey" { } domain "SHOP.test" { never_retry = on } }
+        "#,
+    );
+    let table = [
+        ("default", "shop.test", 600, 70, MaxRetries::Count(9)),
+        ("default", "x.example", 50000, 1200, MaxRetries::Auto),
+        ("red", "SHOP.test", 600, 61, MaxRetries::Count(9)),
+        ("red", "a.test", 800, 70, MaxRetries::Auto),
+        ("blue", "shop.test", 7100, 70, MaxRetries::Count(9)),
+        ("green", "shop.test", 120, 70, MaxRetries::Count(9)),
+        ("green", "x.example", 2100, 1200, MaxRetries::Auto),
+        ("grey", "a.test", 3100, 70, MaxRetries::Auto),
+        ("grey", "shop.test", 120, 70, MaxRetries::Count(9)),
+        ("RED", "shop.test", 600, 70, MaxRetries::Count(9)),
+    ];
+    for (binding, domain, expiration, interval, retries) in table {
+        let options = config.delivery_options(binding, domain);
+        let got = (
+            options.message_expiration.as_secs(),
+            options.retry_interval.as_secs(),
+            options.max_retries,
+        );
+        assert_eq!(got, (expiration, interval, retries), "{binding} {domain}");
+    }
+    assert!(config.delivery_options("grey", "shop.test").never_retry);
+    assert!(!config.delivery_options("red", "shop.test").never_retry);
+}
+
+#[test]
+fn declaring_the_default_binding_and_group_touches_unassigned_mail_only() {
+    let config = config(
+        r#"
+        binding "default" { retry_interval = 10 }
+        binding_group "default" { body_timeout = 20  binding "member" { } }
+        binding "other" { }
+        "#,
+    );
+    let table =
+        [("default", 10, 20), ("unknown", 10, 20), ("member", 1200, 20), ("other", 1200, 600)];
+    for (binding, interval, timeout) in table {
+        let options = config.delivery_options(binding, "x.test");
+        let got = (options.retry_interval.as_secs(), options.body_timeout.as_secs());
+        assert_eq!(got, (interval, timeout), "{binding}");
+    }
+}
+
+#[test]
+fn later_assignments_and_address_literals() {
+    let config = config(
+        r#"
+        Retry_Interval = 5 retry_interval = "6"
+        domain 192.0.2.9 { remote_smtp_port = 2525 }
+        domain [IPv6:2001:db8::9] { remote_smtp_port = 2526 }
+        bind_address = [2001:db8::1]
+        ehlo_hostname = __message__
+        delivery_method = smtp
+        "#,
+    );
+    let port = |domain| config.delivery_options("default", domain).remote_smtp_port;
+    assert_eq!(port("[192.0.2.9]"), 2525);
+    assert_eq!(port("[IPv6:2001:DB8:0::9]"), 2526);
+    assert_eq!(port("x.test"), 25);
+    let options = config.delivery_options("default", "x.test");
+    assert_eq!(options.retry_interval.as_secs(), 6);
+    assert_eq!(options.bind_address, Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(options.ehlo_hostname, EhloName::OfMessage);
+    assert!(!options.esmtp);
+}
+
+#[test]
+fn the_list_form_of_listeners() {
+    let config = config(
+        r#"
+        hostname = "relay.test"
+        binding "vip" { }
+        Esmtp_Listener = (
+          *:2525,64~4 <proto=ipv4> [
+            ### defaults first
+            0.0.0.0/0 = ( personality [ idle_time = 120 banner_hostname = "in.test" ] continue )
+            192.0.2.1/32 = ( relay_for_sending_domains context [ binding = vip ] )
+            192.0.2.0/24 = ( relay_for_sending_domains [ News.test = true old.test = false ]
+                             personality [ idle_time = 60 message_size = 1000 ] continue )
+            192.0.0.0/16 = ( personality [ idle_time = 61 ] )
+            ::1/0 = ( personality [ idle_time = 30 static_banner = "220 hello" ] )
+          ]
+          [::1]:587
+          *:26 <status="disabled">
+        )
+        "#,
+    );
+    let endpoints: Vec<_> = config
+        .listeners()
+        .iter()
+        .map(|endpoint| format!("{} {:?} {}", endpoint.id.0, endpoint.addresses, endpoint.backlog))
+        .collect();
+    assert_eq!(endpoints, ["0 [0.0.0.0:2525] 64", "1 [[::1]:587] 5"]);
+
+    let client = |peer: &str| config.reception_options(ListenerId(0), peer.parse().unwrap());
+    let table = [
+        // peer, idle time, may relay, sending domains, binding
+        ("203.0.113.9", 120, false, 0, "default"),
+        ("192.0.2.1", 120, true, 0, "vip"),
+        // Both the /24 and the /16 apply: the longer prefix wins, although the /16 is the later.
+        ("192.0.2.7", 60, false, 1, "default"),
+        ("192.0.9.9", 61, false, 0, "default"),
+        ("2001:db8::1", 30, false, 0, "default"),
+    ];
+    for (peer, idle, relay, domains, binding) in table {
+        let options = client(peer);
+        let got = (
+            options.idle_time.as_secs(),
+            options.relay.client_may_relay,
+            options.relay.sending_domains.len(),
+            &*options.binding,
+        );
+        assert_eq!(got, (idle, relay, domains, binding), "{peer}");
+    }
+    assert_eq!(&*client("192.0.2.7").relay.sending_domains[0], "news.test");
+    assert_eq!(client("192.0.2.7").max_message_size_bytes, 1000);
+    assert_eq!(&*client("192.0.2.7").banner_hostname, "in.test");
+    assert_eq!(client("2001:db8::1").static_banner.as_deref(), Some("220 hello"));
+    let other = config.reception_options(ListenerId(1), "::1".parse().unwrap());
+    assert_eq!(other.idle_time.as_secs(), 300);
+    assert_eq!(&*other.banner_hostname, "relay.test");
+}
+
+#[test]
+fn the_stanza_form_of_listeners() {
+    let config = config(
+        r#"
+        relay_hosts = ( 10.0.0.0/8 )
+        relay_domains = ( example.com *.Example.net )
+        RFC2822_Lone_LF_In_Body = fix
+        ESMTP_Listener {
+          Idle_Time = 100
+          Listen ":25" { Peer "192.0.2.0/24" { idle_time = 40 } listen_backlog = 9 }
+          Listen "127.0.0.1:2525" { idle_time = 90 }
+          Listen "*:26" { Enable = false }
+          Peer "192.0.2.128/25" { idle_time = 50 relay_hosts = ( 192.0.2.129 ) }
+          Peer "0.0.0.0/0" { idle_time = 60 max_message_size = 5 }
+        }
+        "#,
+    );
+    assert_eq!(config.listeners().len(), 2);
+    assert_eq!(config.listeners()[0].backlog, 9);
+    assert_eq!(config.listeners()[1].backlog, 500);
+    let client = |listener, peer: &str| {
+        config.reception_options(ListenerId(listener), peer.parse().unwrap())
+    };
+    let table = [
+        (0, "192.0.2.129", 40, true),
+        (1, "192.0.2.129", 50, true),
+        (1, "192.0.2.130", 50, false),
+        (1, "192.0.2.1", 60, false),
+        (1, "10.9.9.9", 60, true),
+        (1, "::1", 90, false),
+        (0, "::1", 100, false),
+    ];
+    for (listener, peer, idle, relay) in table {
+        let options = client(listener, peer);
+        let got = (options.idle_time.as_secs(), options.relay.client_may_relay);
+        assert_eq!(got, (idle, relay), "{listener} {peer}");
+    }
+    let options = client(0, "::1");
+    let domains: Vec<_> = options.relay.recipient_domains.iter().map(|name| &**name).collect();
+    assert_eq!(domains, ["example.com", "*.example.net"]);
+    assert_eq!(options.stray, StrayPolicy::Fix);
+}
+
+#[test]
+fn included_files_count_where_they_are_included() {
+    let loaded = load_files(&[
+        ("main.conf", "include \"parts/\"\nbinding \"b\" { readonly_include b.conf }"),
+        ("parts/10.conf", "retry_interval = 10 body_timeout = 11"),
+        ("parts/20.conf", "retry_interval = 20"),
+        ("b.conf", "retry_interval = 30"),
+    ]);
+    let config = loaded.config.unwrap();
+    let interval = |binding| config.delivery_options(binding, "x.test").retry_interval.as_secs();
+    assert_eq!((interval("default"), interval("b")), (20, 30));
+    assert_eq!(config.delivery_options("b", "x.test").body_timeout.as_secs(), 11);
+    assert_eq!(loaded.sources.files().count(), 4);
+}
+
+#[test]
+fn includes_that_cannot_be_read() {
+    let loaded = load_files(&[
+        (
+            "main.conf",
+            "include gone.conf\ninclude \"eccmgr://u:p@192.0.2.1:2026/boot\"\ninclude a.conf\ninclude\n",
+        ),
+        ("a.conf", "include b.conf"),
+        ("b.conf", "include a.conf"),
+    ]);
+    assert_snapshot!(findings(&loaded));
+    let missing = load_files(&[]);
+    assert_eq!(findings(&missing), "error  cannot read main.conf: no such file or directory");
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_in_one_run() {
+    assert_snapshot!(diagnose(
+        r#"retry_intervall = 60
+domain example.com {
+  retry_interval = soon
+  bind_address = 192.0.2.1
+  binding "x" { }
+}
+domains "x.test" { }
+binding { }
+security "x" { }
+binding "a b" { }
+domain "/a(b/" { }
+domain "/(?!x)/" { }
+gateway { }
+binding = "x"
+max_outbound_connections = 10#many
+bind_address = mail.example.com
+resolv_conf = resolv.conf
+Esmtp_Listener = ( *:25 /tmp/2025 *:25 *:26,0 *:27 <stat=on> *:28 [
+  10.0.0.0/40 = ( continue )
+  10.0.0.0/8 = ( personality [ idle = 3 static_banner = "hello" ] tls )
+  11.0.0.0/8 = ( context [ binding = nobody ] )
+] )
+host mx.example.com { max_outbound_connections = 3 }
+binding_group "g1" { binding "b" { } }
+binding_group "g2" { binding "b" { } }
+rfc2822_lone_lf_in_body = ignore
+"#
+    ));
+}
+
+#[test]
+fn broken_syntax_is_told_once_and_reading_goes_on() {
+    assert_snapshot!(diagnose(
+        r#"retry_interval 60
+= 5
+domain a.test { retry_interval = }
+domain a.test b.test { retry_interval = bad }
+relay_hosts = ( 10.0.0.0/8
+hostname = mx.test
+relay_domains = ( a.test , b=c )
+body_timeout = "600
+retry_interval = "1200"
+gateway = 'x y'
+} connect_timeout = [ a = ]
+Esmtp_Listener = ( *:25 [ 0.0.0.0/0 = ( continue } )
+ehlo_timeout = nonsense
+binding "last" {
+  /* never closed
+"#
+    ));
+}
+
+#[test]
+fn nesting_has_a_limit() {
+    let open: String = core::iter::repeat_n("binding x {\n", 1000).collect();
+    let errors = Config::from_text(&open).unwrap_err();
+    assert_eq!(errors.iter().filter(|error| error.message.contains("too deeply")).count(), 1);
+    let lists: String = core::iter::repeat_n("[ a = ( b ", 100_000).collect();
+    let errors = Config::from_text(&format!("x = {lists}")).unwrap_err();
+    assert!(errors[0].message.contains("too deeply"), "{errors:?}");
+}
+
+#[test]
+fn diagnostics_are_bounded() {
+    let text: String = core::iter::repeat_n("nonsense = 1\n", 5000).collect();
+    let errors = Config::from_text(&text).unwrap_err();
+    assert_eq!(errors.len(), crate::limits::CONFIG_DIAGNOSTICS_MAX + 1);
+    assert_eq!(errors.last().unwrap().message, "4000 more errors are not shown");
+}
