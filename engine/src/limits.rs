@@ -13,6 +13,10 @@ pub const REPLY_LINES_MAX: usize = 128;
 /// Text of one reply that is kept for records, all lines joined.
 pub const REPLY_TEXT_BYTES_MAX: usize = 1024;
 
+/// Commands sent before their replies are read, where PIPELINING is offered. Their replies have
+/// to fit the socket buffers, since we write before we read (RFC 2920 section 3.1).
+pub const PIPELINED_COMMANDS_MAX: usize = 100;
+
 /// Recipients of one message when `max_recipients_per_message` sets no limit. RFC 5321 section
 /// 4.5.3.1.8 asks for at least 100.
 pub const RECIPIENTS_PER_MESSAGE_MAX: usize = 10_000;

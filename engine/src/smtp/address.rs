@@ -195,11 +195,10 @@ fn dot_string(input: &str) -> IResult<&str, &str> {
 }
 
 fn is_atext(character: char) -> bool {
+    // RFC 5322 section 3.2.3.
     character.is_ascii_alphanumeric()
-        || {
-            // RFC 5322 section 3.2.3.
-            matches!(character, '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^'..='`' | '{'..='~')
-        }
+        || matches!(character, '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?')
+        || matches!(character, '^'..='`' | '{'..='~')
 }
 
 /// `"..."`: any printable ASCII; quote and backslash only behind a backslash.

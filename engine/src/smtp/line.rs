@@ -113,7 +113,7 @@ impl LineFramer {
 #[cfg(test)]
 mod tests {
     use alloc::string::{String, ToString};
-    use alloc::{format, vec};
+    use alloc::vec;
 
     use proptest::prelude::*;
 
@@ -166,7 +166,7 @@ mod tests {
             line_bytes_max in 2_usize..12,
         ) {
             let whole = frame(line_bytes_max, &stream, stream.len().max(1));
-            prop_assert_eq!(frame(line_bytes_max, &stream, piece), whole, "{}", format!("{stream:?}"));
+            prop_assert_eq!(frame(line_bytes_max, &stream, piece), whole);
         }
     }
 }

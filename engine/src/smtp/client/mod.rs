@@ -1,16 +1,283 @@
 //! The delivering end of an SMTP dialogue.
+//!
+//! ```text
+//!  ExpectBanner ─► ExpectEhlo ─► Idle ─► ExpectMail ─► ExpectRcpt ─► ExpectData ─► SendingBody
+//!                    │   ▲        ▲ ▲        │  refused     │ all refused │            │
+//!                    ▼   │        │ └────────┴── ExpectRset ◄─────────────┘            ▼
+//!                 ExpectHelo      └──────────────────────────────────────────── ExpectFinal
+//! ```
+//!
+//! Each state is a value that takes a reply and becomes the next state. What can happen in every
+//! state, a 421, silence, a lost connection, a broken protocol, is in `end`; how far the client
+//! runs ahead of the replies (PIPELINING) is in `envelope`.
 
+mod end;
+mod envelope;
+mod open;
+
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::end::{End, ExpectEmptyDot, ExpectQuit, ExpectRset};
+use self::envelope::{Envelope, ExpectData, ExpectFinal, ExpectMail, ExpectRcpt, SendingBody};
+use self::open::{ExpectBanner, ExpectEhlo, ExpectHelo};
 use crate::ids::MessageId;
 use crate::io::NetError;
 use crate::record::CloseReason;
 use crate::smtp::address::{Mailbox, ReversePath};
 use crate::smtp::data::{BodyError, BodyInfo};
-use crate::smtp::reply::Reply;
+use crate::smtp::ehlo::Capabilities;
+use crate::smtp::reply::{Reply, ReplyParser, ReplyView};
 use crate::smtp::stage::Stage;
+use crate::time::Timestamp;
+
+/// One connection to an exchange, from its establishment to its end.
+///
+/// Exactly one result comes out for each recipient of a transaction, whatever the peer does. After
+/// [`ClientOutput::Close`], or the `Closed` input, nothing comes out any more.
+#[derive(Debug)]
+pub struct ClientSession {
+    parser: ReplyParser,
+    link: Link,
+    state: State,
+    /// The reply under way began before the command it would answer was written.
+    early: bool,
+}
+
+impl ClientSession {
+    /// A session on a connection that stands since `now`; it waits for the banner.
+    pub fn new(options: SessionOptions, now: Timestamp) -> Self {
+        let deadline = Some(now + options.ehlo_timeout);
+        Self {
+            parser: ReplyParser::new(),
+            link: Link { options, capabilities: Capabilities::default(), deadline, quit: None },
+            state: State::ExpectBanner(ExpectBanner),
+            early: false,
+        }
+    }
+
+    /// Takes in what happened and appends what follows to `out`.
+    pub fn handle(&mut self, now: Timestamp, input: ClientInput<'_>, out: &mut Vec<ClientOutput>) {
+        match input {
+            ClientInput::Received([]) => {
+                self.step(now, out, |state, step| state.end(End::Lost { closed: false }, step))
+            }
+            ClientInput::Received(bytes) => self.receive(now, bytes, out),
+            ClientInput::Closed(_) => {
+                self.step(now, out, |state, step| state.end(End::Lost { closed: true }, step))
+            }
+            ClientInput::Timeout if self.link.deadline.is_some_and(|due| now >= due) => {
+                self.step(now, out, State::time_out);
+            }
+            ClientInput::Timeout => {}
+            ClientInput::BodyProgress => self.step(now, out, State::body_progress),
+            ClientInput::BodyDone(result) => {
+                // Part of a reply that came before the final dot does not answer it.
+                self.early |= self.parser.in_reply();
+                self.step(now, out, |state, step| state.body_done(result, step));
+            }
+            ClientInput::Start(transaction) => {
+                let torn = self.parser.in_reply();
+                self.step(now, out, |state, step| state.start(transaction, torn, step));
+            }
+            ClientInput::Quit(reason) => {
+                self.link.quit.get_or_insert(reason);
+                self.step(now, out, State::quit_when_idle);
+            }
+        }
+    }
+
+    /// When [`ClientInput::Timeout`] is due; `None` when the session waits for ever.
+    pub const fn deadline(&self) -> Option<Timestamp> {
+        self.link.deadline
+    }
+
+    /// How far the dialogue has come.
+    pub const fn stage(&self) -> Stage {
+        self.state.stage()
+    }
+
+    fn receive(&mut self, now: Timestamp, mut bytes: &[u8], out: &mut Vec<ClientOutput>) {
+        while !bytes.is_empty() && !matches!(self.state, State::Closed) {
+            let gathers = matches!(self.state, State::ExpectEhlo(_));
+            let capabilities = &mut self.link.capabilities;
+            let visit = |number, text: &[u8]| {
+                if gathers {
+                    capabilities.take_line(number, text);
+                }
+            };
+            let Some(reply) = self.parser.next_with(&mut bytes, visit) else { return };
+            let early = core::mem::take(&mut self.early);
+            let written = out.len();
+            let state = core::mem::replace(&mut self.state, State::Closed);
+            let step = &mut Step { link: &mut self.link, now, out };
+            self.state = match reply {
+                Ok(reply) if early && reply.code != 421 => state.end(End::Violation(EARLY), step),
+                Ok(reply) => state.on_reply(reply, step),
+                Err(error) => state.end(End::Violation(error.text()), step),
+            };
+            // Whatever is left of these bytes cannot answer what was written just now.
+            let wrote = |output: &ClientOutput| matches!(output, ClientOutput::Write(_));
+            self.early = !bytes.is_empty() && out[written..].iter().any(wrote);
+        }
+    }
+
+    fn step(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<ClientOutput>,
+        go: impl FnOnce(State, &mut Step<'_>) -> State,
+    ) {
+        let state = core::mem::replace(&mut self.state, State::Closed);
+        self.state = go(state, &mut Step { link: &mut self.link, now, out });
+    }
+}
+
+const EARLY: &str = "reply before its command";
+const UNASKED: &str = "reply nobody asked for";
+
+/// What all states of a session share.
+#[derive(Debug)]
+struct Link {
+    options: SessionOptions,
+    capabilities: Capabilities,
+    deadline: Option<Timestamp>,
+    /// Set by [`ClientInput::Quit`].
+    quit: Option<CloseReason>,
+}
+
+/// One input being handled.
+struct Step<'a> {
+    link: &'a mut Link,
+    now: Timestamp,
+    out: &'a mut Vec<ClientOutput>,
+}
+
+impl Step<'_> {
+    fn write(&mut self, text: String) {
+        self.out.push(ClientOutput::Write(text.into_bytes()));
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.link.deadline = Some(self.now + time);
+    }
+
+    /// The dialogue is free: for work, or to be ended.
+    fn free(&mut self) -> State {
+        if let Some(reason) = self.link.quit {
+            return self.quit(reason);
+        }
+        let idle = self.link.options.idle_timeout;
+        self.link.deadline = (!idle.is_zero()).then(|| self.now + idle);
+        self.out.push(ClientOutput::Ready);
+        State::Idle
+    }
+
+    fn quit(&mut self, reason: CloseReason) -> State {
+        self.write("QUIT\r\n".into());
+        self.wait(self.link.options.rset_timeout);
+        State::ExpectQuit(ExpectQuit { reason })
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectBanner(ExpectBanner),
+    ExpectEhlo(ExpectEhlo),
+    ExpectHelo(ExpectHelo),
+    Idle,
+    ExpectMail(ExpectMail),
+    ExpectRcpt(ExpectRcpt),
+    ExpectData(ExpectData),
+    SendingBody(SendingBody),
+    ExpectFinal(ExpectFinal),
+    ExpectEmptyDot(ExpectEmptyDot),
+    ExpectRset(ExpectRset),
+    ExpectQuit(ExpectQuit),
+    Closed,
+}
+
+impl State {
+    const fn stage(&self) -> Stage {
+        match self {
+            Self::ExpectBanner(_) => Stage::Banner,
+            Self::ExpectEhlo(_) | Self::ExpectHelo(_) => Stage::Ehlo,
+            Self::Idle => Stage::Idle,
+            Self::ExpectMail(_) => Stage::MailFrom,
+            Self::ExpectRcpt(_) => Stage::RcptTo,
+            Self::ExpectData(_) => Stage::Data,
+            Self::SendingBody(_) => Stage::Body,
+            Self::ExpectFinal(_) | Self::ExpectEmptyDot(_) => Stage::BodyReply,
+            Self::ExpectRset(_) => Stage::Rset,
+            Self::ExpectQuit(_) | Self::Closed => Stage::Quit,
+        }
+    }
+
+    fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> Self {
+        if reply.code == 421 {
+            return self.end(End::Unavailable(reply.to_reply()), step);
+        }
+        match self {
+            Self::ExpectBanner(state) => state.on_reply(reply, step),
+            Self::ExpectEhlo(state) => state.on_reply(reply, step),
+            Self::ExpectHelo(state) => state.on_reply(reply, step),
+            Self::ExpectMail(state) => state.on_reply(reply, step),
+            Self::ExpectRcpt(state) => state.on_reply(reply, step),
+            Self::ExpectData(state) => state.on_reply(reply, step),
+            Self::ExpectFinal(state) => state.on_reply(reply, step),
+            Self::ExpectEmptyDot(state) => state.on_reply(reply, step),
+            Self::ExpectRset(state) => state.on_reply(reply, step),
+            Self::ExpectQuit(state) => state.close(step),
+            Self::Idle | Self::SendingBody(_) => self.end(End::Violation(UNASKED), step),
+            Self::Closed => Self::Closed,
+        }
+    }
+
+    fn time_out(self, step: &mut Step<'_>) -> Self {
+        match self {
+            Self::Idle => step.quit(CloseReason::Idle),
+            other => other.end(End::TimedOut, step),
+        }
+    }
+
+    /// `torn`: part of a reply nobody asked for is already here.
+    fn start(self, transaction: Transaction, torn: bool, step: &mut Step<'_>) -> Self {
+        match self {
+            Self::Idle if !torn => Envelope::start(transaction, step),
+            Self::Idle => {
+                step.out.push(ClientOutput::NotAttempted);
+                self.end(End::Violation(UNASKED), step)
+            }
+            other => {
+                step.out.push(ClientOutput::NotAttempted);
+                other
+            }
+        }
+    }
+
+    fn quit_when_idle(self, step: &mut Step<'_>) -> Self {
+        match (self, step.link.quit) {
+            (Self::Idle, Some(reason)) => step.quit(reason),
+            (other, _) => other,
+        }
+    }
+
+    fn body_progress(self, step: &mut Step<'_>) -> Self {
+        if matches!(self, Self::SendingBody(_)) {
+            step.wait(step.link.options.body_timeout);
+        }
+        self
+    }
+
+    fn body_done(self, result: Result<BodyInfo, BodyError>, step: &mut Step<'_>) -> Self {
+        match self {
+            Self::SendingBody(state) => state.body_done(result, step),
+            other => other,
+        }
+    }
+}
 
 /// How one session behaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +330,7 @@ pub enum ClientInput<'a> {
     Closed(Option<NetError>),
     /// Here is work. Only after [`ClientOutput::Ready`].
     Start(Transaction),
-    /// No more work: say QUIT as soon as the transaction under way has ended.
+    /// No more work: say QUIT as soon as the dialogue is free. The first reason given counts.
     Quit(CloseReason),
 }
 
@@ -74,7 +341,8 @@ pub enum ClientOutput {
     Write(Vec<u8>),
     /// Send this body, final dot included, after everything written before.
     WriteBody(MessageId),
-    /// End the connection. Nothing but the final `Closed` input follows.
+    /// End the connection. Nothing but the final `Closed` input follows. Comes exactly once,
+    /// unless the `Closed` input came before it.
     Close {
         /// Drop what is unsent.
         abort: bool,
@@ -95,7 +363,7 @@ pub enum ClientOutput {
         /// What became of it.
         result: RecipientResult,
     },
-    /// The transaction given with `Start` was never begun (the connection ended first): its
+    /// The transaction given with `Start` was never begun (the session was ending already): its
     /// recipients go back to the queue as they were.
     NotAttempted,
     /// The exchange is unusable for a while: no banner, refused, EHLO refused, silence. No
@@ -120,3 +388,6 @@ pub enum RecipientResult {
     /// Do not try again.
     Permanent(Reply),
 }
+
+#[cfg(test)]
+mod tests;

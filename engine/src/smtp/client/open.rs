@@ -1,0 +1,80 @@
+//! From the connection to the first `Ready`: banner, EHLO, HELO.
+
+use alloc::format;
+
+use super::end::End;
+use super::{State, Step};
+use crate::smtp::ehlo::Capabilities;
+use crate::smtp::reply::{ReplyView, Severity};
+
+/// The connection stands; the server speaks first.
+#[derive(Debug)]
+pub(super) struct ExpectBanner;
+
+impl ExpectBanner {
+    pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
+        match reply.severity() {
+            Severity::Positive if step.link.options.esmtp => {
+                say_hello("EHLO", step);
+                State::ExpectEhlo(ExpectEhlo)
+            }
+            Severity::Positive => {
+                say_hello("HELO", step);
+                State::ExpectHelo(ExpectHelo)
+            }
+            Severity::Transient | Severity::Permanent => {
+                State::ExpectBanner(self).end(End::Refused(reply.to_reply()), step)
+            }
+            Severity::Intermediate => {
+                State::ExpectBanner(self).end(End::Violation("3xx as a banner"), step)
+            }
+        }
+    }
+}
+
+/// EHLO is sent; its reply's lines are gathered in `Link::capabilities` as they come.
+#[derive(Debug)]
+pub(super) struct ExpectEhlo;
+
+impl ExpectEhlo {
+    pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
+        match reply.severity() {
+            Severity::Positive => step.free(),
+            // A server from before ESMTP (RFC 5321 section 3.2).
+            Severity::Permanent => {
+                step.link.capabilities = Capabilities::default();
+                say_hello("HELO", step);
+                State::ExpectHelo(ExpectHelo)
+            }
+            Severity::Transient => {
+                State::ExpectEhlo(self).end(End::Refused(reply.to_reply()), step)
+            }
+            Severity::Intermediate => {
+                State::ExpectEhlo(self).end(End::Violation("3xx to EHLO"), step)
+            }
+        }
+    }
+}
+
+/// HELO is sent: the server has no extensions.
+#[derive(Debug)]
+pub(super) struct ExpectHelo;
+
+impl ExpectHelo {
+    pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
+        match reply.severity() {
+            Severity::Positive => step.free(),
+            Severity::Transient | Severity::Permanent => {
+                State::ExpectHelo(self).end(End::Refused(reply.to_reply()), step)
+            }
+            Severity::Intermediate => {
+                State::ExpectHelo(self).end(End::Violation("3xx to HELO"), step)
+            }
+        }
+    }
+}
+
+fn say_hello(verb: &str, step: &mut Step<'_>) {
+    step.write(format!("{verb} {}\r\n", step.link.options.ehlo_hostname));
+    step.wait(step.link.options.ehlo_timeout);
+}
