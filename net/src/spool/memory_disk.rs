@@ -1,0 +1,241 @@
+//! A disk in memory that forgets, tears and refuses: what was not synced survives a crash in part
+//! or not at all, and any call can be made to fail.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::disk::{Disk, DiskFile};
+
+/// What a disk writes at once.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemoryDisk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The files by number; names point to them.
+    contents: Vec<Content>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    calls: u64,
+    failing: Failing,
+}
+
+/// Which calls fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Failing {
+    #[default]
+    Never,
+    /// The k-th call from now on, counted from 0.
+    Once(u64),
+    /// The k-th and all later ones.
+    From(u64),
+    /// Every write, for want of space.
+    Full,
+}
+
+/// A file: what a reader sees, and what is on the platter for sure.
+#[derive(Clone, Debug, Default)]
+struct Content {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    /// Written and not synced, or lost in a failed sync: on the platter perhaps.
+    loose: Vec<(u64, Vec<u8>)>,
+    /// How many of them a later sync still makes durable.
+    pending: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct MemoryFile {
+    disk: MemoryDisk,
+    number: usize,
+}
+
+impl MemoryDisk {
+    /// Sets which calls fail, and starts to count.
+    pub(super) fn fail(&self, failing: Failing) {
+        let mut state = self.state();
+        state.failing = failing;
+        state.calls = 0;
+    }
+
+    /// Calls since [`Self::fail`].
+    pub(super) fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// What a power failure leaves: everything synced; of the rest whatever `coin` says, sector
+    /// by sector and name by name.
+    pub(super) fn crash(&self, coin: &mut dyn FnMut() -> bool) -> Self {
+        let state = self.state();
+        let mut names = state.durable_names.clone();
+        for (name, number) in &state.names {
+            if !names.contains_key(name) && coin() {
+                names.insert(name.clone(), *number);
+            }
+        }
+        names.retain(|name, _| state.names.contains_key(name) || coin());
+        let contents = state.contents.iter().map(|content| content.after_crash(coin)).collect();
+        let durable_names = names.clone();
+        let state = State { contents, names, durable_names, ..State::default() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// What `kill -9` leaves: everything written.
+    pub(super) fn kill(&self) -> Self {
+        let state = self.state();
+        Self(Arc::new(Mutex::new(State {
+            contents: state.contents.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            ..State::default()
+        })))
+    }
+
+    /// Flips a bit of a file.
+    pub(super) fn damage(&self, name: &str, offset: usize) {
+        let mut state = self.state();
+        let number = state.names[name];
+        let content = &mut state.contents[number];
+        content.seen[offset] ^= 0x10;
+        content.durable[offset] ^= 0x10;
+    }
+
+    /// Bytes of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        let state = self.state();
+        state.names.values().map(|number| state.contents[*number].seen.len() as u64).sum()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn call(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        let call = state.calls;
+        state.calls += 1;
+        let fails = match state.failing {
+            Failing::Never | Failing::Full => false,
+            Failing::Once(k) => call == k,
+            Failing::From(k) => call >= k,
+        };
+        if fails { Err(io::Error::other("injected")) } else { Ok(state) }
+    }
+}
+
+impl Content {
+    fn after_crash(&self, coin: &mut dyn FnMut() -> bool) -> Self {
+        let mut bytes = self.durable.clone();
+        for (offset, written) in &self.loose {
+            let mut at = *offset as usize;
+            let mut rest = &written[..];
+            while !rest.is_empty() {
+                let sector_rest = SECTOR_BYTES - at % SECTOR_BYTES;
+                let (piece, after) = rest.split_at(sector_rest.min(rest.len()));
+                if coin() {
+                    put(&mut bytes, at, piece);
+                }
+                at += piece.len();
+                rest = after;
+            }
+        }
+        Self { seen: bytes.clone(), durable: bytes, loose: Vec::new(), pending: 0 }
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
+    if bytes.len() < at + piece.len() {
+        bytes.resize(at + piece.len(), 0);
+    }
+    bytes[at..at + piece.len()].copy_from_slice(piece);
+}
+
+impl Disk for MemoryDisk {
+    type File = MemoryFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.call()?.names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<MemoryFile> {
+        let mut state = self.call()?;
+        if state.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let number = state.contents.len();
+        state.contents.push(Content::default());
+        state.names.insert(name.to_owned(), number);
+        Ok(MemoryFile { disk: self.clone(), number })
+    }
+
+    fn open(&self, name: &str) -> io::Result<MemoryFile> {
+        let state = self.call()?;
+        let number = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(MemoryFile { disk: self.clone(), number })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.call()?;
+        let number = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), number);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.call()?;
+        state.names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut state = self.call()?;
+        state.durable_names = state.names.clone();
+        Ok(())
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk.call()?.contents[self.number].seen.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let state = self.disk.call()?;
+        let offset = offset as usize;
+        let bytes = state.contents[self.number].seen.get(offset..offset + buffer.len());
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let (bytes, failed) = match self.disk.call() {
+            Ok(state) if matches!(state.failing, Failing::Full) => {
+                (&bytes[..bytes.len() / 2], Err(io::ErrorKind::StorageFull.into()))
+            }
+            Ok(_) => (bytes, Ok(())),
+            Err(error) => (&bytes[..bytes.len() / 2], Err(error)),
+        };
+        let mut state = self.disk.state();
+        let content = &mut state.contents[self.number];
+        put(&mut content.seen, offset as usize, bytes);
+        content.loose.push((offset, bytes.to_vec()));
+        content.pending += 1;
+        failed
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let result = self.disk.call().map(|_| ());
+        let mut state = self.disk.state();
+        let content = &mut state.contents[self.number];
+        let pending = std::mem::take(&mut content.pending);
+        if result.is_ok() {
+            let first = content.loose.len() - pending;
+            for (offset, bytes) in content.loose.split_off(first) {
+                put(&mut content.durable, offset as usize, &bytes);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,307 @@
+//! The durable spool: a journal in segments.
+//!
+//! ```text
+//!   stage, append ──► Chunk ┐                      ┌─► segment 7  ▒▒▒▒░░▒░   oldest: deleted when
+//!   Insert ─────────────────┤   one writer thread  │                         nothing in it is live,
+//!   Update ─────────────────┼─► one write, one ────┼─► segment 8  ▒░▒▒▒▒▒▒   copied forward when
+//!   Remove ─────────────────┘   sync for all that  │                         little is
+//!                               wait               └─► segment 9  ▒▒▒▒▏      written to
+//! ```
+//!
+//! - **Durable** means synced to the device. All changes that arrive while one sync runs share the
+//!   next one (group commit).
+//! - **Bodies** are written as they arrive, in pieces of [`CHUNK_BYTES`], and are never whole in
+//!   memory. They become durable with their message's `Insert`. A small body is written together
+//!   with it.
+//! - **A crash** loses nothing that was reported durable; a message that was never reported so may
+//!   survive it. Damage is found by checksums, logged and set aside, never skipped in silence.
+//! - **A failure** of the disk is reported for the changes it hit; the spool goes on in a new
+//!   segment as soon as the disk does.
+
+mod clean;
+pub mod disk;
+mod frame;
+mod index;
+mod log;
+mod payload;
+mod read;
+mod recovery;
+mod segment;
+mod writer;
+
+#[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
+mod memory_disk;
+#[cfg(test)]
+mod model_tests;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::spawn_blocking;
+use traject_engine::ids::MessageId;
+use traject_engine::io::{SpoolError, SpoolWrite};
+use traject_engine::message::StoredMessage;
+
+use crate::world::{BodyReader, BodyWriter, Spool};
+use disk::{Disk, Folder};
+use index::{Index, Staged};
+pub use log::Options;
+use log::{Log, Op, SEGMENT_BYTES, refusal};
+use read::{Body, EnvelopePlaces};
+use recovery::RecoveryError;
+pub use recovery::{Damage, Report};
+use writer::{Answer, Writer};
+
+/// Longest piece of a body; what a body on its way in or out takes of memory, twice at most.
+pub const CHUNK_BYTES: usize = 64 << 10;
+
+/// Messages read ahead of [`Spool::recover`].
+const RECOVERY_AHEAD: usize = 256;
+
+/// A durable spool. Clones share it; the last one to go ends its thread and lets go of its disk.
+#[derive(Debug)]
+pub struct Journal<D: Disk = Folder> {
+    shared: Arc<Shared<D>>,
+}
+
+#[derive(Debug)]
+struct Shared<D: Disk> {
+    index: Arc<Mutex<Index<D::File>>>,
+    writer: Writer,
+    report: Report,
+    recovery: tokio::sync::Mutex<Recovery>,
+}
+
+/// What start-up found and has not handed out.
+#[derive(Debug)]
+struct Recovery {
+    waiting: VecDeque<MessageId>,
+    ready: VecDeque<StoredMessage>,
+}
+
+/// Why a spool could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process uses it.
+    #[error("{0}: the spool is in use by another process")]
+    Locked(PathBuf),
+    /// Written by a later version of this program.
+    #[error("{file}: version {version} of the spool's format is not known to this program")]
+    Version {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u16,
+    },
+    /// The system refused something.
+    #[error("the spool cannot be opened: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<RecoveryError> for OpenError {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Io(error) => Self::Io(error),
+            RecoveryError::Version { file, version } => Self::Version { file, version },
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the spool in a folder, which is made when it does not exist. Takes as long as reading
+    /// through the envelopes in it.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. Damage is no error: see [`Self::report`].
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let disk = Folder::lock(folder).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked(folder.to_owned()),
+            _ => OpenError::Io(error),
+        })?;
+        // The standard library's only source of entropy.
+        let salt = RandomState::new().hash_one(folder);
+        Self::open_on(disk, Options { segment_bytes: SEGMENT_BYTES, salt })
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    /// Opens the spool on a disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open_on(disk: D, options: Options) -> Result<Self, OpenError> {
+        let mut recovered = recovery::recover(&disk)?;
+        let report = std::mem::take(&mut recovered.report);
+        let Report { messages, segments, bytes, torn_bytes, damage_total, .. } = &report;
+        tracing::info!(messages, segments, bytes, torn_bytes, damage_total, "spool opened");
+        let waiting = recovered.index.messages.keys().copied().collect();
+        let log = Log::start(disk, options, recovered)?;
+        let index = log.shared_index();
+        let recovery = tokio::sync::Mutex::new(Recovery { waiting, ready: VecDeque::new() });
+        let writer = Writer::start(log)?;
+        Ok(Self { shared: Arc::new(Shared { index, writer, report, recovery }) })
+    }
+
+    /// What opening it found.
+    pub fn report(&self) -> &Report {
+        &self.shared.report
+    }
+}
+
+impl<D: Disk> Clone for Journal<D> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<D: Disk> Spool for Journal<D> {
+    type Writer = Staging<D>;
+    type Reader = Reading<D>;
+
+    async fn stage(&self, message: MessageId) -> Result<Staging<D>, SpoolError> {
+        let mut index = self.shared.index();
+        if index.messages.contains_key(&message) || index.staged.contains_key(&message) {
+            return Err(refusal(message, "is already in the spool"));
+        }
+        index.staged.insert(message, Staged::default());
+        drop(index);
+        let shared = Arc::clone(&self.shared);
+        Ok(Staging { shared, message, buffer: BytesMut::new(), writing: None, finished: false })
+    }
+
+    async fn read(&self, message: MessageId) -> Result<Option<Reading<D>>, SpoolError> {
+        let body = Body::find(&self.shared.index(), message).transpose()?;
+        Ok(body.map(|body| Reading { body: Some(body) }))
+    }
+
+    fn write(
+        &self,
+        change: SpoolWrite,
+    ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
+        self.shared.writer.submit(Op::Change(change))
+    }
+
+    async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {
+        let mut recovery = self.shared.recovery.lock().await;
+        while recovery.ready.is_empty() && !recovery.waiting.is_empty() {
+            let count = recovery.waiting.len().min(RECOVERY_AHEAD);
+            let messages: Vec<_> = recovery.waiting.drain(..count).collect();
+            let shared = Arc::clone(&self.shared);
+            recovery.ready = blocking(move || shared.load_all(&messages)).await;
+        }
+        Ok(recovery.ready.pop_front())
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    fn index(&self) -> std::sync::MutexGuard<'_, Index<D::File>> {
+        // Every change of the index is one call that does not panic half-way.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The envelopes that can be read. The others stay where they are, and in the log.
+    fn load_all(&self, messages: &[MessageId]) -> VecDeque<StoredMessage> {
+        let load = |message: &MessageId| {
+            let places = EnvelopePlaces::find(&self.index(), *message)?;
+            places.load().inspect_err(|error| places.report(error)).ok()
+        };
+        messages.iter().filter_map(load).collect()
+    }
+}
+
+/// Runs what may wait for the disk beside the tasks that must not.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Writes one body.
+#[derive(Debug)]
+pub struct Staging<D: Disk> {
+    shared: Arc<Shared<D>>,
+    message: MessageId,
+    /// Less than a chunk.
+    buffer: BytesMut,
+    /// The piece before, on its way to the disk.
+    writing: Option<Answer>,
+    finished: bool,
+}
+
+impl<D: Disk> BodyWriter for Staging<D> {
+    async fn append(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == CHUNK_BYTES {
+                // One piece is written while the next one fills.
+                self.written().await?;
+                let bytes = self.buffer.split().freeze();
+                let message = self.message;
+                self.writing = Some(self.shared.writer.submit(Op::Chunk { message, bytes }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), SpoolError> {
+        self.written().await?;
+        let tail = std::mem::take(&mut self.buffer).freeze();
+        let mut index = self.shared.index();
+        let staged = index.staged.get_mut(&self.message);
+        let staged = staged.ok_or_else(|| refusal(self.message, "was discarded"))?;
+        staged.tail = tail;
+        staged.finished = true;
+        drop(index);
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl<D: Disk> Staging<D> {
+    async fn written(&mut self) -> Result<(), SpoolError> {
+        match self.writing.take() {
+            Some(writing) => writing.await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl<D: Disk> Drop for Staging<D> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.shared.index().drop_staged(self.message);
+        }
+    }
+}
+
+/// Reads one body.
+#[derive(Debug)]
+pub struct Reading<D: Disk> {
+    /// `None` while it is at the disk, and for good when a read was given up half-way.
+    body: Option<Body<D::File>>,
+}
+
+impl<D: Disk> BodyReader for Reading<D> {
+    async fn next(&mut self) -> Result<Option<Bytes>, SpoolError> {
+        let gone = || SpoolError::Io("an earlier read was abandoned".into());
+        let mut body = self.body.take().ok_or_else(gone)?;
+        let (piece, body) = match body.next_in_memory() {
+            Some(piece) => (Ok(piece), body),
+            None => blocking(move || (body.next(), body)).await,
+        };
+        self.body = Some(body);
+        piece
+    }
+}

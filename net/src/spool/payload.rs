@@ -1,0 +1,345 @@
+//! The payloads of `Insert` and `Update` frames.
+//!
+//! Written by hand rather than derived: what is on a disk must not change because somebody
+//! reorders the fields of a type. Taking [`StoredMessage`] apart without `..` makes a new field a
+//! compile error here, which asks for a new version below; old versions stay readable.
+
+use std::sync::Arc;
+
+use traject_engine::Timestamp;
+use traject_engine::ids::MessageId;
+use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient};
+use traject_engine::smtp::address::{Mailbox, ReversePath};
+
+use super::index::Location;
+
+const INSERT_VERSION: u8 = 1;
+const UPDATE_VERSION: u8 = 1;
+
+const EIGHT_BIT: u8 = 1 << 0;
+const NULL_REVERSE_PATH: u8 = 1 << 1;
+
+/// The payload does not follow the format, or one of a later version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Where the pieces of the body are, and the envelope.
+pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec<u8> {
+    let StoredMessage {
+        // The id stands in the frame's header.
+        id: _,
+        reverse_path,
+        recipients,
+        received_at,
+        size_bytes,
+        eight_bit,
+        binding,
+    } = message;
+    let mut out = vec![INSERT_VERSION];
+    push_number(&mut out, chunks.len() as u64);
+    for Location { segment, offset, payload_bytes } in chunks {
+        push_number(&mut out, u64::from(*segment));
+        push_number(&mut out, u64::from(*offset));
+        push_number(&mut out, u64::from(*payload_bytes));
+    }
+    let mut flags = 0;
+    flags |= if *eight_bit { EIGHT_BIT } else { 0 };
+    flags |= if reverse_path.0.is_none() { NULL_REVERSE_PATH } else { 0 };
+    out.push(flags);
+    push_number(&mut out, received_at.as_micros());
+    push_number(&mut out, *size_bytes);
+    push_text(&mut out, binding);
+    if let Some(mailbox) = &reverse_path.0 {
+        push_mailbox(&mut out, mailbox);
+    }
+    push_number(&mut out, recipients.len() as u64);
+    for StoredRecipient { mailbox, state } in recipients {
+        push_mailbox(&mut out, mailbox);
+        push_state(&mut out, *state);
+    }
+    out
+}
+
+/// The places of the body alone; what start-up needs of each message.
+pub(super) fn decode_chunks(payload: &[u8]) -> Result<Box<[Location]>, Malformed> {
+    Reader { rest: payload }.chunks()
+}
+
+/// The envelope.
+pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessage, Malformed> {
+    let mut reader = Reader { rest: payload };
+    reader.chunks()?;
+    let flags = reader.byte()?;
+    let received_at = Timestamp(reader.number()?);
+    let size_bytes = reader.number()?;
+    let binding = reader.text()?;
+    let reverse_path = match flags & NULL_REVERSE_PATH {
+        0 => Some(reader.mailbox()?),
+        _ => None,
+    };
+    let count = reader.count()?;
+    let recipients = (0..count)
+        .map(|_| Ok(StoredRecipient { mailbox: reader.mailbox()?, state: reader.state()? }))
+        .collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(StoredMessage {
+        id,
+        reverse_path: ReversePath(reverse_path),
+        recipients,
+        received_at,
+        size_bytes,
+        eight_bit: flags & EIGHT_BIT != 0,
+        binding,
+    })
+}
+
+pub(super) fn encode_update(recipients: &[(u32, RecipientState)]) -> Vec<u8> {
+    let mut out = vec![UPDATE_VERSION];
+    push_number(&mut out, recipients.len() as u64);
+    for (index, state) in recipients {
+        push_number(&mut out, u64::from(*index));
+        push_state(&mut out, *state);
+    }
+    out
+}
+
+pub(super) fn decode_update(payload: &[u8]) -> Result<Vec<(u32, RecipientState)>, Malformed> {
+    let mut reader = Reader { rest: payload };
+    if reader.byte()? != UPDATE_VERSION {
+        return Err(Malformed);
+    }
+    let count = reader.count()?;
+    let recipients = (0..count)
+        .map(|_| Ok((reader.number()?.try_into().map_err(|_| Malformed)?, reader.state()?)))
+        .collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(recipients)
+}
+
+/// LEB128.
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    push_number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_mailbox(out: &mut Vec<u8>, Mailbox { local, domain }: &Mailbox) {
+    push_text(out, local);
+    push_text(out, domain);
+}
+
+fn push_state(out: &mut Vec<u8>, state: RecipientState) {
+    match state {
+        RecipientState::Done => out.push(0),
+        RecipientState::Pending { attempts, next_attempt_at } => {
+            out.push(1);
+            push_number(out, u64::from(attempts));
+            push_number(out, next_attempt_at.as_micros());
+        }
+    }
+}
+
+/// Reads what the `push_` functions wrote.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (&first, rest) = self.rest.split_first().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(Malformed);
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Malformed)
+    }
+
+    /// A number of things that follow, each of at least one byte: never more than bytes are left.
+    fn count(&mut self) -> Result<usize, Malformed> {
+        let count = usize::try_from(self.number()?).map_err(|_| Malformed)?;
+        if count > self.rest.len() { Err(Malformed) } else { Ok(count) }
+    }
+
+    fn text(&mut self) -> Result<Arc<str>, Malformed> {
+        let length = self.count()?;
+        let (text, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        Ok(str::from_utf8(text).map_err(|_| Malformed)?.into())
+    }
+
+    fn mailbox(&mut self) -> Result<Mailbox, Malformed> {
+        Ok(Mailbox { local: self.text()?, domain: self.text()? })
+    }
+
+    fn state(&mut self) -> Result<RecipientState, Malformed> {
+        match self.byte()? {
+            0 => Ok(RecipientState::Done),
+            1 => Ok(RecipientState::Pending {
+                attempts: self.number()?.try_into().map_err(|_| Malformed)?,
+                next_attempt_at: Timestamp(self.number()?),
+            }),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn chunks(&mut self) -> Result<Box<[Location]>, Malformed> {
+        if self.byte()? != INSERT_VERSION {
+            return Err(Malformed);
+        }
+        let count = self.count()?;
+        let mut word = || self.number()?.try_into().map_err(|_| Malformed);
+        (0..count)
+            .map(|_| Ok(Location { segment: word()?, offset: word()?, payload_bytes: word()? }))
+            .collect()
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = Arc<str>> {
+        "\\PC{0,20}".prop_map(Arc::from)
+    }
+
+    fn mailbox() -> impl Strategy<Value = Mailbox> {
+        (text(), text()).prop_map(|(local, domain)| Mailbox { local, domain })
+    }
+
+    fn state() -> impl Strategy<Value = RecipientState> {
+        prop_oneof![
+            Just(RecipientState::Done),
+            (any::<u16>(), any::<u64>()).prop_map(|(attempts, due)| RecipientState::Pending {
+                attempts,
+                next_attempt_at: Timestamp(due)
+            }),
+        ]
+    }
+
+    prop_compose! {
+        fn message()(
+            id in any::<u64>(),
+            reverse_path in proptest::option::of(mailbox()),
+            recipients in proptest::collection::vec((mailbox(), state()), 0..5),
+            (received_at, size_bytes) in any::<(u64, u64)>(),
+            eight_bit in any::<bool>(),
+            binding in text(),
+        ) -> StoredMessage {
+            StoredMessage {
+                id: MessageId(id),
+                reverse_path: ReversePath(reverse_path),
+                recipients: recipients
+                    .into_iter()
+                    .map(|(mailbox, state)| StoredRecipient { mailbox, state })
+                    .collect(),
+                received_at: Timestamp(received_at),
+                size_bytes,
+                eight_bit,
+                binding,
+            }
+        }
+    }
+
+    fn location() -> impl Strategy<Value = Location> {
+        any::<(u32, u32, u32)>().prop_map(|(segment, offset, payload_bytes)| Location {
+            segment,
+            offset,
+            payload_bytes,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_insert_reads_as_written(
+            message in message(),
+            chunks in proptest::collection::vec(location(), 0..4),
+        ) {
+            let payload = encode_insert(&message, &chunks);
+            prop_assert_eq!(decode_chunks(&payload), Ok(chunks.into()));
+            prop_assert_eq!(decode_insert(message.id, &payload), Ok(message.clone()));
+            for cut in 0..payload.len() {
+                prop_assert_eq!(decode_insert(message.id, &payload[..cut]), Err(Malformed));
+            }
+        }
+
+        #[test]
+        fn an_update_reads_as_written(
+            states in proptest::collection::vec((any::<u32>(), state()), 0..5),
+        ) {
+            prop_assert_eq!(decode_update(&encode_update(&states)), Ok(states));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), tame: bool) {
+            let mut bytes = bytes;
+            if tame && !bytes.is_empty() {
+                bytes[0] = 1;
+            }
+            let _ = (decode_chunks(&bytes), decode_insert(MessageId(1), &bytes));
+            let _ = decode_update(&bytes);
+        }
+    }
+
+    /// These bytes are on disks. When one of them changes, so must the version.
+    #[test]
+    fn the_bytes_of_version_1() {
+        let mailbox =
+            |local: &str, domain: &str| Mailbox { local: local.into(), domain: domain.into() };
+        let message = StoredMessage {
+            id: MessageId(1),
+            reverse_path: ReversePath(Some(mailbox("a", "b.c"))),
+            recipients: vec![
+                StoredRecipient { mailbox: mailbox("d", "e"), state: RecipientState::Done },
+                StoredRecipient {
+                    mailbox: mailbox("f", "g"),
+                    state: RecipientState::Pending {
+                        attempts: 300,
+                        next_attempt_at: Timestamp(128),
+                    },
+                },
+            ],
+            received_at: Timestamp(1),
+            size_bytes: 2,
+            eight_bit: true,
+            binding: "x".into(),
+        };
+        let chunks = [Location { segment: 1, offset: 200, payload_bytes: 3 }];
+        assert_snapshot!(
+            hex(&encode_insert(&message, &chunks)),
+            @"010101c801030101020178016103622e630201640165000166016701ac028001"
+        );
+        let states = [(3, RecipientState::Done), (4, RecipientState::new(Timestamp(5)))];
+        assert_snapshot!(hex(&encode_update(&states)), @"0102030004010005");
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
