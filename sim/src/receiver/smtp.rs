@@ -1,0 +1,430 @@
+//! A fake exchange: speaks SMTP on the far side of the simulated network, lets the receiver model
+//! decide, and holds our client to the grammar.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use traject_engine::Timestamp;
+use traject_engine::ids::MessageId;
+use traject_net::world::{Clock, Network};
+
+use super::content::{Content, Progress};
+use super::grammar::{BODY_BYTES_EXTRA, COMMAND_BYTES_MAX, Command, Grammar, SIZE_BYTES_EXTRA};
+use super::model::{Decision, Event, Receiver, Session};
+use super::spec::{Act, ReceiverSpec};
+use crate::body::BodyFactory;
+
+/// Whoever wants to know what arrives.
+pub trait Witness: Send + Sync + 'static {
+    /// A receiver took responsibility for a message, for these recipients.
+    fn taken(&self, at: Timestamp, message: MessageId, recipients: &[String]);
+
+    /// Our client broke a rule.
+    fn breach(&self, at: Timestamp, breach: Breach);
+}
+
+/// What our client did wrong on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Our client's address.
+    pub client: SocketAddr,
+    /// The exchange's address.
+    pub exchange: SocketAddr,
+    /// What it did.
+    pub what: String,
+}
+
+/// Everything the exchanges of one receiver share.
+pub struct Site<W> {
+    model: Mutex<Receiver>,
+    spec: Arc<ReceiverSpec>,
+    bodies: BodyFactory,
+    witness: Arc<W>,
+    /// The EHLO reply but for its first three digits and the name of the host.
+    ehlo_reply: String,
+}
+
+impl<W: Witness> Site<W> {
+    /// The site of a receiver.
+    pub fn new(receiver: Receiver, bodies: BodyFactory, witness: Arc<W>) -> Self {
+        let spec = Arc::clone(receiver.spec());
+        let ehlo_reply = ehlo_reply(&spec);
+        Self { model: Mutex::new(receiver), spec, bodies, witness, ehlo_reply }
+    }
+
+    fn model(&self) -> MutexGuard<'_, Receiver> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> fmt::Debug for Site<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("receiver", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+/// Serves one address of an exchange until the world ends.
+pub async fn serve<N: Network, C: Clock, W: Witness>(
+    site: Arc<Site<W>>,
+    host: Arc<str>,
+    network: N,
+    clock: C,
+    listener: N::Listener,
+) {
+    let Ok(local) = network.local_addr(&listener) else { return };
+    while let Ok((stream, peer)) = network.accept(&listener).await {
+        let (site, host, clock) = (Arc::clone(&site), Arc::clone(&host), clock.clone());
+        let at_end = network.clone();
+        network.spawn(async move {
+            let mut session = site.model().connect(clock.now(), peer.ip());
+            let mut dialogue = Dialogue::<N, C, W> {
+                site: &site,
+                host: &host,
+                clock: &clock,
+                stream,
+                peer,
+                local,
+                grammar: Grammar::new(site.spec.extensions),
+                input: Vec::new(),
+                read_to: 0,
+                output: Vec::new(),
+                silent_until: Timestamp(0),
+                recipients: Vec::new(),
+            };
+            let end = dialogue.run(&mut session).await;
+            site.model().close(&session);
+            dialogue.end(end, &at_end).await;
+        });
+    }
+}
+
+/// Why a dialogue ends.
+enum End {
+    /// The client left, or we said our last word.
+    Orderly,
+    /// We break the connection.
+    Reset,
+    /// We close it without a word.
+    Close,
+    /// We never answer again.
+    Stall,
+    /// The client broke a rule.
+    Breach(String),
+    /// The connection is gone.
+    Lost,
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Lost
+    }
+}
+
+/// One connection.
+struct Dialogue<'s, N: Network, C, W> {
+    site: &'s Site<W>,
+    host: &'s str,
+    clock: &'s C,
+    stream: N::Stream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    grammar: Grammar,
+    /// Bytes received; those before `read_to` are done with.
+    input: Vec<u8>,
+    read_to: usize,
+    /// Replies not yet sent.
+    output: Vec<u8>,
+    /// The client cannot have heard our last reply before this instant, and must have.
+    silent_until: Timestamp,
+    /// Recipients accepted in the transaction.
+    recipients: Vec<String>,
+}
+
+impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
+    async fn run(&mut self, session: &mut Session) -> End {
+        let result = self.talk(session).await;
+        // Whatever ends it, what we said goes out first.
+        let _ = self.flush().await;
+        match result {
+            Ok(()) => End::Orderly,
+            Err(end) => end,
+        }
+    }
+
+    async fn end(self, end: End, network: &N) {
+        match end {
+            End::Reset => network.abort(self.stream),
+            End::Breach(what) => {
+                let breach = Breach { client: self.peer, exchange: self.local, what };
+                self.site.witness.breach(self.clock.now(), breach);
+            }
+            End::Stall => self.wait_for_client_to_leave().await,
+            End::Orderly | End::Close | End::Lost => {}
+        }
+    }
+
+    async fn talk(&mut self, session: &mut Session) -> Result<(), End> {
+        let decision = self.decide(session, Event::Banner);
+        let welcome = self.answer(&decision, &["220 ", self.host, " ESMTP\r\n"]).await?;
+        self.grammar.welcomed(welcome);
+        if has_ended(&decision) {
+            return Ok(());
+        }
+        self.must_be_heard().await?;
+        loop {
+            let Some(line) = self.next_line().await? else { return Ok(()) };
+            let text = std::mem::take(&mut self.input);
+            let command = self.grammar.command(&text[line.0..line.1]);
+            let outcome = match command {
+                Ok(command) => self.perform(session, command, text.len() > line.1).await,
+                Err(why) => Err(End::Breach(why)),
+            };
+            self.input = text;
+            match outcome? {
+                Next::Command => {}
+                Next::Content => self.receive(session).await?,
+                Next::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Answers one command. `followed`: more bytes came with it.
+    async fn perform(
+        &mut self,
+        session: &mut Session,
+        command: Command<'_>,
+        followed: bool,
+    ) -> Result<Next, End> {
+        if followed && !(command.may_be_followed() && self.grammar.pipelining()) {
+            return Err(End::Breach(format!("sent more before the reply to {command:?}")));
+        }
+        let event = match command {
+            Command::Ehlo | Command::Helo => Event::Ehlo,
+            Command::Mail(sender) => Event::Mail(sender),
+            Command::Rcpt(_) if !self.grammar.accepts_recipients() => {
+                return self.say(command, "503 5.5.1 Need MAIL first\r\n").await;
+            }
+            Command::Rcpt(recipient) => Event::Rcpt(recipient),
+            Command::Data if !self.grammar.has_recipients() => {
+                return self.say(command, "554 5.5.1 No valid recipients\r\n").await;
+            }
+            Command::Data => Event::Data,
+            Command::Rset => {
+                session.end_transaction();
+                return self.say(command, "250 2.0.0 Ok\r\n").await;
+            }
+            Command::Noop => return self.say(command, "250 2.0.0 Ok\r\n").await,
+            Command::Quit => {
+                self.output.extend_from_slice(b"221 2.0.0 Bye\r\n");
+                return Ok(Next::End);
+            }
+        };
+        let decision = self.decide(session, event);
+        let site = self.site;
+        let yes: &[&str] = match command {
+            Command::Ehlo => &["250", &site.ehlo_reply[..1], self.host, &site.ehlo_reply[1..]],
+            Command::Helo => &["250 ", self.host, "\r\n"],
+            Command::Mail(_) => &["250 2.1.0 Ok\r\n"],
+            Command::Rcpt(_) => &["250 2.1.5 Ok\r\n"],
+            _ => &["354 Go ahead\r\n"],
+        };
+        let accepted = self.answer(&decision, yes).await?;
+        self.grammar.replied(command, accepted);
+        match command {
+            Command::Mail(_) => self.recipients.clear(),
+            Command::Rcpt(recipient) if accepted => self.recipients.push(recipient.to_owned()),
+            _ => {}
+        }
+        if has_ended(&decision) {
+            return Ok(Next::End);
+        }
+        if !(command.may_be_followed() && self.grammar.pipelining()) {
+            self.must_be_heard().await?;
+        }
+        Ok(if accepted && command == Command::Data { Next::Content } else { Next::Command })
+    }
+
+    /// Receives a message content and answers it.
+    async fn receive(&mut self, session: &mut Session) -> Result<(), End> {
+        let bodies = &self.site.bodies;
+        let mut content = Content::new(bodies);
+        let message = loop {
+            match content.read(&self.input[self.read_to..]).map_err(End::Breach)? {
+                Progress::Done { consumed, message } => {
+                    self.read_to += consumed;
+                    break message;
+                }
+                Progress::More { consumed } => {
+                    self.read_to += consumed;
+                    if self.read_more().await? == 0 {
+                        return Err(End::Lost);
+                    }
+                }
+            }
+        };
+        if self.input.len() > self.read_to && !self.grammar.pipelining() {
+            return Err(End::Breach("sent more before the reply to the message".into()));
+        }
+        let decision = self.decide(session, Event::Body(message.0));
+        if decision.accepts {
+            self.site.witness.taken(self.clock.now(), message, &self.recipients);
+        }
+        self.answer(&decision, &["250 2.0.0 Ok\r\n"]).await?;
+        session.end_transaction();
+        self.grammar.end();
+        if has_ended(&decision) {
+            return Err(End::Orderly);
+        }
+        self.must_be_heard().await
+    }
+
+    fn decide(&self, session: &mut Session, event: Event<'_>) -> Decision {
+        self.site.model().decide(self.clock.now(), session, event)
+    }
+
+    /// Acts on a decision; `yes` are the parts of the plain yes. Tells whether we went along.
+    async fn answer(&mut self, decision: &Decision, yes: &[&str]) -> Result<bool, End> {
+        if !decision.delay.is_zero() {
+            self.flush().await?;
+            self.clock.sleep_until(self.clock.now() + decision.delay).await;
+        }
+        match &decision.act {
+            None => {
+                for part in yes {
+                    self.output.extend_from_slice(part.as_bytes());
+                }
+                Ok(true)
+            }
+            Some(Act::Reply(reply)) => {
+                self.output.extend_from_slice(reply.to_string().as_bytes());
+                self.output.extend_from_slice(b"\r\n");
+                Ok(decision.accepts)
+            }
+            Some(Act::Reset) => Err(End::Reset),
+            Some(Act::Close) => Err(End::Close),
+            Some(Act::Stall) => Err(End::Stall),
+        }
+    }
+
+    /// Answers what no model is asked about.
+    async fn say(&mut self, command: Command<'_>, reply: &str) -> Result<Next, End> {
+        self.output.extend_from_slice(reply.as_bytes());
+        self.grammar.replied(command, reply.starts_with('2'));
+        if !command.may_be_followed() {
+            self.must_be_heard().await?;
+        }
+        Ok(Next::Command)
+    }
+
+    /// Sends what is unsent; until the client can have heard it, it may say nothing.
+    async fn must_be_heard(&mut self) -> Result<(), End> {
+        self.flush().await?;
+        if self.input.len() > self.read_to {
+            return Err(End::Breach("did not wait for our reply".into()));
+        }
+        let round_trip = self.site.spec.latency.base * 2;
+        self.silent_until = self.clock.now() + round_trip;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if !self.output.is_empty() {
+            let sent = self.stream.write_all(&self.output).await;
+            self.output.clear();
+            sent?;
+        }
+        Ok(())
+    }
+
+    /// The next line with its CRLF, as a range of the input; `None` at the end of the stream.
+    async fn next_line(&mut self) -> Result<Option<(usize, usize)>, End> {
+        let mut searched = self.read_to;
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.input[searched..]) {
+                let line = (self.read_to, searched + end + 1);
+                self.read_to = line.1;
+                return Ok(Some(line));
+            }
+            if self.input.len() - self.read_to > LINE_BYTES_MAX {
+                return Err(End::Breach("a command line without an end".into()));
+            }
+            self.flush().await?;
+            let had = self.input.len() - self.read_to;
+            if self.read_more().await? == 0 {
+                return match had {
+                    0 => Ok(None),
+                    _ => Err(End::Lost),
+                };
+            }
+            searched = self.read_to + had;
+        }
+    }
+
+    async fn read_more(&mut self) -> Result<usize, End> {
+        self.input.drain(..self.read_to);
+        self.read_to = 0;
+        self.input.reserve(READ_BYTES);
+        let read = self.stream.read_buf(&mut self.input).await?;
+        if read > 0 && self.clock.now() < self.silent_until {
+            return Err(End::Breach("spoke before it can have heard our reply".into()));
+        }
+        Ok(read)
+    }
+
+    async fn wait_for_client_to_leave(mut self) {
+        loop {
+            self.input.clear();
+            match self.stream.read_buf(&mut self.input).await {
+                Ok(read) if read > 0 => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+/// What follows a command.
+enum Next {
+    Command,
+    Content,
+    End,
+}
+
+/// A 421 is our last word (RFC 5321 section 3.8).
+fn has_ended(decision: &Decision) -> bool {
+    matches!(&decision.act, Some(Act::Reply(reply)) if reply.code == 421)
+}
+
+/// The reply to EHLO but for its code and, after the sign that follows that, the host's name.
+fn ehlo_reply(spec: &ReceiverSpec) -> String {
+    let offered = &spec.extensions;
+    let mut keywords = Vec::new();
+    if offered.pipelining {
+        keywords.push("PIPELINING".to_owned());
+    }
+    match offered.size {
+        Some(0) => keywords.push("SIZE".to_owned()),
+        Some(max) => keywords.push(format!("SIZE {max}")),
+        None => {}
+    }
+    if offered.eight_bit_mime {
+        keywords.push("8BITMIME".to_owned());
+    }
+    if offered.enhanced_status_codes {
+        keywords.push("ENHANCEDSTATUSCODES".to_owned());
+    }
+    let mut reply = String::from(if keywords.is_empty() { " \r\n" } else { "-\r\n" });
+    for (n, keyword) in keywords.iter().enumerate() {
+        let sign = if n + 1 == keywords.len() { ' ' } else { '-' };
+        reply.push_str(&format!("250{sign}{keyword}\r\n"));
+    }
+    reply
+}
+
+/// Longest line we read before we call it a breach.
+const LINE_BYTES_MAX: usize = COMMAND_BYTES_MAX + SIZE_BYTES_EXTRA + BODY_BYTES_EXTRA;
+
+/// Room made for each read.
+const READ_BYTES: usize = 4 << 10;
