@@ -428,3 +428,6 @@ const LINE_BYTES_MAX: usize = COMMAND_BYTES_MAX + SIZE_BYTES_EXTRA + BODY_BYTES_
 
 /// Room made for each read.
 const READ_BYTES: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests;
