@@ -1,5 +1,7 @@
 //! `traject`: check a configuration, simulate what it does, deliver mail with it.
 
+mod check;
+mod diagnostics;
 mod error;
 
 use std::panic;
@@ -19,7 +21,9 @@ struct Cli {
 
 /// One file a verb: `Args`, whose doc comments are the help text, and `run`.
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Check(check::Args),
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -29,7 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CommandError> {
-    match cli.verb {}
+    match cli.verb {
+        Verb::Check(args) => check::run(&args),
+    }
 }
 
 #[cfg(test)]

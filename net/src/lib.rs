@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config_files;
 pub mod spool;
 pub mod world;

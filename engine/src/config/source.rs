@@ -143,6 +143,17 @@ impl Sources {
         LineColumn { line: line as u32, column: column as u32 + 1 }
     }
 
+    /// The whole lines that a stretch of a file touches: their text, and the offset it begins at.
+    pub fn lines(&self, file: FileId, start: u32, end: u32) -> (&str, u32) {
+        let Some(indexed) = self.files.get(file.0 as usize) else { return ("", 0) };
+        let starts = &indexed.line_starts;
+        let line_after = |offset| starts.partition_point(|&start| start <= offset).max(1);
+        let from = starts[line_after(start) - 1];
+        let to =
+            starts.get(line_after(end.max(start))).map_or(indexed.file.text.len() as u32, |to| *to);
+        (indexed.file.text.get(from as usize..to as usize).unwrap_or(""), from)
+    }
+
     /// Number of the line a span starts on, from 1.
     pub fn line(&self, span: Span) -> u32 {
         self.line_column(span.file, span.start).line
@@ -171,5 +182,8 @@ mod tests {
         assert_eq!(at(10), (4, 1));
         assert_eq!(at(11), (4, 2), "the end");
         assert_eq!(at(99), (4, 2), "beyond the end");
+        assert_eq!(sources.lines(id, 6, 7), ("öxy\n", 4));
+        assert_eq!(sources.lines(id, 0, 4), ("ab\r\nöxy\n", 0));
+        assert_eq!(sources.lines(id, 11, 11), ("z", 10));
     }
 }

@@ -1,0 +1,161 @@
+//! Findings about a configuration on the terminal and as JSON, and loading one for a verb.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::Range;
+
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use anyhow::anyhow;
+use serde::Serialize;
+use traject_engine::config::{Config, Diagnostic, FileId, Loaded, Severity, Sources, Span};
+use traject_net::config_files::{self, FileSystem};
+
+use crate::error::{CommandError, ErrorKind};
+
+/// Loads a configuration from the file system, without saying anything.
+pub(crate) fn load(path: &str) -> Loaded {
+    Config::load(path, &mut FileSystem, &config_files::host_facts())
+}
+
+/// Loads a configuration that a verb is to use: warnings and errors go to standard error, and with
+/// errors the verb ends.
+pub(crate) fn load_usable(path: &str) -> Result<Config, CommandError> {
+    let loaded = load(path);
+    print(&loaded.diagnostics, &loaded.sources)
+        .map_err(|error| CommandError::new(ErrorKind::System, error))?;
+    loaded.config.ok_or_else(|| {
+        CommandError::new(ErrorKind::Config, anyhow!("{path} cannot be used"))
+            .hint(format!("`traject check {path}` shows the same findings"))
+    })
+}
+
+/// Prints findings to standard error, in the manner of rustc.
+pub(crate) fn print(diagnostics: &[Diagnostic], sources: &Sources) -> io::Result<()> {
+    let stderr = io::stderr();
+    let plain = !stderr.is_terminal() || std::env::var_os("NO_COLOR").is_some();
+    let renderer = if plain { Renderer::plain() } else { Renderer::styled() };
+    let mut out = io::BufWriter::new(stderr.lock());
+    for diagnostic in diagnostics {
+        writeln!(out, "{}\n", renderer.render(&report(diagnostic, sources)))?;
+    }
+    out.flush()
+}
+
+/// One finding as JSON: lines and columns count from 1, `end_column` is one past the last.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonDiagnostic<'a> {
+    severity: &'static str,
+    message: &'a str,
+    #[serde(flatten)]
+    place: Option<JsonPlace<'a>>,
+    label: &'a str,
+    help: Option<&'a str>,
+    related: Vec<JsonRelated<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonPlace<'a> {
+    file: &'a str,
+    line: u32,
+    column: u32,
+    end_line: u32,
+    end_column: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonRelated<'a> {
+    #[serde(flatten)]
+    place: JsonPlace<'a>,
+    label: &'a str,
+}
+
+impl<'a> JsonDiagnostic<'a> {
+    /// The JSON form of a finding.
+    pub(crate) fn new(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Self {
+        Self {
+            severity: diagnostic.severity.name(),
+            message: &diagnostic.message,
+            place: diagnostic.span.map(|span| JsonPlace::new(span, sources)),
+            label: &diagnostic.label,
+            help: diagnostic.help.as_deref(),
+            related: diagnostic
+                .related
+                .iter()
+                .map(|(span, label)| JsonRelated { place: JsonPlace::new(*span, sources), label })
+                .collect(),
+        }
+    }
+}
+
+impl<'a> JsonPlace<'a> {
+    fn new(span: Span, sources: &'a Sources) -> Self {
+        let from = sources.line_column(span.file, span.start);
+        let to = sources.line_column(span.file, span.end);
+        Self {
+            file: sources.name(span.file),
+            line: from.line,
+            column: from.column,
+            end_line: to.line,
+            end_column: to.column,
+        }
+    }
+}
+
+fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(&*diagnostic.message));
+    if let Some(span) = diagnostic.span {
+        group = group.elements(snippets(span, diagnostic, sources));
+    }
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(&**help));
+    }
+    vec![group]
+}
+
+/// A snippet for each file that is concerned, that of the finding itself first.
+fn snippets<'a>(
+    primary: Span,
+    diagnostic: &'a Diagnostic,
+    sources: &'a Sources,
+) -> Vec<Snippet<'a, Annotation<'a>>> {
+    let mut files = vec![primary.file];
+    for (span, _) in &diagnostic.related {
+        if !files.contains(&span.file) {
+            files.push(span.file);
+        }
+    }
+    let marks = |file: FileId| {
+        let related = diagnostic
+            .related
+            .iter()
+            .map(|(span, label)| (*span, label.as_str(), AnnotationKind::Context));
+        [(primary, diagnostic.label.as_str(), AnnotationKind::Primary)]
+            .into_iter()
+            .chain(related)
+            .filter(move |(span, ..)| span.file == file)
+    };
+    files
+        .into_iter()
+        .map(|file| {
+            let start = marks(file).map(|(span, ..)| span.start).min().unwrap_or(0);
+            let end = marks(file).map(|(span, ..)| span.end).max().unwrap_or(0);
+            let (text, offset) = sources.lines(file, start, end);
+            let line = sources.line_column(file, offset).line as usize;
+            let annotations = marks(file).map(|(span, label, kind)| {
+                let annotation = kind.span(within(span, offset, text));
+                if label.is_empty() { annotation } else { annotation.label(label) }
+            });
+            Snippet::source(text).path(sources.name(file)).line_start(line).annotations(annotations)
+        })
+        .collect()
+}
+
+/// A span relative to the text it is shown in.
+fn within(span: Span, offset: u32, text: &str) -> Range<usize> {
+    let start = (span.start.saturating_sub(offset) as usize).min(text.len());
+    let end = (span.end.saturating_sub(offset) as usize).clamp(start, text.len());
+    start..end
+}
