@@ -2,6 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod config_files;
+pub mod driver;
+pub mod memory_spool;
+mod net_error;
+mod pump;
 pub mod spool;
+#[cfg(test)]
+mod test_world;
+pub mod tokio_net;
 pub mod world;
+
+pub use net_error::net_error;

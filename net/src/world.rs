@@ -16,6 +16,19 @@ use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
 
+/// One of each: what a driver needs to run an engine.
+#[derive(Clone, Debug)]
+pub struct World<N, R, P, C> {
+    /// Connections.
+    pub network: N,
+    /// Names.
+    pub resolver: R,
+    /// Messages.
+    pub spool: P,
+    /// Time.
+    pub clock: C,
+}
+
 /// Time.
 pub trait Clock: Clone + Send + Sync + 'static {
     /// The present instant. Never goes backwards, whatever is done to the wall clock.
@@ -54,6 +67,12 @@ pub trait Network: Clone + Send + Sync + 'static {
 
     /// The address a listener is bound to.
     fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Our address of an accepted connection; `None` when it is the listener's.
+    fn stream_local_addr(&self, stream: &Self::Stream) -> Option<SocketAddr> {
+        let _ = stream;
+        None
+    }
 
     /// Ends a connection with a reset instead of an orderly close.
     fn abort(&self, stream: Self::Stream);
