@@ -23,7 +23,12 @@ macro_rules! ids {
 
             /// The `n`-th id the driver allocates.
             pub const fn by_driver(n: u64) -> Self {
-                Self(n << 1 | 1)
+                Self((n << 1) | 1)
+            }
+
+            /// Whether the engine allocated it.
+            pub const fn is_by_engine(self) -> bool {
+                self.0 & 1 == 0
             }
         }
 

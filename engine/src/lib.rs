@@ -11,16 +11,29 @@
 
 extern crate alloc;
 
+mod check;
 pub mod config;
+mod delivery;
 pub mod dns;
+mod engine;
 pub mod ids;
 pub mod io;
 pub mod limits;
 pub mod message;
+pub mod mx;
+pub mod queue;
+mod reception;
 pub mod record;
 pub mod rng;
+mod sched;
 pub mod smtp;
+mod snapshot;
 pub mod time;
+mod timers;
 
+pub use check::Violation;
+pub use engine::Engine;
 pub use io::{Input, Output};
+pub use snapshot::{QueueSnapshot, SessionSnapshot, Snapshot};
 pub use time::Timestamp;
+pub use timers::{Wakeup, WakeupReason};

@@ -1,0 +1,156 @@
+//! Every invariant counted anew, from scratch.
+//!
+//! The engine keeps its counters as it goes; here each is recomputed from what it counts. Slow, and
+//! meant to be: simulations call it, a disagreement is a bug of ours.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::delivery::Outbound;
+use crate::engine::Engine;
+use crate::ids::MessageId;
+use crate::queue::reason::QueueReason;
+
+/// An invariant that does not hold: a bug of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant.
+    pub invariant: &'static str,
+    /// What was found.
+    pub details: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.details)
+    }
+}
+
+impl Engine {
+    /// Recounts every invariant.
+    ///
+    /// # Errors
+    ///
+    /// The first one that does not hold.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.check_conservation()?;
+        self.check_connections()?;
+        self.check_liveness()
+    }
+
+    /// Each recipient of a message in care is in exactly one place.
+    fn check_conservation(&self) -> Result<(), Violation> {
+        let mut found: BTreeMap<MessageId, Vec<u32>> = BTreeMap::new();
+        let waiting = self.queues.iter().flat_map(|(_, queue)| queue.waiting());
+        let in_flight = self.outbound.values().filter_map(Outbound::in_flight);
+        for batch in waiting.chain(in_flight) {
+            ensure(self.messages.contains(batch.message), "conservation", || {
+                format!("message {} is queued but not in care", batch.message)
+            })?;
+            ensure(!batch.recipients.is_empty(), "conservation", || {
+                format!("an empty batch of message {}", batch.message)
+            })?;
+            found.entry(batch.message).or_default().extend(&batch.recipients);
+        }
+        for (message, remaining) in self.messages.remaining() {
+            let mut recipients = found.remove(&message).unwrap_or_default();
+            let count = recipients.len();
+            recipients.sort_unstable();
+            recipients.dedup();
+            ensure(count == recipients.len(), "conservation", || {
+                format!("a recipient of message {message} is in two places: {recipients:?}")
+            })?;
+            ensure(count == remaining as usize, "conservation", || {
+                format!("message {message} has {remaining} recipients left, {count} are queued")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Counters agree with the connections there are, and no cap is exceeded.
+    fn check_connections(&self) -> Result<(), Violation> {
+        for (slot, queue) in &self.queues {
+            let of_queue = || self.outbound.values().filter(move |out| out.queue == slot);
+            let name = || format!("{}/{}", queue.pair.binding, queue.pair.domain);
+            let counted = [
+                ("connections", queue.connections, of_queue().count()),
+                ("connected", queue.connected, of_queue().filter(|o| o.is_connected()).count()),
+                ("ready", queue.ready, of_queue().filter(|o| o.is_ready()).count()),
+                ("busy", queue.busy, of_queue().filter(|o| o.in_flight().is_some()).count()),
+            ];
+            for (what, kept, found) in counted {
+                ensure(kept as usize == found, "counters", || {
+                    format!("{}: {what} is {kept}, found {found}", name())
+                })?;
+            }
+            let recipients = queue.recipients();
+            let in_flight: usize =
+                of_queue().filter_map(Outbound::in_flight).map(|b| b.recipients.len()).sum();
+            let (active, delayed) = queue.recount();
+            let found = (active, delayed, in_flight as u64);
+            let kept = (recipients.active, recipients.delayed, recipients.in_flight);
+            ensure(kept == found, "counters", || {
+                format!("{}: (active, delayed, in flight) is {kept:?}, found {found:?}", name())
+            })?;
+            let max = queue.options.max_outbound_connections;
+            ensure(queue.connections <= max, "caps", || {
+                format!("{}: {} connections, cap {max}", name(), queue.connections)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whoever waits, waits for something that will come.
+    fn check_liveness(&self) -> Result<(), Violation> {
+        for (slot, queue) in &self.queues {
+            let stuck = |what: &str| {
+                let details = format!(
+                    "{}/{}: {what}, and nothing will wake the queue",
+                    queue.pair.binding, queue.pair.domain
+                );
+                Err(Violation { invariant: "liveness", details })
+            };
+            if let Some(due) = queue.next_due()
+                && queue.timer.is_none_or(|timer| timer.at() > due)
+                && !self.draining
+            {
+                return stuck("delayed mail");
+            }
+            if !queue.has_active() {
+                continue;
+            }
+            let woken = match queue.reason {
+                QueueReason::Suspended | QueueReason::Draining => true,
+                QueueReason::Resolving => self.routes.is_pending(&queue.pair.domain, slot),
+                QueueReason::ServerMaxOutboundConnections => {
+                    self.waiting_for_server.contains(&slot)
+                }
+                QueueReason::ConnectionGoal => queue.connections > 0,
+                QueueReason::MaxOutboundConnections => {
+                    queue.connections > 0 || queue.options.max_outbound_connections == 0
+                }
+                QueueReason::HostsSetAside { .. } | QueueReason::DnsFailed { .. } => {
+                    queue.timer.is_some()
+                }
+                // Another queue's connection probes; its end wakes those who wait.
+                QueueReason::Probing => !self.outbound.is_empty(),
+                QueueReason::Empty | QueueReason::Delayed { .. } => false,
+            };
+            if !woken {
+                return stuck(&format!("active mail ({})", queue.reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ensure(
+    holds: bool,
+    invariant: &'static str,
+    details: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { invariant, details: details() }) }
+}

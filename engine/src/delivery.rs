@@ -1,0 +1,593 @@
+//! Outbound connections: from the first SYN to the last result.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use crate::config::effective::{DeliveryOptions, EhloName};
+use crate::engine::Engine;
+use crate::ids::{ConnId, MessageId};
+use crate::io::{NetError, Output, SpoolWrite};
+use crate::message::RecipientState;
+use crate::mx::plan::Choice;
+use crate::queue::Batch;
+use crate::queue::retry::{Verdict, after_transient_failure, give_up_reply};
+use crate::record::{Attempt, CloseReason, Event};
+use crate::smtp::client::{
+    ClientInput, ClientOutput, ClientSession, RecipientResult, SessionOptions, Transaction,
+};
+use crate::smtp::reply::{EnhancedCode, Reply};
+use crate::smtp::stage::Stage;
+use crate::time::Timestamp;
+use crate::timers::{TimerHandle, WakeupReason};
+
+/// A connection to an exchange, of one queue for all its life.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// The queue's slot.
+    pub(crate) queue: usize,
+    exchange: Arc<str>,
+    remote: SocketAddr,
+    phase: Phase,
+    timer: Option<TimerHandle>,
+    deliveries: u32,
+    recipients_sent: u32,
+    close_reason: CloseReason,
+    flight: Option<Flight>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Connecting { deadline: Timestamp, options: Box<SessionOptions> },
+    Open { session: Box<ClientSession>, ready: bool },
+}
+
+/// A batch in a transaction.
+#[derive(Debug)]
+struct Flight {
+    batch: Batch,
+    results: Vec<Option<(Stage, RecipientResult)>>,
+    missing: usize,
+}
+
+impl Outbound {
+    /// The recipients in a transaction, for recounts.
+    pub(crate) fn in_flight(&self) -> Option<&Batch> {
+        self.flight.as_ref().map(|flight| &flight.batch)
+    }
+
+    /// How far the dialogue has come.
+    pub(crate) fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Connecting { .. } => Stage::Connect,
+            Phase::Open { session, .. } => session.stage(),
+        }
+    }
+
+    /// The address talked to.
+    pub(crate) const fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Whether the dialogue has got past EHLO.
+    pub(crate) const fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Open { ready: true, .. })
+    }
+
+    /// Whether the TCP handshake is done.
+    pub(crate) const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+}
+
+impl Engine {
+    /// Begins a connection for a queue that has mail waiting.
+    pub(crate) fn connect(&mut self, slot: usize, choice: Choice) {
+        let conn = self.ids.conn();
+        let options = self.session_options(slot);
+        let queue = &mut self.queues[slot];
+        let remote = SocketAddr::new(choice.address, queue.options.remote_smtp_port);
+        self.hosts.connecting(&queue.pair.binding, choice.address, conn);
+        queue.connections += 1;
+        queue.connects += 1;
+        if queue.ready == 0 && queue.trying_since.is_none() {
+            queue.trying_since = Some(self.now);
+        }
+        let deadline = self.now + queue.options.connect_timeout;
+        let source = queue.options.bind_address.filter(|ip| ip.is_ipv4() == remote.is_ipv4());
+        let timer = self.timers.set(deadline, WakeupReason::Connection(conn));
+        let outbound = Outbound {
+            queue: slot,
+            exchange: choice.exchange,
+            remote,
+            phase: Phase::Connecting { deadline, options: Box::new(options) },
+            timer: Some(timer),
+            deliveries: 0,
+            recipients_sent: 0,
+            close_reason: CloseReason::Lost,
+            flight: None,
+        };
+        self.outbound.insert(conn, outbound);
+        self.emit(Output::Connect { conn, source, peer: remote });
+    }
+
+    fn session_options(&self, slot: usize) -> SessionOptions {
+        let queue = &self.queues[slot];
+        let options = &*queue.options;
+        let sender = || {
+            let message = self.messages.get(queue.front()?.message);
+            message.reverse_path.0.as_ref().map(|mailbox| mailbox.domain.clone())
+        };
+        let ehlo_hostname = match &options.ehlo_hostname {
+            EhloName::Literal(name) => name.clone(),
+            EhloName::OfMessage => {
+                sender().unwrap_or_else(|| self.config.server_options().hostname.clone())
+            }
+        };
+        SessionOptions {
+            ehlo_hostname,
+            esmtp: options.esmtp,
+            ehlo_timeout: options.ehlo_timeout,
+            mailfrom_timeout: options.mailfrom_timeout,
+            rcptto_timeout: options.rcptto_timeout,
+            body_timeout: options.body_timeout,
+            rset_timeout: options.rset_timeout,
+            idle_timeout: options.idle_timeout,
+        }
+    }
+
+    pub(crate) fn outbound_connected(&mut self, conn: ConnId, local: SocketAddr) {
+        let now = self.now;
+        let Some(outbound) = self.outbound.get_mut(&conn) else { return };
+        let Phase::Connecting { options, .. } = &outbound.phase else { return };
+        let session = Box::new(ClientSession::new((**options).clone(), now));
+        outbound.phase = Phase::Open { session, ready: false };
+        let (slot, remote, exchange) = (outbound.queue, outbound.remote, outbound.exchange.clone());
+        let queue = &mut self.queues[slot];
+        queue.connected += 1;
+        let (pair, open) = (queue.pair.clone(), queue.connected);
+        self.record(Event::ConnectionOpened { conn, pair, local, remote, exchange, open });
+        self.adjust_outbound_timer(conn);
+        if self.draining {
+            self.drive_outbound(conn, ClientInput::Quit(CloseReason::Draining));
+        }
+    }
+
+    pub(crate) fn outbound_connect_failed(&mut self, conn: ConnId, error: NetError) {
+        let Some(outbound) = self.outbound.remove(&conn) else { return };
+        if let Some(timer) = outbound.timer {
+            self.timers.cancel(timer);
+        }
+        let slot = outbound.queue;
+        let queue = &mut self.queues[slot];
+        queue.connections -= 1;
+        let pair = queue.pair.clone();
+        let (remote, exchange) = (outbound.remote, outbound.exchange);
+        self.record(Event::ConnectionFailed {
+            conn,
+            pair,
+            remote,
+            exchange: exchange.clone(),
+            error,
+        });
+        // Our own shutdown is nobody's failure.
+        if !(self.draining && error == NetError::TimedOut) {
+            let reply = Reply::local(451, EnhancedCode(4, 4, 1), error.text());
+            self.host_failed(slot, conn, remote.ip(), exchange, Stage::Connect, reply);
+        }
+        self.connection_gone(slot, conn, remote.ip());
+    }
+
+    /// Hands an input to a session and does what it wants, giving it work as long as it asks.
+    pub(crate) fn drive_outbound(&mut self, conn: ConnId, input: ClientInput<'_>) {
+        let mut outputs = core::mem::take(&mut self.client_outputs);
+        let mut input = Some(input);
+        while let Some(next) = input.take() {
+            let now = self.now;
+            let Some(Outbound { phase: Phase::Open { session, .. }, .. }) =
+                self.outbound.get_mut(&conn)
+            else {
+                break;
+            };
+            session.handle(now, next, &mut outputs);
+            for output in outputs.drain(..) {
+                if let Some(work) = self.perform_outbound(conn, output) {
+                    input = Some(work);
+                }
+            }
+        }
+        self.client_outputs = outputs;
+        self.adjust_outbound_timer(conn);
+    }
+
+    /// Does one thing a session wants; answers with the session's next input when it is ready for
+    /// one.
+    fn perform_outbound(
+        &mut self,
+        conn: ConnId,
+        output: ClientOutput,
+    ) -> Option<ClientInput<'static>> {
+        match output {
+            ClientOutput::Write(bytes) => self.emit(Output::Write { conn, bytes }),
+            ClientOutput::WriteBody(message) => self.emit(Output::WriteBody { conn, message }),
+            ClientOutput::Ready => return self.session_ready(conn),
+            ClientOutput::Recipient { index, stage, result } => {
+                self.recipient_result(conn, index, stage, result);
+            }
+            ClientOutput::NotAttempted => self.not_attempted(conn),
+            ClientOutput::HostFailed { stage, reply } => {
+                if let Some(outbound) = self.outbound.get(&conn) {
+                    let (slot, address) = (outbound.queue, outbound.remote.ip());
+                    let exchange = outbound.exchange.clone();
+                    self.host_failed(slot, conn, address, exchange, stage, reply);
+                }
+            }
+            ClientOutput::Violation(what) => {
+                if let Some(peer) = self.outbound.get(&conn).map(Outbound::remote) {
+                    self.record(Event::ProtocolViolation { conn, peer, what: what.into() });
+                }
+            }
+            ClientOutput::Close { abort, reason } => {
+                if let Some(outbound) = self.outbound.get_mut(&conn) {
+                    outbound.close_reason = reason;
+                    self.leave_idle(conn);
+                }
+                self.emit(Output::Close { conn, abort });
+            }
+        }
+        None
+    }
+
+    /// A session is free: more work, or none, or the end.
+    fn session_ready(&mut self, conn: ConnId) -> Option<ClientInput<'static>> {
+        let outbound = self.outbound.get_mut(&conn)?;
+        let slot = outbound.queue;
+        if let Phase::Open { ready, .. } = &mut outbound.phase
+            && !*ready
+        {
+            *ready = true;
+            let address = outbound.remote.ip();
+            self.address_works(slot, address);
+        }
+        self.next_input(conn)
+    }
+
+    fn address_works(&mut self, slot: usize, address: IpAddr) {
+        let queue = &mut self.queues[slot];
+        queue.ready += 1;
+        queue.trying_since = None;
+        let waiting = self.hosts.succeeded(&queue.pair.binding, address);
+        self.touch_all(waiting);
+        self.touch(slot);
+    }
+
+    /// The next input for a session that is free; `None` leaves it idle.
+    fn next_input(&mut self, conn: ConnId) -> Option<ClientInput<'static>> {
+        let outbound = self.outbound.get(&conn)?;
+        let slot = outbound.queue;
+        let (deliveries, sent) = (outbound.deliveries, outbound.recipients_sent);
+        let queue = &self.queues[slot];
+        let options = queue.options.clone();
+        if self.draining {
+            return Some(ClientInput::Quit(CloseReason::Draining));
+        }
+        if reached(options.max_deliveries_per_connection, deliveries)
+            || reached(options.max_recipients_per_connection, sent)
+        {
+            return Some(ClientInput::Quit(CloseReason::LimitReached));
+        }
+        let started = (!options.suspend_delivery)
+            .then(|| self.next_batch(slot, batch_limit(&options, sent)))
+            .flatten();
+        let Some(batch) = started else {
+            self.queues[slot].idle.push(conn);
+            return None;
+        };
+        Some(ClientInput::Start(self.begin_flight(conn, batch)))
+    }
+
+    /// Takes the next batch that may be attempted from a queue.
+    fn next_batch(&mut self, slot: usize, max: u32) -> Option<Batch> {
+        loop {
+            let batch = self.queues[slot].take_front(max)?;
+            match self.expired_before_attempt(slot, &batch) {
+                None => return Some(batch),
+                Some(why) => self.expire_unattempted(slot, &batch, why),
+            }
+        }
+    }
+
+    fn begin_flight(&mut self, conn: ConnId, batch: Batch) -> Transaction {
+        let message = self.messages.get(batch.message);
+        let mailbox = |index: &u32| message.recipients[*index as usize].mailbox.clone();
+        let transaction = Transaction {
+            message: batch.message,
+            reverse_path: message.reverse_path.clone(),
+            recipients: batch.recipients.iter().map(mailbox).collect(),
+            size_bytes: message.size_bytes,
+            eight_bit: message.eight_bit,
+        };
+        // Unwrap is OK because the caller has just seen the connection.
+        let outbound = self.outbound.get_mut(&conn).expect("the connection");
+        self.queues[outbound.queue].begin_flight(&batch);
+        let recipients = batch.recipients.len();
+        outbound.recipients_sent = outbound.recipients_sent.saturating_add(recipients as u32);
+        let results = alloc::vec![None; recipients];
+        outbound.flight = Some(Flight { batch, results, missing: recipients });
+        transaction
+    }
+
+    /// Has an idle session look for work, as a message has come in.
+    pub(crate) fn wake_idle(&mut self, conn: ConnId) {
+        if let Some(input) = self.next_input(conn) {
+            self.drive_outbound(conn, input);
+        }
+    }
+
+    fn not_attempted(&mut self, conn: ConnId) {
+        let Some(outbound) = self.outbound.get_mut(&conn) else { return };
+        let slot = outbound.queue;
+        if let Some(flight) = outbound.flight.take() {
+            let queue = &mut self.queues[slot];
+            queue.end_flight(flight.batch.recipients.len());
+            queue.give_back(flight.batch);
+            self.touch(slot);
+        }
+    }
+
+    fn recipient_result(
+        &mut self,
+        conn: ConnId,
+        index: u32,
+        stage: Stage,
+        result: RecipientResult,
+    ) {
+        let Some(outbound) = self.outbound.get_mut(&conn) else { return };
+        let Some(flight) = &mut outbound.flight else { return };
+        let place = &mut flight.results[index as usize];
+        debug_assert!(place.is_none(), "two results for one recipient");
+        flight.missing -= usize::from(place.is_none());
+        *place = Some((stage, result));
+        if flight.missing == 0
+            && let Some(flight) = outbound.flight.take()
+        {
+            self.land(conn, flight);
+        }
+    }
+
+    /// All results of a transaction are in: records, the spool, and the next attempt of those that
+    /// failed for now.
+    fn land(&mut self, conn: ConnId, flight: Flight) {
+        // Unwrap is OK because the caller has just seen the connection.
+        let outbound = self.outbound.get_mut(&conn).expect("the connection");
+        let (slot, remote) = (outbound.queue, outbound.remote);
+        let attempts = flight.batch.attempts.saturating_add(1);
+        let message = self.messages.get(flight.batch.message).clone();
+        let queue = &mut self.queues[slot];
+        queue.end_flight(flight.batch.recipients.len());
+        let (pair, options) = (queue.pair.clone(), queue.options.clone());
+        let age = self.now.saturating_since(message.received_at);
+        let mut updates = Vec::with_capacity(flight.results.len());
+        let mut retry: Option<(Timestamp, Vec<u32>)> = None;
+        let mut delivered = false;
+        for (recipient, result) in flight.batch.recipients.into_iter().zip(flight.results) {
+            let Some((stage, result)) = result else { continue };
+            let attempt = |reply| Attempt {
+                message: message.id,
+                recipient,
+                mailbox: message.recipients[recipient as usize].mailbox.clone(),
+                pair: pair.clone(),
+                attempts,
+                age,
+                conn: Some(conn),
+                remote: Some(remote),
+                stage,
+                reply,
+            };
+            let (event, wait) = outcome(&options, attempts, age, result, attempt);
+            delivered |= matches!(event, Event::Delivery(_));
+            let state = match wait {
+                None => RecipientState::Done,
+                Some(wait) => {
+                    let next_attempt_at = self.now + wait;
+                    retry.get_or_insert((next_attempt_at, Vec::new())).1.push(recipient);
+                    RecipientState::Pending { attempts, next_attempt_at }
+                }
+            };
+            updates.push((recipient, state));
+            self.record(match event {
+                Event::TransientFailure { attempt, .. } => {
+                    let next_attempt_at = retry.as_ref().map_or(self.now, |(due, _)| *due);
+                    Event::TransientFailure { attempt, next_attempt_at }
+                }
+                event => event,
+            });
+        }
+        if let Some(outbound) = self.outbound.get_mut(&conn) {
+            outbound.deliveries += u32::from(delivered);
+        }
+        if let Some((due, recipients)) = retry {
+            let batch = Batch { message: message.id, recipients, attempts };
+            self.queues[slot].delay(due, batch);
+        }
+        self.settle_recipients(message.id, updates);
+        self.touch(slot);
+    }
+
+    /// Makes new states of a message's recipients durable, and lets go of the message when all
+    /// are done.
+    pub(crate) fn settle_recipients(
+        &mut self,
+        message: MessageId,
+        updates: Vec<(u32, RecipientState)>,
+    ) {
+        let done = updates.iter().filter(|(_, state)| *state == RecipientState::Done).count();
+        if done > 0 && self.messages.finish(message, done as u32) {
+            self.spool(message, SpoolWrite::Remove(message));
+        } else {
+            self.spool(message, SpoolWrite::Update { message, recipients: updates });
+        }
+    }
+
+    /// The deadline timer of a session fired.
+    pub(crate) fn outbound_deadline(&mut self, conn: ConnId) {
+        let Some(outbound) = self.outbound.get_mut(&conn) else { return };
+        outbound.timer = None;
+        match &outbound.phase {
+            Phase::Connecting { deadline, .. } => {
+                debug_assert!(*deadline <= self.now, "a connect deadline never moves");
+                // The driver answers with ConnectFailed.
+                self.emit(Output::Close { conn, abort: true });
+            }
+            Phase::Open { session, .. } => {
+                if session.deadline().is_some_and(|deadline| deadline <= self.now) {
+                    self.leave_idle(conn);
+                    self.drive_outbound(conn, ClientInput::Timeout);
+                } else {
+                    self.adjust_outbound_timer(conn);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn outbound_received(&mut self, conn: ConnId, bytes: &[u8]) {
+        // Whatever an exchange says while nothing is asked of it ends the idling.
+        self.leave_idle(conn);
+        self.drive_outbound(conn, ClientInput::Received(bytes));
+    }
+
+    pub(crate) fn outbound_closed(&mut self, conn: ConnId, error: Option<NetError>) {
+        self.leave_idle(conn);
+        self.drive_outbound(conn, ClientInput::Closed(error));
+        self.not_attempted(conn);
+        let Some(outbound) = self.outbound.remove(&conn) else { return };
+        if let Some(timer) = outbound.timer {
+            self.timers.cancel(timer);
+        }
+        let slot = outbound.queue;
+        let queue = &mut self.queues[slot];
+        queue.connections -= 1;
+        queue.connected -= 1;
+        queue.ready -= u32::from(outbound.is_ready());
+        let pair = queue.pair.clone();
+        self.record(Event::ConnectionClosed {
+            conn,
+            pair,
+            remote: outbound.remote,
+            reason: outbound.close_reason,
+            deliveries: outbound.deliveries,
+        });
+        self.connection_gone(slot, conn, outbound.remote.ip());
+    }
+
+    /// Whoever waited for a connection to end looks for work.
+    fn connection_gone(&mut self, slot: usize, conn: ConnId, address: IpAddr) {
+        let binding = self.queues[slot].pair.binding.clone();
+        let waiting = self.hosts.gone(&binding, address, conn);
+        self.touch_all(waiting);
+        self.touch(slot);
+        if let Some(waiting) = self.waiting_for_server.pop_front() {
+            self.touch(waiting);
+        }
+    }
+
+    pub(crate) fn drain_outbound(&mut self) {
+        let conns: Vec<ConnId> = self.outbound.keys().copied().collect();
+        for conn in conns {
+            if self.outbound.get(&conn).is_some_and(Outbound::is_connected) {
+                self.leave_idle(conn);
+                self.drive_outbound(conn, ClientInput::Quit(CloseReason::Draining));
+            } else {
+                self.emit(Output::Close { conn, abort: true });
+            }
+        }
+    }
+
+    fn leave_idle(&mut self, conn: ConnId) {
+        if let Some(outbound) = self.outbound.get(&conn) {
+            self.queues[outbound.queue].idle.retain(|idle| *idle != conn);
+        }
+    }
+
+    pub(crate) fn touch_all(&mut self, slots: BTreeSet<usize>) {
+        for slot in slots {
+            self.touch(slot);
+        }
+    }
+
+    fn adjust_outbound_timer(&mut self, conn: ConnId) {
+        if let Some(outbound) = self.outbound.get_mut(&conn)
+            && let Phase::Open { session, .. } = &outbound.phase
+        {
+            let deadline = session.deadline();
+            self.timers.defer(&mut outbound.timer, deadline, WakeupReason::Connection(conn));
+        }
+    }
+}
+
+/// What a result means: its record, and the wait before the next attempt if there is one. The
+/// instant in a transient failure's record is the caller's to fill in.
+fn outcome(
+    options: &DeliveryOptions,
+    attempts: u16,
+    age: Duration,
+    result: RecipientResult,
+    attempt: impl FnOnce(Reply) -> Attempt,
+) -> (Event, Option<Duration>) {
+    match result {
+        RecipientResult::Delivered(reply) => (Event::Delivery(attempt(reply)), None),
+        RecipientResult::Permanent(reply) => (Event::PermanentFailure(attempt(reply)), None),
+        RecipientResult::Transient(reply) => {
+            match after_transient_failure(options, attempts, age) {
+                Verdict::Final => (Event::PermanentFailure(attempt(reply)), None),
+                Verdict::GiveUp(why) => {
+                    let attempt = attempt(give_up_reply(why));
+                    (Event::Expiry { attempt, why, last_reply: Some(reply) }, None)
+                }
+                Verdict::Retry(wait) => {
+                    let attempt = attempt(reply);
+                    let next_attempt_at = Timestamp::default();
+                    (Event::TransientFailure { attempt, next_attempt_at }, Some(wait))
+                }
+            }
+        }
+    }
+}
+
+/// Whether a limit, 0 being none, is reached.
+const fn reached(limit: u32, count: u32) -> bool {
+    limit != 0 && count >= limit
+}
+
+/// How many recipients the next transaction may have; 0: any number.
+fn batch_limit(options: &DeliveryOptions, sent: u32) -> u32 {
+    let left = match options.max_recipients_per_connection {
+        0 => 0,
+        limit => limit.saturating_sub(sent).max(1),
+    };
+    match (options.max_recipients_per_batch, left) {
+        (0, limit) | (limit, 0) => limit,
+        (a, b) => a.min(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_next_transaction_keeps_to_both_limits() {
+        let mut options = Config::from_text("").unwrap().delivery_options("default", "x.test");
+        for (per_batch, per_connection, sent, limit) in
+            [(0, 0, 9, 0), (5, 0, 9, 5), (0, 10, 9, 1), (5, 10, 9, 1), (5, 10, 2, 5), (9, 10, 2, 8)]
+        {
+            options.max_recipients_per_batch = per_batch;
+            options.max_recipients_per_connection = per_connection;
+            assert_eq!(batch_limit(&options, sent), limit, "{per_batch} {per_connection} {sent}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The engine: routes one input, then lets every queue it touched look for work.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use slab::Slab;
+
+use crate::config::Config;
+use crate::delivery::Outbound;
+use crate::ids::{ConnId, MessageId, QueryId, SpoolOp};
+use crate::io::{Input, Output, SpoolWrite};
+use crate::mx::routes::Routes;
+use crate::queue::Queue;
+use crate::queue::messages::Messages;
+use crate::reception::{Inbound, SpoolPurpose};
+use crate::record::{Event, Pair, Record};
+use crate::rng::Seed;
+use crate::sched::host::HostHealth;
+use crate::smtp::client::{ClientInput, ClientOutput};
+use crate::smtp::server::{ServerInput, ServerOutput};
+use crate::time::Timestamp;
+use crate::timers::{Timers, Wakeup, WakeupReason};
+
+/// A mail transfer agent as one value.
+///
+/// The contract: call [`Engine::handle`] with one input, then [`Engine::poll`] until it answers
+/// `None`, performing each output in order; then the next input. Instants never go backwards. When
+/// nothing else happens before [`Engine::next_wakeup`], hand in [`Input::Wakeup`] at that instant.
+///
+/// `handle` never fails and never blocks. What peers, DNS and disks do wrong is data; a panic is a
+/// bug of the engine or of a driver that breaks the contract of [`io`](crate::io).
+///
+/// ```text
+/// loop {
+///     engine.handle(now, input);
+///     while let Some(output) = engine.poll() { perform(output) }
+///     input = next event, or Input::Wakeup at engine.next_wakeup()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Arc<Config>,
+    pub(crate) seed: Seed,
+    /// The instant of the input being handled.
+    pub(crate) now: Timestamp,
+    outputs: VecDeque<Output>,
+    pub(crate) timers: Timers,
+    pub(crate) ids: Ids,
+    pub(crate) messages: Messages,
+    pub(crate) queues: Slab<Queue>,
+    pub(crate) queue_of: BTreeMap<Pair, usize>,
+    pub(crate) routes: Routes,
+    pub(crate) hosts: HostHealth,
+    pub(crate) outbound: BTreeMap<ConnId, Outbound>,
+    pub(crate) inbound: BTreeMap<ConnId, Inbound>,
+    pub(crate) spooling: BTreeMap<SpoolOp, SpoolPurpose>,
+    /// Queues to look at before the input is done with.
+    dirty: BTreeSet<usize>,
+    /// Queues that wait for `server_max_outbound_connections`, first come first served.
+    pub(crate) waiting_for_server: VecDeque<usize>,
+    pub(crate) draining: bool,
+    /// Buffers used again and again.
+    pub(crate) client_outputs: Vec<ClientOutput>,
+    pub(crate) server_outputs: Vec<ServerOutput>,
+}
+
+/// Counters ids are allocated from.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    conns: u64,
+    messages: u64,
+    queries: u64,
+    spool_ops: u64,
+}
+
+impl Engine {
+    /// An engine without mail at the instant `now`.
+    pub fn new(config: Arc<Config>, seed: Seed, now: Timestamp) -> Self {
+        Self {
+            config,
+            seed,
+            now,
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            ids: Ids::starting_at(now),
+            messages: Messages::default(),
+            queues: Slab::new(),
+            queue_of: BTreeMap::new(),
+            routes: Routes::default(),
+            hosts: HostHealth::default(),
+            outbound: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            spooling: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            waiting_for_server: VecDeque::new(),
+            draining: false,
+            client_outputs: Vec::new(),
+            server_outputs: Vec::new(),
+        }
+    }
+
+    /// Takes one input at the instant `now`. After [`Input::Drain`] no new connection is opened,
+    /// clients are told to come back later, and what is under way is finished; the snapshot says
+    /// when that is done.
+    pub fn handle(&mut self, now: Timestamp, input: Input<'_>) {
+        debug_assert!(now >= self.now, "time goes backwards");
+        self.now = self.now.max(now);
+        match input {
+            Input::Wakeup => self.fire_timers(),
+            Input::Submitted(submission) => self.submitted(*submission),
+            Input::Recovered(message) => self.recovered(*message),
+            Input::Drain => self.drain(),
+            Input::Accepted { conn, listener, peer, .. } => self.accepted(conn, listener, peer),
+            Input::Connected { conn, local } => self.outbound_connected(conn, local),
+            Input::ConnectFailed { conn, error } => self.outbound_connect_failed(conn, error),
+            // The engine opens the outbound connections, the driver accepts the others.
+            Input::Received { conn, bytes } if conn.is_by_engine() => {
+                self.outbound_received(conn, bytes);
+            }
+            Input::Received { conn, bytes } => {
+                self.drive_inbound(conn, ServerInput::Received(bytes));
+            }
+            Input::BodyProgress { conn, .. } if conn.is_by_engine() => {
+                self.drive_outbound(conn, ClientInput::BodyProgress);
+            }
+            Input::BodyProgress { conn, .. } => {
+                self.drive_inbound(conn, ServerInput::BodyProgress);
+            }
+            Input::BodyDone { conn, result } if conn.is_by_engine() => {
+                self.drive_outbound(conn, ClientInput::BodyDone(result));
+            }
+            Input::BodyDone { conn, result } => {
+                self.drive_inbound(conn, ServerInput::BodyDone(result));
+            }
+            Input::Closed { conn, error } if conn.is_by_engine() => {
+                self.outbound_closed(conn, error);
+            }
+            Input::Closed { conn, error } => self.inbound_closed(conn, error),
+            Input::Resolved { query, result } => self.resolved(query, result),
+            Input::Spooled { op, result } => self.spooled(op, result),
+        }
+        while let Some(slot) = self.dirty.pop_first() {
+            self.maintain(slot);
+        }
+    }
+
+    /// The next thing to be done, until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the engine wants to be called if nothing happens before; `None` when it waits for
+    /// others only.
+    pub fn next_wakeup(&self) -> Option<Wakeup> {
+        self.timers.first()
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(why) = self.timers.pop_due(self.now) {
+            match why {
+                WakeupReason::Connection(conn) if conn.is_by_engine() => {
+                    self.outbound_deadline(conn);
+                }
+                WakeupReason::Connection(conn) => self.inbound_deadline(conn),
+                WakeupReason::Queue(slot) => {
+                    self.queues[slot].timer = None;
+                    self.touch(slot);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.drain_inbound();
+        self.drain_outbound();
+        self.dirty.extend(self.queues.iter().map(|(slot, _)| slot));
+    }
+
+    /// Has a queue look for work before this input is done with.
+    pub(crate) fn touch(&mut self, slot: usize) {
+        self.dirty.insert(slot);
+    }
+
+    pub(crate) fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn record(&mut self, event: Event) {
+        let record = Box::new(Record { at: self.now, event });
+        self.outputs.push_back(Output::Record(record));
+    }
+
+    /// Starts a spool write whose failure is only worth a record.
+    pub(crate) fn spool(&mut self, message: MessageId, write: SpoolWrite) {
+        self.spool_for(SpoolPurpose::Bookkeeping(message), write);
+    }
+
+    pub(crate) fn spool_for(&mut self, purpose: SpoolPurpose, write: SpoolWrite) {
+        let op = self.ids.spool_op();
+        self.spooling.insert(op, purpose);
+        self.emit(Output::Spool { op, write });
+    }
+}
+
+impl Ids {
+    fn starting_at(now: Timestamp) -> Self {
+        Self { conns: 0, messages: MessageId::first(now.as_micros()), queries: 0, spool_ops: 0 }
+    }
+
+    pub(crate) fn conn(&mut self) -> ConnId {
+        self.conns += 1;
+        ConnId::by_engine(self.conns)
+    }
+
+    pub(crate) fn message(&mut self) -> MessageId {
+        self.messages += 1;
+        MessageId::by_engine(self.messages)
+    }
+
+    pub(crate) fn query(&mut self) -> QueryId {
+        self.queries += 1;
+        QueryId::by_engine(self.queries)
+    }
+
+    fn spool_op(&mut self) -> SpoolOp {
+        self.spool_ops += 1;
+        SpoolOp::by_engine(self.spool_ops)
+    }
+}

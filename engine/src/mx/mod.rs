@@ -1,0 +1,5 @@
+//! From a destination to addresses: look-ups, their answers kept for their TTL, and the choice
+//! of where to connect to.
+
+pub mod plan;
+pub(crate) mod routes;

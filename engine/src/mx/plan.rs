@@ -1,0 +1,232 @@
+//! The plan of a destination: which addresses may be tried, in which order.
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::dns::MxRecord;
+use crate::limits;
+use crate::rng::{Purpose, Seed, entity};
+
+/// One exchange with its addresses; without any it is not part of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its name; the literal itself for an address literal.
+    pub name: Arc<str>,
+    /// Its preference: lower is tried first.
+    pub preference: u16,
+    /// Its addresses, in the order of the DNS answer.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Exchanges of a destination, best preference first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Never empty once in use; those of one preference are neighbours.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// One place to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The exchange's name.
+    pub exchange: Arc<str>,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// Whether an address can be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// Yes.
+    Yes,
+    /// Not now; ask again when something changes (a probe is under way).
+    Busy,
+    /// Not now: set aside after a failure.
+    SetAside,
+}
+
+impl Plan {
+    /// The plan of an address literal.
+    pub fn literal(name: &Arc<str>, address: IpAddr) -> Self {
+        let addresses = [address].to_vec();
+        Self { exchanges: [Exchange { name: name.clone(), preference: 0, addresses }].to_vec() }
+    }
+
+    /// All addresses of the plan.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.exchanges.iter().flat_map(|exchange| exchange.addresses.iter().copied())
+    }
+
+    /// Where the `n`-th connection of a queue goes: the first usable address of the best
+    /// preference that has one (RFC 5321 section 5.1). Exchanges of equal preference, and the
+    /// addresses of one exchange, are tried in an order drawn for (destination, n), so that load
+    /// spreads over them.
+    ///
+    /// While an address of a better preference is merely [`Usable::Busy`], no worse preference is
+    /// used: the receiver's order is not ours to change for convenience.
+    pub fn choose(
+        &self,
+        seed: &Seed,
+        destination: &str,
+        n: u64,
+        usable: impl Fn(IpAddr) -> Usable,
+    ) -> Option<Choice> {
+        let key = entity(destination.as_bytes());
+        for level in self.exchanges.chunk_by(|a, b| a.preference == b.preference) {
+            let mut busy = false;
+            for exchange in in_drawn_order(level, seed, Purpose::MxOrder, key, n) {
+                let host = key ^ entity(exchange.name.as_bytes());
+                let addresses = &exchange.addresses;
+                for address in in_drawn_order(addresses, seed, Purpose::AddressOrder, host, n) {
+                    match usable(*address) {
+                        Usable::Yes => {
+                            let exchange = exchange.name.clone();
+                            return Some(Choice { exchange, address: *address });
+                        }
+                        Usable::Busy => busy = true,
+                        Usable::SetAside => {}
+                    }
+                }
+            }
+            if busy {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// The items sorted by one keyed draw each.
+fn in_drawn_order<'a, T>(
+    items: &'a [T],
+    seed: &Seed,
+    purpose: Purpose,
+    key: u64,
+    n: u64,
+) -> impl Iterator<Item = &'a T> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    if items.len() > 1 {
+        let first = n.wrapping_mul(items.len() as u64);
+        order.sort_by_cached_key(|at| seed.draw(purpose, key, first.wrapping_add(*at as u64)));
+    }
+    order.into_iter().map(|at| &items[at])
+}
+
+/// The records worth following: best preference first, each exchange once, bounded.
+pub fn ranked(mut records: Vec<MxRecord>) -> Vec<MxRecord> {
+    records.sort();
+    let mut seen = BTreeSet::new();
+    records.retain(|record| seen.insert(record.exchange.clone()));
+    records.truncate(limits::EXCHANGES_PER_DOMAIN_MAX);
+    records
+}
+
+/// Whether the answer is a null MX: the domain takes no mail (RFC 7505).
+pub fn is_null_mx(records: &[MxRecord]) -> bool {
+    matches!(records, [only] if only.exchange.is_empty())
+}
+
+/// The address of a destination written as a literal: `192.0.2.9`, `[192.0.2.9]`,
+/// `[IPv6:2001:db8::9]`, `[2001:db8::9]`.
+pub fn address_literal(destination: &str) -> Option<IpAddr> {
+    let bracketed = destination.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        None => destination.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        Some(inside) => {
+            let tag = inside.get(..5).filter(|tag| tag.eq_ignore_ascii_case("ipv6:"));
+            match tag {
+                Some(tag) => inside[tag.len()..].parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+                None => inside.parse().ok(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use super::*;
+
+    fn exchange(preference: u16, name: &str, addresses: &[u8]) -> Exchange {
+        let addresses = addresses.iter().map(|last| ip(*last)).collect();
+        Exchange { name: name.into(), preference, addresses }
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+    }
+
+    fn plan() -> Plan {
+        let exchanges = [(10, "a", &[1, 2][..]), (10, "b", &[3]), (20, "c", &[4])];
+        Plan { exchanges: exchanges.map(|(p, name, ips)| exchange(p, name, ips)).to_vec() }
+    }
+
+    fn chosen(n: u64, usable: impl Fn(IpAddr) -> Usable) -> Option<IpAddr> {
+        plan().choose(&Seed::from_u64(1), "x.test", n, usable).map(|choice| choice.address)
+    }
+
+    #[test]
+    fn equal_preference_is_spread_evenly_and_worse_is_never_touched() {
+        let mut counts = BTreeMap::new();
+        for n in 0..4000 {
+            *counts.entry(chosen(n, |_| Usable::Yes).unwrap()).or_insert(0_u32) += 1;
+        }
+        // Half for each exchange, a quarter for each address of the first.
+        let expected = [(ip(1), 1000), (ip(2), 1000), (ip(3), 2000)];
+        assert_eq!(counts.len(), expected.len());
+        for (address, about) in expected {
+            assert!(counts[&address].abs_diff(about) < 120, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_set_aside_lead_to_the_next_and_busy_ones_hold_the_level() {
+        let aside = |gone: &'static [u8]| {
+            move |address: IpAddr| match gone.iter().any(|last| ip(*last) == address) {
+                true => Usable::SetAside,
+                false => Usable::Yes,
+            }
+        };
+        for n in 0..50 {
+            assert_eq!(chosen(n, aside(&[1, 3])), Some(ip(2)));
+            assert_eq!(chosen(n, aside(&[1, 2, 3])), Some(ip(4)));
+            assert_eq!(chosen(n, aside(&[1, 2, 3, 4])), None);
+            let busy = |address| if address == ip(4) { Usable::Yes } else { Usable::Busy };
+            assert_eq!(chosen(n, busy), None);
+        }
+    }
+
+    #[test]
+    fn literals() {
+        for (text, address) in [
+            ("192.0.2.9", Some("192.0.2.9")),
+            ("[192.0.2.9]", Some("192.0.2.9")),
+            ("[IPv6:2001:db8::9]", Some("2001:db8::9")),
+            ("[ipv6:2001:db8::9]", Some("2001:db8::9")),
+            ("[2001:db8::9]", Some("2001:db8::9")),
+            ("2001:db8::9", None),
+            ("192.0.2.256", None),
+            ("[x]", None),
+            ("[]", None),
+            ("[IPv6:]", None),
+            ("example.com", None),
+        ] {
+            assert_eq!(address_literal(text), address.map(|a| a.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn records_are_ranked_and_bounded() {
+        let record =
+            |preference, exchange: &str| MxRecord { preference, exchange: exchange.into() };
+        let many = (0..200).map(|n| record(n, &alloc::format!("mx{n}"))).rev().collect();
+        assert_eq!(ranked(many).len(), limits::EXCHANGES_PER_DOMAIN_MAX);
+        let twice = alloc::vec![record(20, "b"), record(10, "a"), record(30, "a")];
+        assert_eq!(ranked(twice), [record(10, "a"), record(20, "b")]);
+        assert!(is_null_mx(&[record(0, "")]));
+        assert!(!is_null_mx(&[record(0, ""), record(10, "a")]));
+    }
+}

@@ -1,0 +1,279 @@
+//! Look-ups as dialogues: what is asked, what is answered, what is known then.
+
+use alloc::string::{String, ToString};
+
+use super::*;
+
+const POLICY: DnsPolicy = DnsPolicy {
+    mx_failures_fallback_to_a: 3,
+    failure_hold: Duration::from_secs(100),
+    ttl_min: Duration::ZERO,
+    ttl_max: Duration::from_secs(1000),
+};
+
+#[derive(Default)]
+struct World {
+    routes: Routes,
+    asked: Vec<(QueryId, Question)>,
+    count: u64,
+}
+
+impl World {
+    fn lookup(&mut self, destination: &str, asker: Asker, at: u64) -> String {
+        self.lookup_with(POLICY, destination, asker, at)
+    }
+
+    fn lookup_with(&mut self, policy: DnsPolicy, name: &str, asker: Asker, at: u64) -> String {
+        let Self { routes, asked, count } = self;
+        let now = Timestamp::from_secs(at);
+        let lookup = routes.lookup(&name.into(), asker, now, policy, &mut |question| {
+            *count += 1;
+            asked.push((QueryId(*count), question));
+            QueryId(*count)
+        });
+        describe(&lookup)
+    }
+
+    /// Answers the oldest question, which must be `question`; returns who can go on.
+    fn answer(&mut self, question: &str, answer: &str, at: u64) -> Vec<Asker> {
+        let (query, asked) = self.asked.remove(0);
+        assert_eq!(asked.to_string(), question);
+        let Self { routes, asked, count } = self;
+        let now = Timestamp::from_secs(at);
+        let (_, askers) = routes
+            .resolved(query, parse(answer), now, &mut |question| {
+                *count += 1;
+                asked.push((QueryId(*count), question));
+                QueryId(*count)
+            })
+            .unwrap();
+        askers
+    }
+
+    fn nothing_asked(&self) {
+        assert!(self.asked.is_empty(), "{:?}", self.asked);
+        assert_eq!(self.routes.outstanding(), 0);
+    }
+}
+
+fn describe(lookup: &Lookup) -> String {
+    match lookup {
+        Lookup::Ready(plan) => plan
+            .exchanges
+            .iter()
+            .map(|e| alloc::format!("{} {} {:?}", e.preference, e.name, e.addresses))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Lookup::Pending => "pending".to_string(),
+        Lookup::Failed { until, failures, reply } => {
+            alloc::format!("failed {failures} until {}: {reply}", until.as_secs())
+        }
+        Lookup::Refused(reply) => alloc::format!("refused: {reply}"),
+    }
+}
+
+/// `10 a, 20 b` (MX), `192.0.2.1 192.0.2.2` (addresses) or the name of an error; TTL 60 unless
+/// `ttl N:` precedes.
+fn parse(text: &str) -> Result<DnsAnswer, DnsError> {
+    let (ttl, text) = match text.strip_prefix("ttl ") {
+        Some(rest) => rest.split_once(": ").map(|(n, t)| (n.parse().unwrap(), t)).unwrap(),
+        None => (60, text),
+    };
+    let ttl = Duration::from_secs(ttl);
+    let error = |kind| Err(DnsError { kind, ttl, text: "".into() });
+    let data = match text {
+        "nxdomain" => return error(DnsErrorKind::NxDomain),
+        "nodata" => return error(DnsErrorKind::NoData),
+        "servfail" => return error(DnsErrorKind::ServFail),
+        "timeout" => return error(DnsErrorKind::Timeout),
+        _ if text.split(' ').all(|word| word.parse::<IpAddr>().is_ok()) => {
+            DnsData::Addresses(text.split(' ').map(|word| word.parse().unwrap()).collect())
+        }
+        _ => DnsData::Mx(
+            text.split(", ")
+                .map(|record| {
+                    let (preference, exchange) = record.split_once(' ').unwrap();
+                    let exchange = exchange.trim_end_matches('.').into();
+                    MxRecord { preference: preference.parse().unwrap(), exchange }
+                })
+                .collect(),
+        ),
+    };
+    Ok(DnsAnswer { data, ttl })
+}
+
+#[test]
+fn exchanges_then_their_addresses_then_a_plan() {
+    let mut world = World::default();
+    assert_eq!(world.lookup("x.test", 7, 0), "pending");
+    assert_eq!(world.lookup("x.test", 8, 0), "pending");
+    assert_eq!(world.answer("MX x.test", "20 b, 10 a", 1), []);
+    assert_eq!(world.answer("A/AAAA a", "192.0.2.1", 1), []);
+    assert_eq!(world.answer("A/AAAA b", "192.0.2.2 2001:db8::2", 2), [7, 8]);
+    let plan = "10 a [192.0.2.1], 20 b [192.0.2.2, 2001:db8::2]";
+    assert_eq!(world.lookup("x.test", 7, 2), plan);
+    world.nothing_asked();
+    // The oldest answer is from second 1 and lives for 60 s.
+    assert_eq!(world.lookup("x.test", 7, 61), plan);
+    assert_eq!(world.lookup("x.test", 7, 62), "pending");
+}
+
+#[test]
+fn addresses_are_shared_between_destinations() {
+    let mut world = World::default();
+    world.lookup("x.test", 1, 0);
+    world.lookup("y.test", 2, 0);
+    world.answer("MX x.test", "10 mx", 0);
+    world.answer("MX y.test", "10 mx", 0);
+    assert_eq!(world.answer("A/AAAA mx", "192.0.2.1", 0), [1, 2]);
+    world.nothing_asked();
+    // A third one finds the address known: one question only.
+    world.lookup("z.test", 3, 0);
+    assert_eq!(world.answer("MX z.test", "10 mx", 0), [3]);
+    assert_eq!(world.lookup("z.test", 3, 0), "10 mx [192.0.2.1]");
+    world.nothing_asked();
+}
+
+#[test]
+fn without_mx_the_domain_is_its_own_exchange() {
+    let mut world = World::default();
+    world.lookup("x.test", 1, 0);
+    world.answer("MX x.test", "nodata", 0);
+    assert_eq!(world.answer("A/AAAA x.test", "192.0.2.1", 0), [1]);
+    assert_eq!(world.lookup("x.test", 1, 0), "0 x.test [192.0.2.1]");
+}
+
+#[test]
+fn a_definite_no_is_final_for_its_ttl() {
+    for (mx, address, verdict) in [
+        ("0 .", None, "refused: 550 5.4.4 the domain does not accept mail (null MX)"),
+        ("nxdomain", None, "refused: 554 5.4.4 no such domain"),
+        ("nodata", Some("nodata"), "refused: 554 5.4.4 no exchange of the domain has an address"),
+        ("5 mx", Some("nxdomain"), "refused: 554 5.4.4 no exchange of the domain has an address"),
+    ] {
+        let mut world = World::default();
+        world.lookup("x.test", 1, 0);
+        let mut askers = world.answer("MX x.test", mx, 0);
+        if let Some(address) = address {
+            let name = world.asked[0].1.to_string();
+            askers = world.answer(&name, address, 0);
+        }
+        assert_eq!(askers, [1], "{mx}");
+        assert_eq!(world.lookup("x.test", 1, 60), verdict);
+        assert_eq!(world.lookup("x.test", 1, 61), "pending");
+    }
+}
+
+#[test]
+fn failures_hold_count_and_fall_back_to_addresses() {
+    let mut world = World::default();
+    for (failures, text) in [(1, "servfail"), (2, "timeout"), (3, "servfail")] {
+        let at = failures * 100;
+        assert_eq!(world.lookup("x.test", 1, at), "pending");
+        assert_eq!(world.answer("MX x.test", text, at), [1]);
+        let failed = world.lookup("x.test", 1, at + 99);
+        let head = alloc::format!("failed {failures} until {}: 451 4.4.3", at + 100);
+        assert!(failed.starts_with(&head), "{failed}");
+        world.nothing_asked();
+    }
+    // mx_failures_fallback_to_a = 3: the fourth look-up asks for addresses.
+    assert_eq!(world.lookup("x.test", 1, 400), "pending");
+    assert_eq!(world.answer("A/AAAA x.test", "ttl 5: 192.0.2.1", 400), [1]);
+    assert_eq!(world.lookup("x.test", 1, 405), "0 x.test [192.0.2.1]");
+    // An answer clears the count: MX records are asked for again.
+    assert_eq!(world.lookup("x.test", 1, 406), "pending");
+    world.answer("MX x.test", "servfail", 406);
+    assert!(world.lookup("x.test", 1, 407).starts_with("failed 1 until 506"));
+}
+
+#[test]
+fn a_name_without_addresses_is_no_verdict_while_its_exchanges_are_unknown() {
+    for (address, known) in [("nodata", "failed 4"), ("nxdomain", "refused: 554 5.4.4")] {
+        let mut world = World::default();
+        for at in [0, 100, 200] {
+            world.lookup("x.test", 1, at);
+            world.answer("MX x.test", "servfail", at);
+        }
+        world.lookup("x.test", 1, 300);
+        world.answer("A/AAAA x.test", address, 300);
+        let lookup = world.lookup("x.test", 1, 301);
+        assert!(lookup.starts_with(known), "{lookup}");
+    }
+}
+
+#[test]
+fn fallback_minus_one_asks_for_mx_once() {
+    let policy = DnsPolicy { mx_failures_fallback_to_a: -1, ..POLICY };
+    let mut world = World::default();
+    world.lookup_with(policy, "x.test", 1, 0);
+    world.answer("MX x.test", "timeout", 0);
+    world.lookup_with(policy, "x.test", 1, 100);
+    assert_eq!(world.asked[0].1.to_string(), "A/AAAA x.test");
+}
+
+#[test]
+fn an_exchange_that_fails_is_left_out_while_another_is_known() {
+    let mut world = World::default();
+    world.lookup("x.test", 1, 0);
+    world.answer("MX x.test", "10 a, 20 b", 0);
+    world.answer("A/AAAA a", "servfail", 0);
+    assert_eq!(world.answer("A/AAAA b", "192.0.2.2", 0), [1]);
+    assert_eq!(world.lookup("x.test", 1, 0), "20 b [192.0.2.2]");
+}
+
+#[test]
+fn all_exchanges_failing_is_a_failure_not_a_refusal() {
+    let mut world = World::default();
+    world.lookup("x.test", 1, 0);
+    world.answer("MX x.test", "10 a, 20 b", 0);
+    world.answer("A/AAAA a", "nxdomain", 0);
+    assert_eq!(world.answer("A/AAAA b", "timeout", 0), [1]);
+    assert!(world.lookup("x.test", 1, 0).starts_with("failed 1 until 100"));
+}
+
+#[test]
+fn ttl_zero_serves_those_who_waited() {
+    let mut world = World::default();
+    world.lookup("x.test", 1, 0);
+    world.answer("MX x.test", "ttl 0: 10 a", 3);
+    assert_eq!(world.answer("A/AAAA a", "ttl 0: 192.0.2.1", 3), [1]);
+    assert_eq!(world.lookup("x.test", 1, 3), "10 a [192.0.2.1]");
+    assert_eq!(world.lookup("x.test", 1, 4), "pending");
+}
+
+#[test]
+fn ttls_are_clamped() {
+    let policy = DnsPolicy { ttl_min: Duration::from_secs(10), ..POLICY };
+    let mut world = World::default();
+    world.lookup_with(policy, "x.test", 1, 0);
+    world.answer("MX x.test", "ttl 0: 10 a", 0);
+    world.answer("A/AAAA a", "ttl 100000: 192.0.2.1", 0);
+    assert_eq!(world.lookup_with(policy, "x.test", 1, 10), "10 a [192.0.2.1]");
+    assert_eq!(world.lookup_with(policy, "x.test", 1, 11), "pending");
+    // The address lives for max_dns_ttl: the new MX answer is enough.
+    world.answer("MX x.test", "ttl 100000: 10 a", 11);
+    world.nothing_asked();
+    assert_eq!(world.lookup_with(policy, "x.test", 1, 1000), "10 a [192.0.2.1]");
+    assert_eq!(world.lookup_with(policy, "x.test", 1, 1001), "pending");
+}
+
+#[test]
+fn literals_need_no_dns() {
+    let mut world = World::default();
+    let plan = "0 [192.0.2.1] [192.0.2.1]";
+    assert_eq!(world.lookup("[192.0.2.1]", 1, 0), plan);
+    world.nothing_asked();
+}
+
+#[test]
+fn what_has_expired_is_forgotten_in_the_end() {
+    let mut world = World::default();
+    for n in 0..limits::ROUTES_KEPT {
+        let name = alloc::format!("d{n}.test");
+        world.lookup(&name, 1, 0);
+        world.answer(&alloc::format!("MX {name}"), "nxdomain", 0);
+    }
+    assert_eq!(world.routes.routes.len(), limits::ROUTES_KEPT);
+    world.lookup("one-more.test", 1, 61);
+    assert_eq!(world.routes.routes.len(), 1);
+}

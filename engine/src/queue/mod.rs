@@ -1,0 +1,255 @@
+//! Queues: one a (binding, domain) pair, each with an active and a delayed half.
+
+pub(crate) mod messages;
+pub mod reason;
+pub mod retry;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::config::effective::DeliveryOptions;
+use crate::ids::{ConnId, MessageId};
+use crate::queue::reason::QueueReason;
+use crate::record::Pair;
+use crate::time::Timestamp;
+use crate::timers::TimerHandle;
+
+/// Recipients of one message that wait together: same queue, same number of attempts, same due
+/// time. One transaction takes a batch, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// The message.
+    pub(crate) message: MessageId,
+    /// Indexes of its recipients; never empty.
+    pub(crate) recipients: Vec<u32>,
+    /// Attempts made so far.
+    pub(crate) attempts: u16,
+}
+
+/// The queue of one pair.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Whose queue.
+    pub(crate) pair: Pair,
+    /// The pair's options.
+    pub(crate) options: Arc<DeliveryOptions>,
+    active: VecDeque<Batch>,
+    delayed: BTreeMap<(Timestamp, u64), Batch>,
+    next_delayed: u64,
+    recipients: Recipients,
+    /// Connections from their begin until they are entirely gone: what caps count.
+    pub(crate) connections: u32,
+    /// Connections whose TCP handshake is done.
+    pub(crate) connected: u32,
+    /// Connections that have got past EHLO.
+    pub(crate) ready: u32,
+    /// Connections with a transaction under way.
+    pub(crate) busy: u32,
+    /// Connections without work, the one used last at the end.
+    pub(crate) idle: Vec<ConnId>,
+    /// Connections begun so far: keys the choice of the next address.
+    pub(crate) connects: u64,
+    /// Since when no address could be reached.
+    pub(crate) trying_since: Option<Timestamp>,
+    /// The hold of the last failed look-up that moved the queue to delayed.
+    pub(crate) dns_failed_until: Option<Timestamp>,
+    /// The queue's one timer.
+    pub(crate) timer: Option<TimerHandle>,
+    /// Why nothing more is going out now.
+    pub(crate) reason: QueueReason,
+}
+
+/// How many recipients are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recipients {
+    /// In the active queue.
+    pub(crate) active: u64,
+    /// In the delayed queue.
+    pub(crate) delayed: u64,
+    /// In a transaction.
+    pub(crate) in_flight: u64,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub(crate) fn new(pair: Pair, options: Arc<DeliveryOptions>) -> Self {
+        Self {
+            pair,
+            options,
+            active: VecDeque::new(),
+            delayed: BTreeMap::new(),
+            next_delayed: 0,
+            recipients: Recipients::default(),
+            connections: 0,
+            connected: 0,
+            ready: 0,
+            busy: 0,
+            idle: Vec::new(),
+            connects: 0,
+            trying_since: None,
+            dns_failed_until: None,
+            timer: None,
+            reason: QueueReason::Empty,
+        }
+    }
+
+    /// How many recipients are where.
+    pub(crate) const fn recipients(&self) -> Recipients {
+        self.recipients
+    }
+
+    /// Whether anything waits to be sent now.
+    pub(crate) fn has_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Transactions waiting or under way: what the connection goal is computed from.
+    pub(crate) fn demand(&self) -> u64 {
+        self.active.len() as u64 + u64::from(self.busy)
+    }
+
+    /// The batch next in turn.
+    pub(crate) fn front(&self) -> Option<&Batch> {
+        self.active.front()
+    }
+
+    /// Appends to the active queue.
+    pub(crate) fn push_active(&mut self, batch: Batch) {
+        self.recipients.active += batch.recipients.len() as u64;
+        self.active.push_back(batch);
+    }
+
+    /// Takes the next batch for a transaction, at most `max` recipients of it (0: all).
+    pub(crate) fn take_front(&mut self, max: u32) -> Option<Batch> {
+        let front = self.active.front_mut()?;
+        let batch = if max != 0 && front.recipients.len() > max as usize {
+            let rest = front.recipients.split_off(max as usize);
+            let recipients = core::mem::replace(&mut front.recipients, rest);
+            Batch { message: front.message, recipients, attempts: front.attempts }
+        } else {
+            // Unwrap is OK because there is a front.
+            self.active.pop_front().expect("a front")
+        };
+        self.recipients.active -= batch.recipients.len() as u64;
+        Some(batch)
+    }
+
+    /// Notes that a batch taken is in a transaction.
+    pub(crate) fn begin_flight(&mut self, batch: &Batch) {
+        self.busy += 1;
+        self.recipients.in_flight += batch.recipients.len() as u64;
+    }
+
+    /// Notes that the transaction of a batch with so many recipients has ended.
+    pub(crate) fn end_flight(&mut self, recipients: usize) {
+        self.busy -= 1;
+        self.recipients.in_flight -= recipients as u64;
+    }
+
+    /// Gives a batch back that was never attempted: it stays first in turn.
+    pub(crate) fn give_back(&mut self, batch: Batch) {
+        self.recipients.active += batch.recipients.len() as u64;
+        self.active.push_front(batch);
+    }
+
+    /// Puts a batch into the delayed queue.
+    pub(crate) fn delay(&mut self, due: Timestamp, batch: Batch) {
+        self.recipients.delayed += batch.recipients.len() as u64;
+        self.delayed.insert((due, self.next_delayed), batch);
+        self.next_delayed += 1;
+    }
+
+    /// When the first delayed batch is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.delayed.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Moves what is due to the active queue.
+    pub(crate) fn activate_due(&mut self, now: Timestamp) {
+        while let Some(entry) = self.delayed.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let batch = entry.remove();
+            self.recipients.delayed -= batch.recipients.len() as u64;
+            self.push_active(batch);
+        }
+    }
+
+    /// Takes the whole active queue.
+    pub(crate) fn take_active(&mut self) -> VecDeque<Batch> {
+        self.recipients.active = 0;
+        core::mem::take(&mut self.active)
+    }
+
+    /// All waiting batches, for recounts.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Batch> {
+        self.active.iter().chain(self.delayed.values())
+    }
+
+    /// Counts anew what the counters say.
+    pub(crate) fn recount(&self) -> (u64, u64) {
+        let count = |batches: &mut dyn Iterator<Item = &Batch>| {
+            batches.map(|batch| batch.recipients.len() as u64).sum()
+        };
+        (count(&mut self.active.iter()), count(&mut self.delayed.values()))
+    }
+
+    /// Until when to go on trying to reach somebody (`connect_timeout_to_delay`); `None` while
+    /// somebody is reached or nothing is tried.
+    pub(crate) fn trying_until(&self) -> Option<Timestamp> {
+        let since = self.trying_since.filter(|_| self.ready == 0)?;
+        Some(since + self.options.connect_timeout_to_delay)
+    }
+
+    /// Whether nothing refers to the queue any more.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.recipients == Recipients::default() && self.connections == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn queue() -> Queue {
+        let pair = Pair { binding: "default".into(), domain: "x.test".into() };
+        let options = Config::from_text("").unwrap().delivery_options("default", "x.test");
+        Queue::new(pair, Arc::new(options))
+    }
+
+    fn batch(message: u64, recipients: &[u32]) -> Batch {
+        Batch { message: MessageId(message), recipients: recipients.to_vec(), attempts: 0 }
+    }
+
+    #[test]
+    fn batches_are_split_from_the_front() {
+        let mut queue = queue();
+        queue.push_active(batch(1, &[0, 1, 2]));
+        queue.push_active(batch(2, &[0]));
+        assert_eq!(queue.take_front(2), Some(batch(1, &[0, 1])));
+        assert_eq!(queue.take_front(2), Some(batch(1, &[2])));
+        assert_eq!(queue.recipients().active, 1);
+        queue.give_back(batch(1, &[2]));
+        assert_eq!(queue.take_front(0), Some(batch(1, &[2])));
+        assert_eq!(queue.take_front(0), Some(batch(2, &[0])));
+        assert_eq!(queue.take_front(0), None);
+        assert!(queue.is_unused());
+    }
+
+    #[test]
+    fn due_batches_become_active_in_order() {
+        let mut queue = queue();
+        queue.delay(Timestamp(30), batch(3, &[0]));
+        queue.delay(Timestamp(10), batch(1, &[0]));
+        queue.delay(Timestamp(10), batch(2, &[0, 1]));
+        assert_eq!(queue.next_due(), Some(Timestamp(10)));
+        queue.activate_due(Timestamp(29));
+        assert_eq!(queue.recount(), (3, 1));
+        assert_eq!(queue.recipients(), Recipients { active: 3, delayed: 1, in_flight: 0 });
+        assert_eq!(queue.take_front(0), Some(batch(1, &[0])));
+        assert_eq!(queue.take_front(0), Some(batch(2, &[0, 1])));
+    }
+}

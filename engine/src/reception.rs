@@ -1,0 +1,282 @@
+//! How mail comes into the queues: from clients, from the driver, from the spool at start-up.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::engine::Engine;
+use crate::ids::{ConnId, ListenerId, MessageId, SpoolOp};
+use crate::io::{NetError, Output, SpoolError, SpoolWrite};
+use crate::message::{RecipientState, StoredMessage, Submission};
+use crate::queue::{Batch, Queue};
+use crate::record::{Event, Pair, Via};
+use crate::smtp::server::{ServerInput, ServerOutput};
+use crate::time::Timestamp;
+use crate::timers::{TimerHandle, WakeupReason};
+
+/// A connection from a client.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    session: ServerSession,
+    peer: SocketAddr,
+    timer: Option<TimerHandle>,
+}
+
+/// What a spool write under way is for.
+#[derive(Debug)]
+pub(crate) enum SpoolPurpose {
+    /// A message from a client, who waits for its 250.
+    Accept { conn: ConnId, peer: SocketAddr, message: Arc<StoredMessage> },
+    /// A message from the driver.
+    Submit { message: Arc<StoredMessage> },
+    /// Nobody waits.
+    Bookkeeping(MessageId),
+}
+
+impl Engine {
+    pub(crate) fn accepted(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
+        let options = self.config.reception_options(listener, peer.ip());
+        let mut session = ServerSession::new(Arc::new(options), peer, self.now);
+        let mut outputs = core::mem::take(&mut self.server_outputs);
+        session.start(&mut outputs);
+        self.inbound.insert(conn, Inbound { session, peer, timer: None });
+        self.perform_inbound(conn, &mut outputs);
+        self.server_outputs = outputs;
+        if self.draining {
+            self.drive_inbound(conn, ServerInput::Drain);
+        }
+    }
+
+    /// Hands an input to a client's session and does what it wants.
+    pub(crate) fn drive_inbound(&mut self, conn: ConnId, input: ServerInput<'_>) {
+        let now = self.now;
+        let mut outputs = core::mem::take(&mut self.server_outputs);
+        let ids = &mut self.ids;
+        if let Some(inbound) = self.inbound.get_mut(&conn) {
+            inbound.session.handle(now, input, &mut || ids.message(), &mut outputs);
+        }
+        self.perform_inbound(conn, &mut outputs);
+        self.server_outputs = outputs;
+    }
+
+    fn perform_inbound(&mut self, conn: ConnId, outputs: &mut Vec<ServerOutput>) {
+        for output in outputs.drain(..) {
+            self.perform_inbound_one(conn, output);
+        }
+        if let Some(inbound) = self.inbound.get_mut(&conn) {
+            let deadline = inbound.session.deadline();
+            let why = WakeupReason::Connection(conn);
+            self.timers.defer(&mut inbound.timer, deadline, why);
+        }
+    }
+
+    fn perform_inbound_one(&mut self, conn: ConnId, output: ServerOutput) {
+        match output {
+            ServerOutput::Write(bytes) => self.emit(Output::Write { conn, bytes }),
+            ServerOutput::ReceiveBody { message, prefix, rules } => {
+                self.emit(Output::ReceiveBody { conn, message, prefix, rules });
+            }
+            ServerOutput::Accept(message) => {
+                let Some(inbound) = self.inbound.get(&conn) else { return };
+                let (peer, message) = (inbound.peer, Arc::new(*message));
+                let purpose = SpoolPurpose::Accept { conn, peer, message: message.clone() };
+                self.spool_for(purpose, SpoolWrite::Insert(message));
+            }
+            ServerOutput::Discard(message) => self.spool(message, SpoolWrite::Discard(message)),
+            ServerOutput::Rejected { phase, reply } => {
+                if let Some(peer) = self.inbound.get(&conn).map(|inbound| inbound.peer) {
+                    self.record(Event::Rejection { conn, peer, phase: phase.into(), reply });
+                }
+            }
+            ServerOutput::Violation(what) => {
+                if let Some(peer) = self.inbound.get(&conn).map(|inbound| inbound.peer) {
+                    self.record(Event::ProtocolViolation { conn, peer, what: what.into() });
+                }
+            }
+            ServerOutput::Close { abort } => self.emit(Output::Close { conn, abort }),
+        }
+    }
+
+    /// The deadline timer of a client's session fired.
+    pub(crate) fn inbound_deadline(&mut self, conn: ConnId) {
+        let Some(inbound) = self.inbound.get_mut(&conn) else { return };
+        inbound.timer = None;
+        let due = inbound.session.deadline().is_some_and(|deadline| deadline <= self.now);
+        if due {
+            self.drive_inbound(conn, ServerInput::Timeout);
+        } else {
+            let deadline = inbound.session.deadline();
+            self.timers.defer(&mut inbound.timer, deadline, WakeupReason::Connection(conn));
+        }
+    }
+
+    pub(crate) fn inbound_closed(&mut self, conn: ConnId, error: Option<NetError>) {
+        self.drive_inbound(conn, ServerInput::Closed(error));
+        if let Some(timer) = self.inbound.remove(&conn).and_then(|inbound| inbound.timer) {
+            self.timers.cancel(timer);
+        }
+    }
+
+    pub(crate) fn drain_inbound(&mut self) {
+        let conns: Vec<ConnId> = self.inbound.keys().copied().collect();
+        for conn in conns {
+            self.drive_inbound(conn, ServerInput::Drain);
+        }
+    }
+
+    pub(crate) fn submitted(&mut self, submission: Submission) {
+        let message = Arc::new(submission.message);
+        let purpose = SpoolPurpose::Submit { message: message.clone() };
+        self.spool_for(purpose, SpoolWrite::Insert(message));
+    }
+
+    pub(crate) fn recovered(&mut self, message: StoredMessage) {
+        self.take_into_care(Arc::new(message), Via::Spool);
+    }
+
+    pub(crate) fn spooled(&mut self, op: SpoolOp, result: Result<(), SpoolError>) {
+        let Some(purpose) = self.spooling.remove(&op) else { return };
+        match (purpose, result) {
+            (SpoolPurpose::Accept { conn, peer, message }, Ok(())) => {
+                // A client that left before its 250 is no reason to drop the message: it is
+                // complete and durable. If the client tries again it makes a second one.
+                self.drive_inbound(conn, ServerInput::Spooled(Ok(())));
+                self.take_into_care(message, Via::Smtp { conn, peer });
+            }
+            (SpoolPurpose::Accept { conn, message, .. }, Err(error)) => {
+                self.record(Event::SpoolFailure { message: message.id, error: error.clone() });
+                self.drive_inbound(conn, ServerInput::Spooled(Err(error)));
+                self.spool(message.id, SpoolWrite::Discard(message.id));
+            }
+            (SpoolPurpose::Submit { message }, Ok(())) => {
+                self.take_into_care(message, Via::Submission);
+            }
+            (SpoolPurpose::Submit { message }, Err(error)) => {
+                self.record(Event::SpoolFailure { message: message.id, error });
+                self.spool(message.id, SpoolWrite::Discard(message.id));
+            }
+            (SpoolPurpose::Bookkeeping(_), Ok(())) => {}
+            (SpoolPurpose::Bookkeeping(message), Err(error)) => {
+                self.record(Event::SpoolFailure { message, error });
+            }
+        }
+    }
+
+    /// A durable message becomes ours: each recipient still to be delivered enters a queue.
+    fn take_into_care(&mut self, message: Arc<StoredMessage>, via: Via) {
+        let mut waiting = Vec::new();
+        for (index, recipient) in (0..).zip(&message.recipients) {
+            if let RecipientState::Pending { attempts, next_attempt_at } = recipient.state {
+                waiting.push((index, attempts, next_attempt_at));
+            }
+        }
+        let recipients = waiting.iter().map(|(index, ..)| *index);
+        self.record(Event::Reception {
+            message: message.id,
+            via,
+            reverse_path: message.reverse_path.clone(),
+            recipients: recipients
+                .map(|index: u32| message.recipients[index as usize].mailbox.clone())
+                .collect(),
+            binding: message.binding.clone(),
+            size_bytes: message.size_bytes,
+        });
+        if waiting.is_empty() {
+            return self.spool(message.id, SpoolWrite::Remove(message.id));
+        }
+        // Unwrap is OK because limits bound the recipients of a message.
+        let remaining = u32::try_from(waiting.len()).expect("a bounded number of recipients");
+        self.messages.insert(message.clone(), remaining);
+        for (key, recipients) in self.batches(&message, waiting) {
+            let Fate { queue, attempts, due } = key;
+            let batch = Batch { message: message.id, recipients, attempts };
+            if due > self.now {
+                self.queues[queue].delay(due, batch);
+            } else {
+                self.queues[queue].push_active(batch);
+            }
+            self.touch(queue);
+        }
+    }
+
+    /// Recipients that wait together.
+    fn batches(
+        &mut self,
+        message: &StoredMessage,
+        waiting: Vec<(u32, u16, Timestamp)>,
+    ) -> BTreeMap<Fate, Vec<u32>> {
+        let mut batches: BTreeMap<Fate, Vec<u32>> = BTreeMap::new();
+        for (index, attempts, due) in waiting {
+            let domain = &message.recipients[index as usize].mailbox.domain;
+            let queue = self.queue_for(&message.binding, domain);
+            // Whatever is due by now is due alike.
+            let due = due.max(self.now);
+            batches.entry(Fate { queue, attempts, due }).or_default().push(index);
+        }
+        batches
+    }
+
+    /// The queue of a (binding, domain) pair. With a `gateway`, mail queues under the gateway's
+    /// name and the gateway's options apply.
+    fn queue_for(&mut self, binding: &Arc<str>, domain: &Arc<str>) -> usize {
+        let pair = Pair { binding: binding.clone(), domain: domain.clone() };
+        if let Some(slot) = self.queue_of.get(&pair) {
+            return *slot;
+        }
+        let options = self.config.delivery_options(binding, domain);
+        let (pair, options) = match &options.gateway {
+            None => (pair, options),
+            Some(gateway) => {
+                let options = self.config.delivery_options(binding, gateway);
+                (Pair { binding: binding.clone(), domain: gateway.clone() }, options)
+            }
+        };
+        if let Some(slot) = self.queue_of.get(&pair) {
+            return *slot;
+        }
+        let slot = self.queues.insert(Queue::new(pair.clone(), Arc::new(options)));
+        self.queue_of.insert(pair, slot);
+        slot
+    }
+}
+
+/// Where and when a recipient goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fate {
+    queue: usize,
+    attempts: u16,
+    due: Timestamp,
+}
+
+/// The receiving end as far as it goes: clients are turned away.
+#[derive(Debug)]
+pub(crate) struct ServerSession;
+
+impl ServerSession {
+    fn new(
+        _: Arc<crate::config::effective::ReceptionOptions>,
+        _: SocketAddr,
+        _: Timestamp,
+    ) -> Self {
+        Self
+    }
+
+    fn start(&self, outputs: &mut Vec<ServerOutput>) {
+        outputs.push(ServerOutput::Write(b"421 4.3.2 Not receiving mail yet\r\n".to_vec()));
+        outputs.push(ServerOutput::Close { abort: false });
+    }
+
+    fn handle(
+        &self,
+        _: Timestamp,
+        _: ServerInput<'_>,
+        _: &mut dyn FnMut() -> MessageId,
+        _: &mut Vec<ServerOutput>,
+    ) {
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+}

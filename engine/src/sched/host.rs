@@ -1,0 +1,196 @@
+//! Addresses that failed lately: set aside for a while, then tried again with one connection.
+//!
+//! An address fails when it cannot be connected to, or refuses us before any message (banner,
+//! EHLO). A binding then leaves it alone for `host_failure_retry`. After that one connection
+//! probes it; only when that gets through EHLO is the address used freely again. So an outage
+//! costs each binding one attempt a period, and its end is not met by a herd.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use core::net::IpAddr;
+
+use crate::ids::ConnId;
+use crate::limits;
+use crate::mx::plan::Usable;
+use crate::time::Timestamp;
+
+/// Failed addresses, by binding.
+#[derive(Debug, Default)]
+pub(crate) struct HostHealth {
+    failed: BTreeMap<(Arc<str>, IpAddr), Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    aside_until: Timestamp,
+    /// Consecutive failures; those that end while it is set aside count as one.
+    failures: u32,
+    /// The connection that probes it.
+    probe: Option<ConnId>,
+    /// Queues that wait for the probe's result.
+    waiting: BTreeSet<usize>,
+}
+
+impl HostHealth {
+    /// Whether a binding may connect to an address now.
+    pub(crate) fn usable(&self, binding: &Arc<str>, address: IpAddr, now: Timestamp) -> Usable {
+        match self.get(binding, address) {
+            None => Usable::Yes,
+            Some(host) if now < host.aside_until => Usable::SetAside,
+            Some(host) if host.probe.is_some() => Usable::Busy,
+            Some(_) => Usable::Yes,
+        }
+    }
+
+    /// Notes that a connection begins: the probe, if the address had failed.
+    pub(crate) fn connecting(&mut self, binding: &Arc<str>, address: IpAddr, conn: ConnId) {
+        if let Some(host) = self.failed.get_mut(&(binding.clone(), address)) {
+            host.probe = Some(conn);
+        }
+    }
+
+    /// Notes that a queue waits for the probe of an address.
+    pub(crate) fn wait(&mut self, binding: &Arc<str>, address: IpAddr, queue: usize) {
+        if let Some(host) = self.failed.get_mut(&(binding.clone(), address)) {
+            host.waiting.insert(queue);
+        }
+    }
+
+    /// Notes that the address works. Returns the queues that waited for that.
+    pub(crate) fn succeeded(&mut self, binding: &Arc<str>, address: IpAddr) -> BTreeSet<usize> {
+        let host = self.failed.remove(&(binding.clone(), address));
+        host.map(|host| host.waiting).unwrap_or_default()
+    }
+
+    /// Notes a failure. Returns until when the address is set aside now, unless it was set aside
+    /// already, and the queues that waited for the probe.
+    pub(crate) fn failed(
+        &mut self,
+        binding: &Arc<str>,
+        address: IpAddr,
+        conn: ConnId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> (Option<Timestamp>, BTreeSet<usize>) {
+        self.make_room(now);
+        let key = (binding.clone(), address);
+        let host = self.failed.entry(key).or_insert_with(|| Failed {
+            aside_until: Timestamp::default(),
+            failures: 0,
+            probe: None,
+            waiting: BTreeSet::new(),
+        });
+        if host.failures > 0 && now < host.aside_until {
+            return (None, BTreeSet::new());
+        }
+        // A connection from before the failure may end badly while the probe is under way: that is
+        // news about the address as well.
+        if host.probe == Some(conn) {
+            host.probe = None;
+        }
+        host.failures += 1;
+        host.aside_until = until;
+        (Some(until), core::mem::take(&mut host.waiting))
+    }
+
+    /// Notes that a connection is gone. If it was a probe without a result, another may follow;
+    /// returns the queues that waited.
+    pub(crate) fn gone(
+        &mut self,
+        binding: &Arc<str>,
+        address: IpAddr,
+        conn: ConnId,
+    ) -> BTreeSet<usize> {
+        match self.failed.get_mut(&(binding.clone(), address)) {
+            Some(host) if host.probe == Some(conn) => {
+                host.probe = None;
+                core::mem::take(&mut host.waiting)
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Consecutive failures of an address.
+    pub(crate) fn failures(&self, binding: &Arc<str>, address: IpAddr) -> u32 {
+        self.get(binding, address).map_or(0, |host| host.failures)
+    }
+
+    /// Until when an address is set aside, if it is.
+    pub(crate) fn aside_until(
+        &self,
+        binding: &Arc<str>,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        self.get(binding, address).map(|host| host.aside_until).filter(|until| now < *until)
+    }
+
+    fn get(&self, binding: &Arc<str>, address: IpAddr) -> Option<&Failed> {
+        if self.failed.is_empty() {
+            return None;
+        }
+        self.failed.get(&(binding.clone(), address))
+    }
+
+    /// Forgets failures that are over once there are a great many.
+    fn make_room(&mut self, now: Timestamp) {
+        if self.failed.len() >= limits::FAILED_HOSTS_KEPT {
+            self.failed.retain(|_, host| now < host.aside_until || host.probe.is_some());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn usable(health: &HostHealth, at: u64) -> Usable {
+        health.usable(&"b".into(), HOST, Timestamp(at))
+    }
+
+    #[test]
+    fn a_failed_address_is_set_aside_probed_once_and_freed_by_success() {
+        let binding: Arc<str> = "b".into();
+        let mut health = HostHealth::default();
+        let (first, second, probe) = (ConnId(2), ConnId(4), ConnId(6));
+        assert_eq!(usable(&health, 0), Usable::Yes);
+
+        let fail = |health: &mut HostHealth, conn, at: u64| {
+            health.failed(&binding, HOST, conn, Timestamp(at), Timestamp(at + 100))
+        };
+        assert_eq!(fail(&mut health, first, 0).0, Some(Timestamp(100)));
+        // The second of a bunch fails a little later: no news.
+        assert_eq!(fail(&mut health, second, 5).0, None);
+        assert_eq!(health.failures(&binding, HOST), 1);
+        assert_eq!(usable(&health, 99), Usable::SetAside);
+        assert_eq!(health.usable(&"other".into(), HOST, Timestamp(99)), Usable::Yes);
+
+        assert_eq!(usable(&health, 100), Usable::Yes);
+        health.connecting(&binding, HOST, probe);
+        assert_eq!(usable(&health, 101), Usable::Busy);
+        health.wait(&binding, HOST, 3);
+        let (until, waiting) = fail(&mut health, probe, 110);
+        assert_eq!((until, waiting), (Some(Timestamp(210)), BTreeSet::from([3])));
+        assert_eq!(health.failures(&binding, HOST), 2);
+
+        health.connecting(&binding, HOST, probe);
+        health.wait(&binding, HOST, 3);
+        assert_eq!(health.succeeded(&binding, HOST), BTreeSet::from([3]));
+        assert_eq!(usable(&health, 211), Usable::Yes);
+        assert_eq!(health.failures(&binding, HOST), 0);
+    }
+
+    #[test]
+    fn a_probe_that_ends_without_a_result_makes_room_for_the_next() {
+        let binding: Arc<str> = "b".into();
+        let mut health = HostHealth::default();
+        health.failed(&binding, HOST, ConnId(2), Timestamp(0), Timestamp(10));
+        health.connecting(&binding, HOST, ConnId(4));
+        health.wait(&binding, HOST, 1);
+        assert_eq!(health.gone(&binding, HOST, ConnId(8)), BTreeSet::new());
+        assert_eq!(health.gone(&binding, HOST, ConnId(4)), BTreeSet::from([1]));
+        assert_eq!(usable(&health, 10), Usable::Yes);
+    }
+}

@@ -1,0 +1,403 @@
+//! Scheduling: what a queue does next, and if nothing, why.
+
+pub(crate) mod goal;
+pub(crate) mod host;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::dns::{DnsAnswer, DnsError};
+use crate::engine::Engine;
+use crate::ids::{ConnId, MessageId, QueryId};
+use crate::io::Output;
+use crate::message::RecipientState;
+use crate::mx::plan::{Plan, Usable};
+use crate::mx::routes::{DnsPolicy, Lookup};
+use crate::queue::Batch;
+use crate::queue::reason::QueueReason;
+use crate::queue::retry::{give_up_reply, limit_reached, wait_before_retry};
+use crate::record::{Attempt, Event, GiveUp};
+use crate::sched::goal::connection_goal;
+use crate::smtp::reply::{EnhancedCode, Reply};
+use crate::smtp::stage::Stage;
+use crate::time::Timestamp;
+use crate::timers::WakeupReason;
+
+impl Engine {
+    /// Looks after one queue: what is due becomes active, sessions without work take it up, and
+    /// connections are opened as far as everything allows.
+    pub(crate) fn maintain(&mut self, slot: usize) {
+        let now = self.now;
+        let Some(queue) = self.queues.get_mut(slot) else { return };
+        queue.activate_due(now);
+        if !queue.has_active() {
+            queue.trying_since = None;
+        }
+        if !queue.options.suspend_delivery && !self.draining {
+            self.feed_idle_sessions(slot);
+        }
+        let reason = self.open_connections(slot);
+        let queue = &mut self.queues[slot];
+        queue.reason = reason;
+        if queue.is_unused() {
+            return self.remove_queue(slot);
+        }
+        let at = wake_at(reason, queue.next_due(), queue.trying_until());
+        self.timers.adjust(&mut queue.timer, at, WakeupReason::Queue(slot));
+    }
+
+    fn feed_idle_sessions(&mut self, slot: usize) {
+        while self.queues[slot].has_active()
+            && let Some(conn) = self.queues[slot].idle.pop()
+        {
+            self.wake_idle(conn);
+        }
+    }
+
+    fn remove_queue(&mut self, slot: usize) {
+        let queue = &mut self.queues[slot];
+        // A look-up under way tells its asker by slot: the slot must not be another's by then.
+        if self.routes.is_pending(&queue.pair.domain, slot) {
+            return;
+        }
+        if let Some(timer) = queue.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let queue = self.queues.remove(slot);
+        self.queue_of.remove(&queue.pair);
+    }
+
+    /// Opens connections until something forbids the next; answers with what that is.
+    fn open_connections(&mut self, slot: usize) -> QueueReason {
+        let queue = &self.queues[slot];
+        if !queue.has_active() {
+            return match queue.next_due() {
+                Some(until) => QueueReason::Delayed { until },
+                None => QueueReason::Empty,
+            };
+        }
+        if self.draining {
+            return QueueReason::Draining;
+        }
+        if queue.options.suspend_delivery {
+            return QueueReason::Suspended;
+        }
+        match self.look_up(slot) {
+            Lookup::Ready(plan) => self.connect_to(slot, &plan),
+            Lookup::Pending => QueueReason::Resolving,
+            Lookup::Refused(reply) => {
+                self.fail_active(slot, &reply);
+                QueueReason::Empty
+            }
+            Lookup::Failed { until, failures, reply } => {
+                self.dns_failed(slot, until, failures, reply)
+            }
+        }
+    }
+
+    fn connect_to(&mut self, slot: usize, plan: &Arc<Plan>) -> QueueReason {
+        if self.tried_in_vain(slot, plan) {
+            let text = "no exchange of the domain could be reached";
+            let reply = Reply::local(421, EnhancedCode(4, 4, 0), text);
+            self.delay_active(slot, reply, self.now);
+            return match self.queues[slot].next_due() {
+                Some(until) => QueueReason::Delayed { until },
+                None => QueueReason::Empty,
+            };
+        }
+        loop {
+            let queue = &self.queues[slot];
+            let max = queue.options.max_outbound_connections;
+            if queue.connections >= max {
+                return QueueReason::MaxOutboundConnections;
+            }
+            let aggressiveness = queue.options.connection_allocation_aggressiveness;
+            if queue.connections >= connection_goal(max, aggressiveness, queue.demand()) {
+                return QueueReason::ConnectionGoal;
+            }
+            let server_max = self.config.server_options().server_max_outbound_connections;
+            if self.outbound.len() >= server_max as usize {
+                if !self.waiting_for_server.contains(&slot) {
+                    self.waiting_for_server.push_back(slot);
+                }
+                return QueueReason::ServerMaxOutboundConnections;
+            }
+            let (binding, now) = (&queue.pair.binding, self.now);
+            let usable = |address| self.hosts.usable(binding, address, now);
+            match plan.choose(&self.seed, &queue.pair.domain, queue.connects, usable) {
+                Some(choice) => self.connect(slot, choice),
+                None => return self.nowhere_to_go(slot, plan),
+            }
+        }
+    }
+
+    /// Why no address of a plan can be used now.
+    fn nowhere_to_go(&mut self, slot: usize, plan: &Plan) -> QueueReason {
+        let binding = self.queues[slot].pair.binding.clone();
+        let mut until: Option<Timestamp> = None;
+        let mut probing = false;
+        for address in plan.addresses() {
+            match self.hosts.usable(&binding, address, self.now) {
+                Usable::Busy => {
+                    self.hosts.wait(&binding, address, slot);
+                    probing = true;
+                }
+                Usable::SetAside => {
+                    let free = self.hosts.aside_until(&binding, address, self.now);
+                    until = until.into_iter().chain(free).min();
+                }
+                Usable::Yes => {}
+            }
+        }
+        match until {
+            Some(until) if !probing => QueueReason::HostsSetAside { until },
+            _ => QueueReason::Probing,
+        }
+    }
+
+    /// Whether the queue has tried long or often enough without reaching anybody
+    /// (`connect_timeout_to_delay`, `mx_failures_to_delay`).
+    fn tried_in_vain(&self, slot: usize, plan: &Plan) -> bool {
+        let queue = &self.queues[slot];
+        if queue.ready > 0 {
+            return false;
+        }
+        if queue.trying_until().is_some_and(|until| until <= self.now) {
+            return true;
+        }
+        let limit = queue.options.mx_failures_to_delay;
+        let failures = |address| self.hosts.failures(&queue.pair.binding, address);
+        limit > 0 && plan.addresses().all(|address| failures(address) >= limit)
+    }
+
+    /// An address failed before any message: it is set aside, and nobody is charged.
+    pub(crate) fn host_failed(
+        &mut self,
+        slot: usize,
+        conn: ConnId,
+        address: IpAddr,
+        exchange: Arc<str>,
+        stage: Stage,
+        reply: Reply,
+    ) {
+        let queue = &self.queues[slot];
+        let binding = queue.pair.binding.clone();
+        let until = self.now + queue.options.host_failure_retry;
+        let (aside, waiting) = self.hosts.failed(&binding, address, conn, self.now, until);
+        self.touch_all(waiting);
+        self.touch(slot);
+        if let Some(until) = aside {
+            let event = Event::HostSetAside { binding, address, exchange, until, stage, reply };
+            self.record(event);
+        }
+    }
+
+    fn look_up(&mut self, slot: usize) -> Lookup {
+        let queue = &self.queues[slot];
+        let server = self.config.server_options();
+        let policy = DnsPolicy {
+            mx_failures_fallback_to_a: queue.options.mx_failures_fallback_to_a,
+            failure_hold: queue.options.retry_interval,
+            ttl_min: server.min_dns_ttl,
+            ttl_max: server.max_dns_ttl,
+        };
+        let domain = queue.pair.domain.clone();
+        let mut asked = Vec::new();
+        let ids = &mut self.ids;
+        let lookup = self.routes.lookup(&domain, slot, self.now, policy, &mut |question| {
+            let query = ids.query();
+            asked.push((query, question));
+            query
+        });
+        self.ask(asked);
+        lookup
+    }
+
+    pub(crate) fn resolved(&mut self, query: QueryId, result: Result<DnsAnswer, DnsError>) {
+        let failure = result.as_ref().err().cloned();
+        let mut asked = Vec::new();
+        let ids = &mut self.ids;
+        let resolved = self.routes.resolved(query, result, self.now, &mut |question| {
+            let query = ids.query();
+            asked.push((query, question));
+            query
+        });
+        self.ask(asked);
+        let Some((question, askers)) = resolved else { return };
+        if let Some(error) = failure {
+            self.record(Event::DnsFailure { question, error: error.kind, text: error.text });
+        }
+        self.touch_all(askers.into_iter().collect());
+    }
+
+    fn ask(&mut self, asked: Vec<(QueryId, crate::dns::Question)>) {
+        for (query, question) in asked {
+            self.emit(Output::Resolve { query, question });
+        }
+    }
+
+    /// The DNS failed for a queue. What waits is moved to delayed once a failure; what comes in
+    /// before the next look-up waits for that.
+    fn dns_failed(
+        &mut self,
+        slot: usize,
+        until: Timestamp,
+        failures: u32,
+        reply: Reply,
+    ) -> QueueReason {
+        let queue = &mut self.queues[slot];
+        let purge = queue.options.dns_failures_to_purge;
+        if purge > 0 && failures >= purge {
+            let text = "the domain could not be looked up (dns_failures_to_purge)";
+            self.fail_active(slot, &Reply::local(554, EnhancedCode(5, 4, 4), text));
+            return QueueReason::Empty;
+        }
+        if queue.dns_failed_until != Some(until) {
+            queue.dns_failed_until = Some(until);
+            self.delay_active(slot, reply, until);
+        }
+        QueueReason::DnsFailed { until }
+    }
+
+    /// Moves everything active to delayed, not due before `not_before`. This is no attempt and
+    /// charges nobody, but what is too old goes no further.
+    fn delay_active(&mut self, slot: usize, reply: Reply, not_before: Timestamp) {
+        let queue = &mut self.queues[slot];
+        queue.trying_since = None;
+        let (pair, options) = (queue.pair.clone(), queue.options.clone());
+        let mut moved = 0;
+        for batch in queue.take_active() {
+            let age = self.age(batch.message);
+            if let Some(why) = limit_reached(&options, batch.attempts, age)
+                && why == GiveUp::MaxTime
+            {
+                self.give_up(slot, &batch, why, Some(reply.clone()));
+                continue;
+            }
+            moved += batch.recipients.len() as u32;
+            let due = self.now + wait_before_retry(&options, batch.attempts.max(1));
+            self.queues[slot].delay(due.max(not_before), batch);
+        }
+        if moved > 0
+            && let Some(next_attempt_at) = self.queues[slot].next_due()
+        {
+            let recipients = moved;
+            self.record(Event::QueueDelayed { pair, recipients, reply, next_attempt_at });
+        }
+    }
+
+    /// Fails everything active for good.
+    fn fail_active(&mut self, slot: usize, reply: &Reply) {
+        for batch in self.queues[slot].take_active() {
+            for recipient in &batch.recipients {
+                let attempt = self.no_attempt(slot, &batch, *recipient, Stage::Dns, reply.clone());
+                self.record(Event::PermanentFailure(attempt));
+            }
+            self.all_done(&batch);
+        }
+    }
+
+    /// The limit that forbids attempting a batch now (`never_attempt_expired_messages`).
+    pub(crate) fn expired_before_attempt(&self, slot: usize, batch: &Batch) -> Option<GiveUp> {
+        let options = &self.queues[slot].options;
+        options
+            .never_attempt_expired_messages
+            .then(|| limit_reached(options, batch.attempts, self.age(batch.message)))
+            .flatten()
+    }
+
+    /// Gives up a batch without a further attempt.
+    pub(crate) fn expire_unattempted(&mut self, slot: usize, batch: &Batch, why: GiveUp) {
+        self.give_up(slot, batch, why, None);
+    }
+
+    fn give_up(&mut self, slot: usize, batch: &Batch, why: GiveUp, last_reply: Option<Reply>) {
+        for recipient in &batch.recipients {
+            let reply = give_up_reply(why);
+            let attempt = self.no_attempt(slot, batch, *recipient, Stage::Queue, reply);
+            self.record(Event::Expiry { attempt, why, last_reply: last_reply.clone() });
+        }
+        self.all_done(batch);
+    }
+
+    fn all_done(&mut self, batch: &Batch) {
+        let done = batch.recipients.iter().map(|index| (*index, RecipientState::Done));
+        self.settle_recipients(batch.message, done.collect());
+    }
+
+    fn age(&self, message: MessageId) -> Duration {
+        self.now.saturating_since(self.messages.get(message).received_at)
+    }
+
+    /// The result of a recipient without an attempt of its own.
+    fn no_attempt(
+        &self,
+        slot: usize,
+        batch: &Batch,
+        recipient: u32,
+        stage: Stage,
+        reply: Reply,
+    ) -> Attempt {
+        let message = self.messages.get(batch.message);
+        Attempt {
+            message: batch.message,
+            recipient,
+            mailbox: message.recipients[recipient as usize].mailbox.clone(),
+            pair: self.queues[slot].pair.clone(),
+            attempts: batch.attempts,
+            age: self.now.saturating_since(message.received_at),
+            conn: None,
+            remote: None,
+            stage,
+            reply,
+        }
+    }
+}
+
+/// When a queue must be looked at again if nothing else happens: when delayed mail is due, when an
+/// address or the DNS may be tried again, or when trying has lasted `connect_timeout_to_delay`.
+fn wake_at(
+    reason: QueueReason,
+    next_due: Option<Timestamp>,
+    trying_until: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let own = match reason {
+        QueueReason::Delayed { .. } | QueueReason::Empty => return next_due,
+        QueueReason::HostsSetAside { until } => {
+            Some(trying_until.map_or(until, |trying| until.min(trying)))
+        }
+        QueueReason::DnsFailed { until } => Some(until),
+        QueueReason::Probing
+        | QueueReason::ConnectionGoal
+        | QueueReason::MaxOutboundConnections
+        | QueueReason::ServerMaxOutboundConnections => trying_until,
+        QueueReason::Suspended | QueueReason::Draining | QueueReason::Resolving => None,
+    };
+    own.into_iter().chain(next_due).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_wakes_for_the_first_thing_that_can_change() {
+        let at = Timestamp;
+        let aside = QueueReason::HostsSetAside { until: at(50) };
+        for (reason, next_due, trying_until, wake) in [
+            (QueueReason::Empty, None, Some(at(9)), None),
+            (QueueReason::Delayed { until: at(7) }, Some(at(7)), Some(at(3)), Some(at(7))),
+            (aside, None, None, Some(at(50))),
+            (aside, None, Some(at(40)), Some(at(40))),
+            (aside, Some(at(30)), Some(at(40)), Some(at(30))),
+            (QueueReason::Probing, Some(at(30)), Some(at(20)), Some(at(20))),
+            (QueueReason::Resolving, Some(at(30)), Some(at(20)), Some(at(30))),
+            (QueueReason::Suspended, None, Some(at(20)), None),
+            (QueueReason::DnsFailed { until: at(8) }, Some(at(9)), None, Some(at(8))),
+        ] {
+            assert_eq!(wake_at(reason, next_due, trying_until), wake, "{reason:?}");
+        }
+    }
+}

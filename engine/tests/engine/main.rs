@@ -1,0 +1,5 @@
+//! The engine as a whole, in a world of scripts and virtual time.
+
+mod chaos;
+mod delivery;
+mod world;

@@ -1,0 +1,462 @@
+//! A world for the engine without any network: events in virtual time, exchanges that answer from
+//! a closure. It knows nothing the engine decides, so tests say what must come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use traject_engine::config::Config;
+use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, Question};
+use traject_engine::ids::{ConnId, ListenerId, MessageId};
+use traject_engine::io::{NetError, Output, SpoolError, SpoolWrite};
+use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
+use traject_engine::record::{Event, Record};
+use traject_engine::rng::Seed;
+use traject_engine::smtp::address::{Mailbox, ReversePath};
+use traject_engine::smtp::data::BodyInfo;
+use traject_engine::{Engine, Input, Timestamp};
+
+/// One trip over the network.
+pub(crate) const LATENCY: Duration = Duration::from_millis(10);
+
+/// When the world begins.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_000_000);
+
+/// What an exchange does with a command (or `banner`, or `.` for the end of a body).
+pub(crate) enum Answer {
+    /// Says this; `\n` separates lines, CRLF is added.
+    Say(String),
+    /// Says this and closes.
+    Bye(String),
+    /// Resets the connection.
+    Reset,
+    /// Says nothing.
+    Silence,
+}
+
+/// `(connection's number at the exchange, command, now in seconds since the start)`.
+pub(crate) type Script = Box<dyn FnMut(u32, &str, u64) -> Answer>;
+
+pub(crate) struct Exchange {
+    pub(crate) script: Script,
+    pub(crate) refuses: bool,
+    connections: u32,
+    pub(crate) open: u32,
+    pub(crate) peak: u32,
+}
+
+struct Session {
+    address: IpAddr,
+    number: u32,
+    in_data: bool,
+}
+
+/// An input on its way.
+enum Coming {
+    Connected(ConnId, SocketAddr),
+    ConnectFailed(ConnId, NetError),
+    Received(ConnId, Vec<u8>),
+    BodyDone(ConnId),
+    Closed(ConnId, Option<NetError>),
+    Resolved(traject_engine::ids::QueryId, Result<DnsAnswer, DnsError>),
+    Spooled(traject_engine::ids::SpoolOp, Result<(), SpoolError>),
+    Submitted(Box<Submission>),
+}
+
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) now: Timestamp,
+    events: BTreeMap<(Timestamp, u64), Coming>,
+    seq: u64,
+    pub(crate) zones: BTreeMap<String, Result<Vec<(u16, String)>, DnsErrorKind>>,
+    pub(crate) hosts: BTreeMap<String, IpAddr>,
+    pub(crate) exchanges: BTreeMap<IpAddr, Exchange>,
+    sessions: BTreeMap<ConnId, Session>,
+    pub(crate) records: Vec<Record>,
+    /// What the spool holds: recipients done are left out.
+    pub(crate) spool: BTreeMap<MessageId, BTreeSet<u32>>,
+    pub(crate) spool_error: Option<SpoolError>,
+    /// Bytes written to clients.
+    pub(crate) to_clients: BTreeMap<ConnId, String>,
+    /// Bodies clients are asked for.
+    pub(crate) bodies_wanted: Vec<(ConnId, MessageId)>,
+    /// Recount every invariant after each input.
+    pub(crate) checked: bool,
+    messages: u64,
+    pub(crate) inputs: u64,
+    pub(crate) latency: Duration,
+}
+
+/// Answers as a receiver that takes everything.
+pub(crate) fn accepting(command: &str) -> Answer {
+    let verb = command.split(' ').next().unwrap_or_default();
+    Answer::Say(
+        match verb {
+            "banner" => "220 mx.test ESMTP",
+            "EHLO" => "250-mx.test\n250-PIPELINING\n250-8BITMIME\n250 SIZE 10000000",
+            "DATA" => "354 go on",
+            "QUIT" => return Answer::Bye("221 bye".into()),
+            _ => "250 2.0.0 ok",
+        }
+        .into(),
+    )
+}
+
+impl World {
+    pub(crate) fn new(config: &str) -> Self {
+        let config = Config::from_text(config).expect("a valid configuration");
+        Self {
+            engine: Engine::new(Arc::new(config), Seed::from_u64(1), START),
+            now: START,
+            events: BTreeMap::new(),
+            seq: 0,
+            zones: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            records: Vec::new(),
+            spool: BTreeMap::new(),
+            spool_error: None,
+            to_clients: BTreeMap::new(),
+            bodies_wanted: Vec::new(),
+            checked: true,
+            messages: 0,
+            inputs: 0,
+            latency: LATENCY,
+        }
+    }
+
+    /// A domain with one exchange of its own, `mx.<domain>`, that answers from a script.
+    pub(crate) fn receiver(
+        &mut self,
+        domain: &str,
+        script: impl FnMut(u32, &str, u64) -> Answer + 'static,
+    ) -> IpAddr {
+        let address = IpAddr::from([192, 0, 2, self.exchanges.len() as u8 + 1]);
+        let host = format!("mx.{domain}");
+        self.zones.insert(domain.into(), Ok(vec![(10, host.clone())]));
+        self.hosts.insert(host, address);
+        self.exchange(address, script);
+        address
+    }
+
+    pub(crate) fn exchange(
+        &mut self,
+        address: IpAddr,
+        script: impl FnMut(u32, &str, u64) -> Answer + 'static,
+    ) {
+        let script = Box::new(script);
+        let exchange = Exchange { script, refuses: false, connections: 0, open: 0, peak: 0 };
+        self.exchanges.insert(address, exchange);
+    }
+
+    /// Submits a message at an instant, in seconds since the start.
+    pub(crate) fn submit(&mut self, at: u64, recipients: &[&str]) -> MessageId {
+        self.submit_from(at, "default", recipients)
+    }
+
+    pub(crate) fn submit_from(&mut self, at: u64, binding: &str, recipients: &[&str]) -> MessageId {
+        self.messages += 1;
+        let id = MessageId::by_driver(self.messages);
+        let at = START + Duration::from_secs(at);
+        let recipient = |text: &&str| StoredRecipient {
+            mailbox: mailbox(text),
+            state: RecipientState::new(at),
+        };
+        let message = StoredMessage {
+            id,
+            reverse_path: ReversePath(Some(mailbox("sender@from.test"))),
+            recipients: recipients.iter().map(recipient).collect(),
+            received_at: at,
+            size_bytes: 1000,
+            eight_bit: false,
+            binding: binding.into(),
+        };
+        self.schedule(at, Coming::Submitted(Box::new(Submission { message })));
+        id
+    }
+
+    /// A client connects.
+    pub(crate) fn accept(&mut self, n: u64) -> ConnId {
+        let conn = ConnId::by_driver(n);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 40_000 + n as u16));
+        let local = SocketAddr::from(([127, 0, 0, 1], 25));
+        let listener = ListenerId(0);
+        self.handle(Input::Accepted { conn, listener, local, peer });
+        conn
+    }
+
+    /// A client says something; answers with what it is told since the last time.
+    pub(crate) fn client(&mut self, conn: ConnId, text: &str) -> String {
+        self.handle(Input::Received { conn, bytes: text.as_bytes() });
+        self.heard(conn)
+    }
+
+    pub(crate) fn heard(&mut self, conn: ConnId) -> String {
+        std::mem::take(self.to_clients.entry(conn).or_default())
+    }
+
+    /// Runs to an instant, in seconds since the start.
+    pub(crate) fn run_to(&mut self, second: u64) {
+        let end = START + Duration::from_secs(second);
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Does the next thing before `end`, if there is one.
+    pub(crate) fn step(&mut self, end: Timestamp) -> bool {
+        let event = self.events.first_key_value().map(|((at, _), _)| *at);
+        let wakeup = self.engine.next_wakeup().map(|wakeup| wakeup.at.max(self.now));
+        let Some(at) = event.into_iter().chain(wakeup).min().filter(|at| *at <= end) else {
+            return false;
+        };
+        self.now = at;
+        if event == Some(at) {
+            let (_, event) = self.events.pop_first().expect("an event");
+            self.deliver(event);
+        } else {
+            self.handle(Input::Wakeup);
+        }
+        true
+    }
+
+    pub(crate) fn handle(&mut self, input: Input<'_>) {
+        self.inputs += 1;
+        self.engine.handle(self.now, input);
+        while let Some(output) = self.engine.poll() {
+            self.perform(output);
+        }
+        if self.checked {
+            self.engine.check().unwrap();
+        }
+    }
+
+    fn schedule(&mut self, at: Timestamp, event: Coming) {
+        self.seq += 1;
+        self.events.insert((at, self.seq), event);
+    }
+
+    fn soon(&mut self, trips: u32, event: Coming) {
+        self.schedule(self.now + self.latency * trips, event);
+    }
+
+    fn deliver(&mut self, event: Coming) {
+        match event {
+            Coming::Connected(conn, local) => {
+                self.handle(Input::Connected { conn, local });
+                self.answer(conn, "banner");
+            }
+            Coming::ConnectFailed(conn, error) => self.handle(Input::ConnectFailed { conn, error }),
+            Coming::Received(conn, bytes) if self.sessions.contains_key(&conn) => {
+                self.handle(Input::Received { conn, bytes: &bytes });
+            }
+            Coming::Received(..) => {}
+            Coming::BodyDone(conn) => {
+                let info = BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0 };
+                self.handle(Input::BodyDone { conn, result: Ok(info) });
+                self.answer(conn, ".");
+            }
+            Coming::Closed(conn, error) => {
+                if let Some(session) = self.sessions.remove(&conn) {
+                    let exchange = self.exchanges.get_mut(&session.address).expect("it");
+                    exchange.open -= 1;
+                    self.handle(Input::Closed { conn, error });
+                }
+            }
+            Coming::Resolved(query, result) => self.handle(Input::Resolved { query, result }),
+            Coming::Spooled(op, result) => self.handle(Input::Spooled { op, result }),
+            Coming::Submitted(submission) => self.handle(Input::Submitted(submission)),
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Connect { conn, peer, .. } => self.connect(conn, peer),
+            Output::Write { conn, bytes } if conn.is_by_engine() => self.written(conn, &bytes),
+            Output::Write { conn, bytes } => {
+                let text = String::from_utf8(bytes).expect("replies are ASCII");
+                self.to_clients.entry(conn).or_default().push_str(&text);
+            }
+            Output::WriteBody { conn, .. } => self.soon(0, Coming::BodyDone(conn)),
+            Output::ReceiveBody { conn, message, .. } => self.bodies_wanted.push((conn, message)),
+            Output::Close { conn, .. } if !conn.is_by_engine() => {
+                self.to_clients.entry(conn).or_default().push_str("(closed)");
+            }
+            Output::Close { conn, .. } => match self.sessions.contains_key(&conn) {
+                true => self.soon(0, Coming::Closed(conn, None)),
+                false => self.soon(0, Coming::ConnectFailed(conn, NetError::TimedOut)),
+            },
+            Output::Resolve { query, question } => {
+                let result = self.resolve(&question);
+                self.soon(1, Coming::Resolved(query, result));
+            }
+            Output::Spool { op, write } => {
+                let result = match self.spool_error.clone() {
+                    Some(error) => Err(error),
+                    None => {
+                        self.write_spool(write);
+                        Ok(())
+                    }
+                };
+                self.soon(0, Coming::Spooled(op, result));
+            }
+            Output::Record(record) => self.records.push(*record),
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId, peer: SocketAddr) {
+        let exchange = self.exchanges.get_mut(&peer.ip()).expect("an exchange to connect to");
+        if exchange.refuses {
+            return self.soon(2, Coming::ConnectFailed(conn, NetError::Refused));
+        }
+        exchange.connections += 1;
+        exchange.open += 1;
+        exchange.peak = exchange.peak.max(exchange.open);
+        let number = exchange.connections;
+        self.sessions.insert(conn, Session { address: peer.ip(), number, in_data: false });
+        self.soon(2, Coming::Connected(conn, SocketAddr::from(([192, 0, 2, 250], 1000))));
+    }
+
+    fn written(&mut self, conn: ConnId, bytes: &[u8]) {
+        let text = std::str::from_utf8(bytes).expect("commands are ASCII");
+        for line in text.split_terminator("\r\n") {
+            self.answer(conn, line);
+        }
+    }
+
+    fn answer(&mut self, conn: ConnId, command: &str) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let seconds = self.now.saturating_since(START).as_secs();
+        let exchange = self.exchanges.get_mut(&session.address).expect("it");
+        let answer = (exchange.script)(session.number, command, seconds);
+        session.in_data = command == "DATA";
+        match answer {
+            Answer::Say(text) => self.say(conn, &text),
+            Answer::Bye(text) => {
+                self.say(conn, &text);
+                self.soon(2, Coming::Closed(conn, None));
+            }
+            Answer::Reset => self.soon(2, Coming::Closed(conn, Some(NetError::Reset))),
+            Answer::Silence => {}
+        }
+    }
+
+    fn say(&mut self, conn: ConnId, text: &str) {
+        let bytes = text.split('\n').flat_map(|line| [line, "\r\n"]).collect::<String>();
+        self.soon(2, Coming::Received(conn, bytes.into_bytes()));
+    }
+
+    fn resolve(&self, question: &Question) -> Result<DnsAnswer, DnsError> {
+        let ttl = Duration::from_secs(300);
+        let missing = |kind| DnsError { kind, ttl, text: "".into() };
+        let data = match question {
+            Question::Mx(name) => match self.zones.get(&**name) {
+                None => return Err(missing(DnsErrorKind::NxDomain)),
+                Some(Err(kind)) => return Err(missing(*kind)),
+                Some(Ok(records)) => DnsData::Mx(
+                    records
+                        .iter()
+                        .map(|(preference, exchange)| MxRecord {
+                            preference: *preference,
+                            exchange: exchange.as_str().into(),
+                        })
+                        .collect(),
+                ),
+            },
+            Question::Addresses(name) => match self.hosts.get(&**name) {
+                None if self.zones.contains_key(&**name) => {
+                    return Err(missing(DnsErrorKind::NoData));
+                }
+                None => return Err(missing(DnsErrorKind::NxDomain)),
+                Some(address) => DnsData::Addresses(vec![*address]),
+            },
+        };
+        Ok(DnsAnswer { data, ttl })
+    }
+
+    fn write_spool(&mut self, write: SpoolWrite) {
+        match write {
+            SpoolWrite::Insert(message) => {
+                let recipients = (0..message.recipients.len() as u32).collect();
+                self.spool.insert(message.id, recipients);
+            }
+            SpoolWrite::Update { message, recipients } => {
+                let left = self.spool.get_mut(&message).expect("a message in the spool");
+                for (index, state) in recipients {
+                    if state == RecipientState::Done {
+                        left.remove(&index);
+                    }
+                }
+            }
+            SpoolWrite::Remove(message) => {
+                self.spool.remove(&message).expect("a message in the spool");
+            }
+            SpoolWrite::Discard(_) => {}
+        }
+    }
+
+    /// The records as lines: seconds since the start, then what happened, in few words.
+    pub(crate) fn story(&self) -> Vec<String> {
+        self.records.iter().filter_map(tell).collect()
+    }
+
+    /// The records of one kind as lines.
+    pub(crate) fn told(&self, kind: &str) -> Vec<String> {
+        self.story().into_iter().filter(|line| line.contains(&format!(" {kind} "))).collect()
+    }
+
+    /// How many records of one kind there are.
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        self.told(kind).len()
+    }
+}
+
+pub(crate) fn mailbox(text: &str) -> Mailbox {
+    let (local, domain) = text.rsplit_once('@').expect("a mailbox");
+    Mailbox { local: local.into(), domain: domain.into() }
+}
+
+fn tell(record: &Record) -> Option<String> {
+    let at = record.at.saturating_since(START);
+    let text = match &record.event {
+        Event::Reception { recipients, .. } => format!("received for {}", recipients.len()),
+        Event::Delivery(a) => format!("delivered {} try {}: {}", a.mailbox, a.attempts, a.reply),
+        Event::TransientFailure { attempt: a, next_attempt_at } => format!(
+            "deferred {} try {}: {} ({}), next at {}",
+            a.mailbox,
+            a.attempts,
+            a.reply,
+            a.stage.text(),
+            next_attempt_at.saturating_since(START).as_secs()
+        ),
+        Event::PermanentFailure(a) => {
+            format!("failed {} try {}: {} ({})", a.mailbox, a.attempts, a.reply, a.stage.text())
+        }
+        Event::Expiry { attempt: a, why, .. } => {
+            format!("expired {} try {}: {why:?}", a.mailbox, a.attempts)
+        }
+        Event::ConnectionOpened { remote, open, .. } => format!("opened {} ({open})", remote.ip()),
+        Event::ConnectionFailed { remote, error, .. } => {
+            format!("unconnected {}: {}", remote.ip(), error.text())
+        }
+        Event::ConnectionClosed { remote, reason, deliveries, .. } => {
+            format!("closed {} {reason:?} after {deliveries}", remote.ip())
+        }
+        Event::HostSetAside { address, until, stage, reply, .. } => format!(
+            "aside {address} until {}: {reply} ({})",
+            until.saturating_since(START).as_secs(),
+            stage.text()
+        ),
+        Event::QueueDelayed { pair, recipients, reply, next_attempt_at } => format!(
+            "moved {recipients} of {} until {}: {reply}",
+            pair.domain,
+            next_attempt_at.saturating_since(START).as_secs()
+        ),
+        Event::DnsFailure { question, error, .. } => format!("dns {question}: {error:?}"),
+        Event::SpoolFailure { error, .. } => format!("spool {error:?}"),
+        Event::ProtocolViolation { what, .. } => format!("violation {what}"),
+        Event::Rejection { phase, reply, .. } => format!("rejected {phase}: {reply}"),
+    };
+    Some(format!("{:>9.3} {text}", at.as_secs_f64()))
+}
