@@ -33,6 +33,24 @@ pub enum Command<'a> {
     Quit,
 }
 
+impl Command<'_> {
+    /// The command's first word.
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Ehlo(_) => Verb::Ehlo,
+            Self::Helo(_) => Verb::Helo,
+            Self::Mail(_) => Verb::Mail,
+            Self::Rcpt(_) => Verb::Rcpt,
+            Self::Data => Verb::Data,
+            Self::Rset => Verb::Rset,
+            Self::Noop => Verb::Noop,
+            Self::Vrfy => Verb::Vrfy,
+            Self::Help => Verb::Help,
+            Self::Quit => Verb::Quit,
+        }
+    }
+}
+
 /// MAIL FROM and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailFrom {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod command;
 
 pub mod data;
+pub mod date;
 pub mod ehlo;
 pub mod line;
 pub mod reply;
