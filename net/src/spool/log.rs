@@ -56,7 +56,7 @@ pub(super) struct Log<D: Disk> {
     /// Where the journal ends while no segment is active.
     end: JournalEnd,
     next_number: u32,
-    /// Files that hold nothing and could not be removed yet.
+    /// Files that hold nothing that counts and are still there.
     pub(super) void: BTreeSet<u32>,
     pub(super) upkeep: Upkeep<D::File>,
 }
@@ -105,7 +105,6 @@ impl<D: Disk> Log<D> {
             upkeep: Upkeep::default(),
         };
         log.make_room()?;
-        log.remove_void();
         Ok(log)
     }
 
@@ -267,14 +266,16 @@ impl<D: Disk> Log<D> {
             .and_then(|()| self.disk.sync_names());
         if let Err(error) = written {
             // No header will name it as a predecessor.
-            self.void.insert(number);
-            self.remove_void();
+            if self.disk.remove(&name).is_err() {
+                self.void.insert(number);
+            }
             return Err(error);
         }
         let end = SEGMENT_HEADER_BYTES as u32;
         let source = Arc::new(Source { number, salt, file });
         self.index().add_segment(Arc::clone(&source), end);
         self.active = Some(Active { source, end, durable_end: end });
+        self.remove_void();
         self.upkeep.try_again();
         Ok(())
     }
@@ -298,10 +299,10 @@ impl<D: Disk> Log<D> {
                 segment.end = active.durable_end;
             }
         } else {
-            // On a full disk it would only take space.
+            // Nothing in it counts but its header, which seals the segment before: it must stay
+            // until the next header does so.
             self.index().segments.remove(&number);
             self.void.insert(number);
-            self.remove_void();
         }
     }
 }

@@ -311,8 +311,6 @@ impl Harness {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn the_journal_holds_what_it_promised(steps in vec(step(), 1..120), seed: u64) {
         let mut harness = Harness::new();
@@ -390,6 +388,28 @@ fn a_crash_at_any_call_costs_no_acknowledged_message() {
             break;
         }
     }
+}
+
+#[test]
+fn a_failed_change_does_not_come_true_later() {
+    // The write reaches the platter; only its sync fails.
+    let mut harness = Harness::new();
+    harness.stage(&[], 9);
+    harness.insert(1);
+    harness.disk.fail(Failing::Once(1));
+    harness.update(0, 0, 5);
+    harness.stage(&[], 9);
+    harness.insert(1);
+    assert_eq!(harness.model.certain.len(), 2, "the disk works again");
+    harness.disk.fail(Failing::Once(1));
+    harness.stage(&[], 9);
+    harness.insert(1);
+    assert!(harness.model.possible.is_empty(), "the failure has been sealed off");
+    // Nothing can be written any more; the seal stays.
+    harness.disk.fail(Failing::Full);
+    harness.update(0, 0, 6);
+    harness.restart(harness.disk.kill());
+    assert_eq!(harness.model.certain.len(), 2);
 }
 
 #[test]
