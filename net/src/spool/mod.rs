@@ -1,11 +1,11 @@
 //! The durable spool: a journal in segments.
 //!
 //! ```text
-//!   stage, append ──► Chunk ┐                      ┌─► segment 7  ▒▒▒▒░░▒░   oldest: deleted when
-//!   Insert ─────────────────┤   one writer thread  │                         nothing in it is live,
-//!   Update ─────────────────┼─► one write, one ────┼─► segment 8  ▒░▒▒▒▒▒▒   copied forward when
-//!   Remove ─────────────────┘   sync for all that  │                         little is
-//!                               wait               └─► segment 9  ▒▒▒▒▏      written to
+//!   stage, append ──► Chunk ┐                    ┌─► segment 7  ▒▒▒▒░░▒░  oldest: deleted when
+//!   Insert ─────────────────┤  one thread:       │                        all in it is dead,
+//!   Update ─────────────────┼─► one write, one ──┼─► segment 8  ▒░▒▒▒▒▒▒  copied to the newest
+//!   Remove ─────────────────┘  sync for all      │                        when most is
+//!                              that waits        └─► segment 9  ▒▒▒▒▏     written to
 //! ```
 //!
 //! - **Durable** means synced to the device. All changes that arrive while one sync runs share the
