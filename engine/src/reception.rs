@@ -11,7 +11,7 @@ use crate::io::{NetError, Output, SpoolError, SpoolWrite};
 use crate::message::{RecipientState, StoredMessage, Submission};
 use crate::queue::{Batch, Queue};
 use crate::record::{Event, Pair, Via};
-use crate::smtp::server::{ServerInput, ServerOutput};
+use crate::smtp::server::{ServerInput, ServerOutput, ServerSession};
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
 
@@ -247,36 +247,4 @@ struct Fate {
     queue: usize,
     attempts: u16,
     due: Timestamp,
-}
-
-/// The receiving end as far as it goes: clients are turned away.
-#[derive(Debug)]
-pub(crate) struct ServerSession;
-
-impl ServerSession {
-    fn new(
-        _: Arc<crate::config::effective::ReceptionOptions>,
-        _: SocketAddr,
-        _: Timestamp,
-    ) -> Self {
-        Self
-    }
-
-    fn start(&self, outputs: &mut Vec<ServerOutput>) {
-        outputs.push(ServerOutput::Write(b"421 4.3.2 Not receiving mail yet\r\n".to_vec()));
-        outputs.push(ServerOutput::Close { abort: false });
-    }
-
-    fn handle(
-        &self,
-        _: Timestamp,
-        _: ServerInput<'_>,
-        _: &mut dyn FnMut() -> MessageId,
-        _: &mut Vec<ServerOutput>,
-    ) {
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
 }

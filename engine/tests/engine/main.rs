@@ -2,4 +2,5 @@
 
 mod chaos;
 mod delivery;
+mod reception;
 mod world;
