@@ -98,7 +98,7 @@ fn add_attribute(builder: &mut Builder<'_>, listen: &mut Stanza, attribute: &Ass
 /// `192.0.2.0/24 = ( property ... )`
 fn add_entry(builder: &mut Builder<'_>, listen: &mut Stanza, entry: &Assignment) {
     if let Err(why) = Cidr::parse(&entry.name.text) {
-        let message = format!("`{}` is {why}", entry.name.text);
+        let message = format!("`{}`: {why}", entry.name.text);
         let help = "write an address, a slash and a number of bits: `192.0.2.0/24`";
         builder.findings.push(Diagnostic::error(entry.name.span, message).help(help));
         return;
@@ -126,6 +126,7 @@ fn add_property(builder: &mut Builder<'_>, entry: &mut Stanza, property: &Elemen
     let (value, value_span) = match (&property.properties, kind) {
         (None, Kind::Flag) => (Ok(Value::Bool(true)), property.word.span),
         (None, Kind::Senders) => (Ok(Value::Senders(None)), property.word.span),
+        (None, Kind::Property) => (Ok(Value::Map(Arc::default())), property.word.span),
         (None, _) => return missing_value(builder, option, property),
         (Some(dict), _) => (kind.read(&ast::Value::Dict(dict.clone())), dict.span),
     };

@@ -255,7 +255,7 @@ fn block(stanza: Stanza, findings: &mut Findings) -> Option<Block> {
     match Cidr::parse(&stanza.name) {
         Ok(network) => Some(Block { network, settings: stanza.settings }),
         Err(why) => {
-            let message = format!("`{}` is {why}", stanza.name);
+            let message = format!("`{}`: {why}", stanza.name);
             let help = "write an address, a slash and a number of bits: `192.0.2.0/24`";
             findings.push(Diagnostic::error(stanza.heading, message).help(help));
             None

@@ -27,6 +27,8 @@ pub mod scope;
 pub mod source;
 mod suggest;
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 mod tree;
 pub mod value;

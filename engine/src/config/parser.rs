@@ -59,6 +59,14 @@ struct Skip {
     open: usize,
     /// The token at hand begins the next item: nothing is left to skip.
     resumed: bool,
+    /// The item before was read wrongly: it ends in a quoted word that was never closed.
+    before_too: bool,
+}
+
+impl Skip {
+    const fn new(resumed: bool) -> Self {
+        Self { open: 0, resumed, before_too: false }
+    }
 }
 
 type Parsed<T> = Result<T, Skip>;
@@ -90,7 +98,12 @@ impl<'a> Parser<'a> {
             self.long_quotes = [self.long_quotes[1], None];
             match self.item() {
                 Ok(item) => items.push(item),
-                Err(skip) => self.recover(skip),
+                Err(skip) => {
+                    if skip.before_too {
+                        items.pop();
+                    }
+                    self.recover(skip);
+                }
             }
         }
     }
@@ -222,7 +235,7 @@ impl<'a> Parser<'a> {
             self.gave_up = true;
             self.token = Token::End;
             self.rest = "";
-            return Err(Skip { open: 0, resumed: true });
+            return Err(Skip::new(true));
         }
         self.depth += 1;
         self.advance(Place::Plain);
@@ -248,8 +261,8 @@ impl<'a> Parser<'a> {
         let Some(instance) = instance else {
             return self.unexpected(&format!("`=` or `{{` after `{name}`"));
         };
-        if self.missing_quote() {
-            return Skip { open: 0, resumed: true };
+        if let Some(skip) = self.missing_quote() {
+            return skip;
         }
         let found = lexer::shorten(&instance.text);
         let message = format!("expected `=` or `{{` after `{name}`, found `{found}`");
@@ -259,7 +272,7 @@ impl<'a> Parser<'a> {
         };
         self.diagnostics
             .push(Diagnostic::error(instance.span, message).label("not expected here").help(help));
-        Skip { open: 0, resumed: false }
+        Skip::new(false)
     }
 
     /// Reports the token at hand, inside the bracket opened at `opening`.
@@ -273,12 +286,11 @@ impl<'a> Parser<'a> {
 
     /// Reports the token at hand.
     fn unexpected(&mut self, expected: &str) -> Skip {
-        if self.missing_quote() {
-            return Skip { open: 0, resumed: true };
+        if let Some(skip) = self.missing_quote() {
+            return skip;
         }
-        let resumed = self.gave_up;
-        if resumed {
-            return Skip { open: 0, resumed };
+        if self.gave_up {
+            return Skip::new(true);
         }
         let message = format!("expected {expected}, found {}", self.token.describe());
         let mut diagnostic = Diagnostic::error(self.span, message).label(match self.token {
@@ -289,20 +301,20 @@ impl<'a> Parser<'a> {
             diagnostic = diagnostic.help("a word that contains `=` needs quotes");
         }
         self.diagnostics.push(diagnostic);
-        Skip { open: 0, resumed }
+        Skip::new(false)
     }
 
     /// When a quoted word over several lines precedes a mistake, the mistake is its missing quote:
     /// reports that, and goes back to the end of the line it began on.
-    fn missing_quote(&mut self) -> bool {
+    fn missing_quote(&mut self) -> Option<Skip> {
         let [before, here] = self.long_quotes;
-        let Some(quote) = before.or(here) else { return false };
+        let quote = before.or(here)?;
         self.long_quotes = [None; 2];
         let start = quote.start as usize;
         let line = self.text[start..].find('\n').map_or(self.text.len(), |line| start + line);
         self.report_open_quote(Span { end: line as u32, ..quote });
         self.rewind(line as u32);
-        true
+        Some(Skip { before_too: before.is_some(), ..Skip::new(true) })
     }
 
     fn report_open_quote(&mut self, span: Span) {
@@ -322,7 +334,10 @@ impl<'a> Parser<'a> {
         let mut open = skip.open;
         loop {
             match self.token {
-                Token::End | Token::Mark('}') => return,
+                Token::End => return,
+                Token::Mark('}') if self.depth > 0 => return,
+                // Closes no stanza, so it belongs to what was wrong; and no bracket spans a brace.
+                Token::Mark('}') => open = 0,
                 Token::Mark('{') => {
                     let name = Word { text: Arc::from(""), span: self.span, quoted: false };
                     // The heading is at fault and reported; mistakes of the body are told too.

@@ -124,6 +124,21 @@ impl ScopeKind {
             .find(|kind| kind.name().eq_ignore_ascii_case(name))
     }
 
+    /// Whether its options are not looked at: nothing here knows them, and none would have an
+    /// effect.
+    pub const fn is_opaque(self) -> bool {
+        matches!(
+            self,
+            Self::Cluster
+                | Self::Threadpool
+                | Self::Eventloop
+                | Self::DebugFlags
+                | Self::Snmp
+                | Self::SnmpTraps
+                | Self::Authorization
+        )
+    }
+
     /// Whether it listens on sockets.
     pub const fn is_listener(self) -> bool {
         Self::Listen.parents().contains(self)

@@ -8,9 +8,16 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     let name = name.to_ascii_lowercase();
     let far = (name.len() / 3).max(1);
     let mut near: Vec<_> = candidates
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= far)
-        .map(|candidate| (distance(&name, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|&(distance, _)| distance <= far)
+        .filter_map(|candidate| {
+            let lower = candidate.to_ascii_lowercase();
+            if candidate.len().abs_diff(name.len()) <= far {
+                let distance = distance(&name, &lower);
+                return (distance <= far).then_some((distance, candidate));
+            }
+            // A name that was cut short, or that lacks its first words.
+            let part = name.len() >= 4 && (lower.starts_with(&name) || lower.ends_with(&name));
+            part.then_some((far, candidate))
+        })
         .collect();
     near.sort();
     let best = near.first().map_or(0, |&(distance, _)| distance);
@@ -81,6 +88,12 @@ mod tests {
         assert_eq!(mean("retry_intervall").as_deref(), Some("did you mean `retry_interval`?"));
         assert_eq!(mean("Max_Retrys").as_deref(), Some("did you mean `max_retries`?"));
         assert_eq!(mean("tsl").as_deref(), Some("did you mean `tls`?"));
+        assert_eq!(mean("retry").as_deref(), Some("did you mean `retry_interval`?"));
+        assert_eq!(mean("max_retrie").as_deref(), Some("did you mean `max_retries`?"));
+        assert_eq!(
+            mean("interval").as_deref(),
+            Some("did you mean `max_retry_interval` or `retry_interval`?")
+        );
         assert_eq!(mean("wholly_else"), None);
     }
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::ast::{self, Assignment, Item};
 use super::diagnostic::{Diagnostic, Findings};
 use super::options::{OptionId, OptionSpec, Status};
-use super::scope::{Instance, ScopeKind, in_words};
+use super::scope::{Instance, ScopeKind, Scopes, in_words};
 use super::source::Span;
 use super::suggest::did_you_mean;
 use super::value::{Kind, Value};
@@ -80,20 +80,24 @@ pub(super) fn build(files: &[ast::File], findings: &mut Findings) -> Stanza {
     root
 }
 
-/// Every name an option goes by, in lower case.
-fn names() -> BTreeMap<String, OptionId> {
-    OptionId::all()
-        .flat_map(|id| {
-            let spec = id.spec();
-            let names = core::iter::once(&spec.name).chain(spec.aliases);
-            names.map(move |name| (name.to_ascii_lowercase(), id))
-        })
-        .collect()
+/// The options of each name, in lower case. A name means different options in different stanzas,
+/// never in one.
+type Names = BTreeMap<String, Vec<OptionId>>;
+
+fn names() -> Names {
+    let mut names = Names::new();
+    for id in OptionId::all() {
+        let spec = id.spec();
+        for name in core::iter::once(&spec.name).chain(spec.aliases) {
+            names.entry(name.to_ascii_lowercase()).or_default().push(id);
+        }
+    }
+    names
 }
 
 /// What turns syntax into stanzas.
 pub(super) struct Builder<'a> {
-    names: BTreeMap<String, OptionId>,
+    names: Names,
     pub(super) findings: &'a mut Findings,
 }
 
@@ -151,7 +155,7 @@ impl Builder<'_> {
 
     /// The option of that name, if it may be set in stanzas of that kind.
     pub(super) fn option(&mut self, kind: ScopeKind, name: &ast::Word) -> Option<OptionId> {
-        let Some(&id) = self.names.get(&name.text.to_ascii_lowercase()) else {
+        let Some(ids) = self.names.get(&name.text.to_ascii_lowercase()) else {
             let unknown = if self.findings.want_errors() {
                 self.unknown_option(kind, name)
             } else {
@@ -160,16 +164,16 @@ impl Builder<'_> {
             self.findings.push(unknown);
             return None;
         };
-        let spec = id.spec();
-        if !spec.scopes.contains(kind) {
-            let message = format!("`{}` cannot be set {}", spec.name, in_place(kind));
-            let help = format!("it can be set in {}", spec.scopes.in_words());
+        let here = ids.iter().find(|id| id.spec().scopes.contains(kind));
+        if here.is_none() {
+            let scopes = ids.iter().fold(Scopes::default(), |all, id| all.and(id.spec().scopes));
+            let message = format!("`{}` cannot be set {}", ids[0].spec().name, in_place(kind));
+            let help = format!("it can be set in {}", scopes.in_words());
             let misplaced =
                 Diagnostic::error(name.span, message).label("not valid here").help(help);
             self.findings.push(misplaced);
-            return None;
         }
-        Some(id)
+        here.copied()
     }
 
     fn unknown_option(&self, kind: ScopeKind, name: &ast::Word) -> Diagnostic {
@@ -182,7 +186,8 @@ impl Builder<'_> {
             let message = format!("`{}` is a stanza, not an option", scope.name());
             return Diagnostic::error(name.span, message).help(help);
         }
-        let here = self.names.iter().filter(|(_, id)| id.spec().scopes.contains(kind));
+        let valid = |ids: &[OptionId]| ids.iter().any(|id| id.spec().scopes.contains(kind));
+        let here = self.names.iter().filter(|(_, ids)| valid(ids));
         let near = did_you_mean(&name.text, here.map(|(name, _)| name.as_str()))
             .or_else(|| did_you_mean(&name.text, self.names.keys().map(String::as_str)));
         let message = format!("unknown option `{}`", super::lexer::shorten(&name.text));
@@ -221,6 +226,9 @@ impl Builder<'_> {
         if !checks::scope_works(kind) {
             self.findings.push(not_yet(scope.heading(), &format!("`{}`", kind.name())));
         }
+        if kind.is_opaque() {
+            return;
+        }
         let heading = scope.heading();
         let parent = match (parent.kind, kind, &*name) {
             // The default binding belongs to the default group, wherever it stands.
@@ -236,18 +244,7 @@ impl Builder<'_> {
     fn kind_of(&mut self, parent: ScopeKind, scope: &ast::Scope) -> Option<ScopeKind> {
         let name = &scope.name;
         let Some(kind) = ScopeKind::from_name(&name.text) else {
-            let shown = super::lexer::shorten(&name.text);
-            let mut unknown = Diagnostic::error(name.span, format!("unknown stanza `{shown}`"));
-            if let Some(&id) = self.names.get(&name.text.to_ascii_lowercase()) {
-                let spec = id.spec();
-                let value = spec.kind.example();
-                unknown = unknown
-                    .help(format!("`{}` is an option: write `{} = {value}`", spec.name, spec.name));
-            } else {
-                let kinds = ScopeKind::ALL.iter().filter(|kind| !kind.parents().is_empty());
-                let near = did_you_mean(&name.text, kinds.map(|kind| kind.name()));
-                unknown.help = near;
-            }
+            let unknown = self.unknown_stanza(parent, name);
             self.findings.push(unknown);
             return None;
         };
@@ -267,6 +264,26 @@ impl Builder<'_> {
             return None;
         }
         Some(kind)
+    }
+
+    fn unknown_stanza(&self, parent: ScopeKind, name: &ast::Word) -> Diagnostic {
+        let shown = super::lexer::shorten(&name.text);
+        let unknown = Diagnostic::error(name.span, format!("unknown stanza `{shown}`"));
+        if let Some(ids) = self.names.get(&name.text.to_ascii_lowercase()) {
+            let spec = ids[0].spec();
+            let example = spec.kind.example();
+            let help = format!("`{}` is an option: write `{} = {example}`", spec.name, spec.name);
+            return unknown.help(help);
+        }
+        let kinds = ScopeKind::ALL.iter().filter(|kind| !kind.parents().is_empty());
+        match did_you_mean(&name.text, kinds.map(|kind| kind.name())) {
+            Some(near) => unknown.help(near),
+            None if parent == ScopeKind::Global => {
+                let message = format!("`{shown}` is taken for a module, and there are no modules");
+                Diagnostic::warning(name.span, message).label("has no effect")
+            }
+            None => unknown,
+        }
     }
 
     /// The name of a stanza's instance in the form it is compared in, if it is a proper one.
@@ -357,7 +374,8 @@ pub(super) fn status_finding(spec: &OptionSpec, span: Span) -> Option<Diagnostic
 fn in_place(kind: ScopeKind) -> String {
     match kind {
         ScopeKind::Global => String::from("outside every stanza"),
-        _ => format!("in {}", place_name(kind)),
+        ScopeKind::AclEntry | ScopeKind::Personality => format!("in {}", kind.name()),
+        _ => format!("in a `{}` stanza", kind.name()),
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Kind {
     Map,
     /// A property that is there or not, in the list form of listeners.
     Flag,
+    /// A property of the list form of listeners that may have a dictionary.
+    Property,
     /// `relay_for_sending_domains`: bare for every domain, or with domains.
     Senders,
 }
@@ -78,7 +80,7 @@ pub enum Value {
     Words(Arc<[Arc<str>]>),
     /// Of [`Kind::Cidrs`].
     Cidrs(Arc<[Cidr]>),
-    /// Of [`Kind::Map`].
+    /// Of [`Kind::Map`] and [`Kind::Property`].
     Map(Arc<BTreeMap<Arc<str>, Arc<str>>>),
     /// Of [`Kind::Senders`]; `None` for every domain.
     Senders(Option<Arc<[Arc<str>]>>),
@@ -124,7 +126,9 @@ impl Kind {
             | (Self::WordsOf(_) | Self::Senders, ast::Value::List(list)) => {
                 plain_words(&list.elements).and_then(|words| self.read_words(&words))
             }
-            (Self::Map | Self::Senders, ast::Value::Dict(dict)) => self.read_dict(dict),
+            (Self::Map | Self::Property | Self::Senders, ast::Value::Dict(dict)) => {
+                self.read_dict(dict)
+            }
             (_, ast::Value::Word(word)) => self.read_word(&word.text),
             _ => None,
         };
@@ -160,7 +164,7 @@ impl Kind {
                 Some(false) => Some(Value::Senders(Some(Arc::from([])))),
                 None => self.read_words(&[word]),
             },
-            Self::Map => None,
+            Self::Map | Self::Property => None,
         }
     }
 
@@ -196,7 +200,7 @@ impl Kind {
             })
         };
         match self {
-            Self::Map => words()
+            Self::Map | Self::Property => words()
                 .map(|entry| entry.map(|(name, value)| (name.clone(), value.clone())))
                 .collect::<Option<_>>()
                 .map(|map| Value::Map(Arc::new(map))),
@@ -238,7 +242,7 @@ impl Kind {
             Self::WordsOf(_) => "( word ... )",
             Self::Cidrs => "( 192.0.2.0/24 2001:db8::/32 )",
             Self::Domains => "( example.com *.example.net )",
-            Self::Map => "[ name = \"value\" ]",
+            Self::Map | Self::Property => "[ name = \"value\" ]",
             Self::Flag => "true",
             Self::Senders => "( example.com *.example.net )",
         }
@@ -267,7 +271,7 @@ impl fmt::Display for Kind {
             Self::WordsOf(words) => write!(f, "a list of {}", in_words(words, "and")),
             Self::Cidrs => f.write_str("a list of networks in CIDR notation"),
             Self::Domains => f.write_str("a list of domains"),
-            Self::Map => f.write_str("a dictionary `[ name = value ... ]`"),
+            Self::Map | Self::Property => f.write_str("a dictionary `[ name = value ... ]`"),
             Self::Senders => f.write_str("a list of sender domains"),
         }
     }
@@ -343,7 +347,7 @@ fn lower(words: &[&str]) -> Option<Arc<[Arc<str>]>> {
     words
         .iter()
         .map(|word| {
-            let fine = !word.is_empty() && !word.contains(|c: char| c == ',' || c == '@');
+            let fine = !word.is_empty() && !word.contains([',', '@']);
             fine.then(|| Arc::from(word.to_lowercase()))
         })
         .collect()

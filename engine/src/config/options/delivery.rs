@@ -48,6 +48,50 @@ options! {
     /// Outbound connections of the whole server; in a binding: of that binding.
     "server_max_outbound_connections": COUNT, "20000", BINDINGS, WORKS,
         "conf.ref.server_max_outbound_connections";
+    /// Connections beyond the limit of the server that only a regular sweep may open, for domains
+    /// that got none.
+    "server_reserve_outbound_connections": COUNT, "200", GLOBAL, DELIVERY,
+        "conf.ref.server_reserve_outbound_connections";
+    /// Seconds between two sweeps that open reserve connections.
+    "reserve_maintenance_interval": SECONDS, "15", GLOBAL, DELIVERY,
+        "conf.ref.reserve_maintenance_interval";
+    /// Connections of everything in the stanza that sets it, added up: of a domain over all
+    /// bindings, or of all domains that a regular expression matches.
+    "scope_max_outbound_connections": COUNT, "", PAIR, DELIVERY,
+        "conf.ref.scope_max_outbound_connections";
+    /// Give a connection without work to another domain of the binding that has the same exchange.
+    "migrate_connections_between_sibling_domains": Bool, "true", GLOBAL, DELIVERY,
+        "conf.ref.migrate_connections_between_sibling_domains";
+    /// Seconds for which times and failures of an address are remembered.
+    "address_metrics_lifetime": COUNT, "1800", GLOBAL, DELIVERY,
+        "conf.ref.address_metrics_lifetime";
+    /// Seconds between two removals of old times and failures of addresses.
+    "address_metrics_cleanse_interval": COUNT, "3600", GLOBAL, RUNTIME,
+        "conf.ref.address_metrics_cleanse_interval";
+}
+"throttle" {
+    /// New connections within a time, shared by all that inherit it from the stanza that sets it.
+    "outbound_throttle_connections": Rate, "", PAIR, DELIVERY,
+        "conf.ref.outbound_throttle_connections";
+    /// Messages delivered within a time, shared by all that inherit it from the stanza that sets it.
+    "outbound_throttle_messages": Rate, "", PAIR, DELIVERY, "conf.ref.outbound_throttle_messages";
+}
+"cluster" {
+    /// `max_outbound_connections` counted over all nodes; -1 is no limit.
+    "cluster_max_outbound_connections": COUNT_OR_ALL, "-1", GLOBAL_BINDING_DOMAIN.and(HOST), CLUSTER,
+        "conf.ref.cluster_max_outbound_connections";
+    /// `scope_max_outbound_connections` counted over all nodes.
+    "cluster_scope_max_outbound_connections": COUNT, "", PAIR.and(HOST), CLUSTER,
+        "conf.ref.cluster_scope_max_outbound_connections";
+    /// `server_max_outbound_connections` counted over all nodes.
+    "cluster_server_max_outbound_connections": COUNT, "", BINDINGS, CLUSTER,
+        "conf.ref.cluster_server_max_outbound_connections";
+    /// `outbound_throttle_connections` shared by all nodes.
+    "cluster_outbound_throttle_connections": Rate, "", GLOBAL_GROUP_DOMAIN, CLUSTER,
+        "conf.ref.cluster_outbound_throttle_connections";
+    /// `outbound_throttle_messages` shared by all nodes.
+    "cluster_outbound_throttle_messages": Rate, "", GLOBAL_GROUP_DOMAIN, CLUSTER,
+        "conf.ref.cluster_outbound_throttle_messages";
 }
 "batching" {
     /// Recipients of one message in one transaction; 0 is no limit.
@@ -68,6 +112,9 @@ options! {
     "rset_timeout": SECONDS, "30", PAIR, WORKS, "conf.ref.rset_timeout";
 }
 "dns" {
+    /// Wait for the addresses of all exchanges before the first attempt; without it the first
+    /// address known is used.
+    "fully_resolve_before_smtp": Bool, "true", PAIR, DELIVERY, "conf.ref.fully_resolve_before_smtp";
     /// Failed look-ups of a domain's exchanges after which its own addresses are tried; -1 asks for
     /// exchanges only the first time.
     "mx_failures_fallback_to_a": Int(-1, i32::MAX as i64), "3", DOMAINS, WORKS,
@@ -76,6 +123,18 @@ options! {
     "dns_failures_to_purge": COUNT, "10", DOMAINS, WORKS, "conf.ref.dns_failures_to_purge";
 }
 "routing" {
+    /// Hosts to hand mail to instead of the domain's own exchanges, in order of preference.
+    /// `__mx__` stands for the domain's own.
+    "routes": Words, "", DOMAINS, DELIVERY, "conf.ref.routes";
+    /// Networks that mail is never delivered to; a domain whose exchange is there fails.
+    "prohibited_hosts": Cidrs, "", GLOBAL, DELIVERY, "conf.ref.prohibited_hosts";
+    /// Networks that are left out when an exchange is chosen.
+    "skip_hosts": Cidrs, "", GLOBAL, DELIVERY, "ref.skip_hosts";
+    /// For domains we relay for, use only the exchanges of best preference.
+    "only_use_best_mx_for_relay_domains": Bool, "true", GLOBAL, DELIVERY,
+        "conf.ref.only_use_best_mx_for_relay_domains";
+    /// Named schemes that replace recipients by others at reception.
+    "alias_schemes": Words, "", DOMAINS.and(PATHWAYS), POLICY, "conf.ref.alias_schemes";
     /// Host to hand mail to instead of the domain's own exchanges: a name or an address. The
     /// options of the gateway's name apply, not those of the recipient's domain.
     "gateway": Text, "", PAIR, WORKS, "conf.ref.gateway";
@@ -92,7 +151,57 @@ options! {
     /// the domain of the envelope sender.
     "ehlo_hostname": Text, "__hostname__", PAIR, WORKS, "conf.ref.ehlo_hostname";
 }
+"smtp-extensions" {
+    /// Say BODY=8BITMIME where the receiver offers it and the message needs it.
+    "send_8bitmime": Word(&["no", "ifavailable"]), "no", PAIR, DELIVERY, "conf.ref.send_8bitmime";
+    /// What becomes of 8-bit content when the receiver does not offer 8BITMIME: sent as it is,
+    /// made 7-bit where needed, re-encoded or else failed, or stripped of every high bit.
+    "transform_8bitmime_content": Word(&["no", "ifneeded", "strict", "strip"]), "ifneeded", PAIR,
+        DELIVERY, "conf.ref.transform_8bitmime_content";
+    /// Tell the next hop who the original client was, with the XCLIENT command.
+    "xclient": Word(&["no", "ifavailable", "required"]), "no", PAIR, DELIVERY, "conf.ref.xclient";
+    /// Port of the next hop with `delivery_method = LMTP`.
+    "lmtp_port": PORT, "2003", PAIR, DELIVERY, "conf.ref.lmtp_port";
+}
+"response-rewrite" {
+    /// Replies of receivers with a code from 400 to 599 that are replaced before they count.
+    "response_transcode_pattern": Regex, "", PAIR, DELIVERY, "conf.ref.response_transcode_pattern";
+    /// What such a reply is replaced by, its code included; `$1` is the first group of the pattern.
+    "response_transcode_replace": Text, "", PAIR, DELIVERY, "conf.ref.response_transcode_replace";
+}
+"queue-memory" {
+    /// Messages of a domain's active queue that are kept in memory; -1 is no limit.
+    "max_resident_active_queue": COUNT_OR_ALL, "250", PAIR, DELIVERY,
+        "conf.ref.max_resident_active_queue";
+    /// Messages that are kept in memory; 0 is no limit.
+    "max_resident_messages": COUNT, "32768", BINDINGS, DELIVERY, "conf.ref.max_resident_messages";
+    /// Transient failures after which the body of a message is not kept in memory.
+    "drop_body_after_trans_fail": COUNT, "3", PAIR, DELIVERY, "conf.ref.drop_body_after_trans_fail";
+    /// Compare the headers that would be sent when messages of one transaction are to be sent as
+    /// one, instead of taking every changed message apart.
+    "expensive_batch_assessment": Bool, "false", GLOBAL, DELIVERY,
+        "conf.ref.expensive_batch_assessment";
+}
+"fuzz" {
+    /// Seconds over which messages are spread that must be retried all at once; 0 spreads none.
+    "delayed_binding_domain_fuzz": COUNT, "0", BINDINGS, DELIVERY,
+        "conf.ref.delayed_binding_domain_fuzz";
+    /// Longest time in seconds between two looks at a domain that has active mail.
+    "delayed_queue_scan_interval": SECONDS, "15", GLOBAL, DELIVERY,
+        "conf.ref.delayed_queue_scan_interval";
+    /// Replace a domain's pending wakeup by an earlier one.
+    "clear_mail_queue_maintainers": Bool, "true", GLOBAL, RUNTIME,
+        "conf.ref.clear_mail_queue_maintainers";
+}
 "suspension" {
+    /// Discard mail of the scope: `inline` refuses its recipients at reception, `internal` accepts it
+    /// and lets it fail.
+    "blackhole": Word(&["false", "true", "inline", "internal"]), "false", PAIR, DELIVERY,
+        "conf.ref.blackhole";
+    /// What becomes of mail that nothing assigns to a binding: normal delivery, waiting, or refusal
+    /// with 451.
+    "default_binding": Word(&["normal", "suspended", "none"]), "normal", GLOBAL, DELIVERY,
+        "conf.ref.default_binding";
     /// Hold all mail of the scope. It stays queued and grows older.
     "suspend_delivery": Bool, "false", PAIR, WORKS, "conf.ref.suspend_delivery";
 }

@@ -1,11 +1,15 @@
 //! THE table of options: one row each, the single source for parsing, typing, defaults, scopes,
 //! documentation and status.
 
+mod adaptive;
+mod bounces;
 mod delivery;
+mod legacy;
 mod listener;
 mod server;
+mod tls;
 
-use super::scope::{ScopeKind, Scopes};
+use super::scope::Scopes;
 use super::value::Kind;
 
 /// One option.
@@ -117,7 +121,15 @@ static SPECS: [&OptionSpec; COUNT] = {
     specs
 };
 
-const TABLES: &[&[OptionSpec]] = &[delivery::TABLE, server::TABLE, listener::TABLE];
+const TABLES: &[&[OptionSpec]] = &[
+    delivery::TABLE,
+    tls::TABLE,
+    bounces::TABLE,
+    adaptive::TABLE,
+    server::TABLE,
+    listener::TABLE,
+    legacy::TABLE,
+];
 
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
@@ -161,53 +173,7 @@ macro_rules! options {
 use options;
 
 /// Shorthands of the tables.
-mod words {
-    use super::{Kind, ScopeKind, Scopes, Status};
-    pub(super) use Kind::{
-        Bool, Cidrs, Domains, Flag, Int, Map, Path, Senders, Text, Word, WordOrFloat, WordOrInt,
-    };
-
-    pub(super) const WORKS: Status = Status::Works;
-
-    /// Whole seconds; 0 has a meaning of its own.
-    pub(super) const SECONDS_OR_0: Kind = Int(0, u32::MAX as i64);
-    /// Whole seconds.
-    pub(super) const SECONDS: Kind = Int(1, u32::MAX as i64);
-    /// A number of things; 0 has a meaning of its own.
-    pub(super) const COUNT: Kind = Int(0, u32::MAX as i64);
-    /// A number of things; -1 is no limit.
-    pub(super) const COUNT_OR_ALL: Kind = Int(-1, u32::MAX as i64);
-    /// A TCP port.
-    pub(super) const PORT: Kind = Int(1, 65_535);
-
-    pub(super) const GLOBAL: Scopes = Scopes::of(&[ScopeKind::Global]);
-    /// Where options of outbound mail may be set.
-    pub(super) const PAIR: Scopes = Scopes::of(&[
-        ScopeKind::Global,
-        ScopeKind::BindingGroup,
-        ScopeKind::Binding,
-        ScopeKind::Domain,
-    ]);
-    pub(super) const DOMAINS: Scopes = Scopes::of(&[ScopeKind::Global, ScopeKind::Domain]);
-    pub(super) const BINDINGS: Scopes =
-        Scopes::of(&[ScopeKind::Global, ScopeKind::BindingGroup, ScopeKind::Binding]);
-    pub(super) const PATHWAYS: Scopes = Scopes::of(&[ScopeKind::Pathway, ScopeKind::PathwayGroup]);
-    /// Where options of clients may be set.
-    pub(super) const CLIENT: Scopes = Scopes::of(&[
-        ScopeKind::EsmtpListener,
-        ScopeKind::Listen,
-        ScopeKind::Peer,
-        ScopeKind::AclEntry,
-    ])
-    .and(PATHWAYS);
-    /// The same, and in `personality [ ]`.
-    pub(super) const PERSONALITY: Scopes = CLIENT.and(Scopes::of(&[ScopeKind::Personality]));
-    pub(super) const ACL: Scopes = Scopes::of(&[ScopeKind::AclEntry]);
-    pub(super) const HOST: Scopes = Scopes::of(&[ScopeKind::Host]);
-    /// Where sockets are configured.
-    pub(super) const SOCKETS: Scopes =
-        ScopeKind::Listen.parents().and(Scopes::of(&[ScopeKind::Listen]));
-}
+mod words;
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +188,10 @@ mod tests {
         for id in OptionId::all() {
             let spec = id.spec();
             for name in [spec.name].iter().chain(spec.aliases) {
-                assert!(names.insert(name.to_ascii_lowercase()), "{name} is there twice");
+                for scope in spec.scopes.iter() {
+                    let fresh = names.insert((name.to_ascii_lowercase(), scope));
+                    assert!(fresh, "{name} is there twice in {}", scope.name());
+                }
             }
             let fine = spec.default.is_empty() || spec.kind.read_word(spec.default).is_some();
             assert!(fine, "{}: the default is not of its type", spec.name);
