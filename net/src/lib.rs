@@ -8,6 +8,7 @@ pub mod driver;
 pub mod memory_spool;
 mod net_error;
 mod pump;
+pub mod resolve;
 pub mod spool;
 #[cfg(test)]
 mod test_world;

@@ -8,27 +8,17 @@
 //! The same code runs the daemon and the simulator; only the [`World`] differs:
 //!
 //! ```
-//! # use std::sync::{Arc, Mutex};
-//! # use traject_engine::{Input, Output, Timestamp};
+//! use std::sync::Arc;
+//!
+//! use traject_engine::config::Config;
+//! use traject_engine::rng::Seed;
+//! use traject_engine::{Engine, Output, Timestamp};
 //! use traject_net::clock::SystemClock;
-//! use traject_net::driver::{Driver, Machine, Observer};
+//! use traject_net::driver::{Driver, Observer};
 //! use traject_net::memory_spool::MemorySpool;
+//! use traject_net::resolve::{DnsResolver, Upstream};
 //! use traject_net::tokio_net::TokioNetwork;
-//! use traject_net::world::{Network as _, World};
-//! # use traject_engine::dns::{DnsAnswer, DnsError, DnsErrorKind, Question};
-//! # #[derive(Clone)]
-//! # struct NoDns;
-//! # impl traject_net::world::Resolver for NoDns {
-//! #     async fn resolve(&self, _: Question) -> Result<DnsAnswer, DnsError> {
-//! #         Err(DnsError { kind: DnsErrorKind::Timeout, ttl: Default::default(), text: "".into() })
-//! #     }
-//! # }
-//! # struct Engine;
-//! # impl Machine for Engine {
-//! #     fn handle(&mut self, _: Timestamp, _: Input<'_>) {}
-//! #     fn poll(&mut self) -> Option<Output> { None }
-//! #     fn next_wakeup(&self) -> Option<Timestamp> { None }
-//! # }
+//! use traject_net::world::{Clock as _, Network as _, World};
 //!
 //! /// Prints the records and looks at nothing else.
 //! struct Records;
@@ -43,22 +33,31 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let (engine, resolver) = (Engine, NoDns);
-//! # use traject_engine::ids::ListenerId;
+//! let config = Arc::new(Config::from_text("esmtp_listener { listen \"127.0.0.1:0\" {} }")
+//!     .map_err(|found| format!("{found:?}"))?);
 //! let world = World {
 //!     network: TokioNetwork,
-//!     resolver,
+//!     resolver: DnsResolver::new(&Upstream::System)?,
 //!     spool: MemorySpool::default(),
 //!     clock: SystemClock::start(),
 //! };
-//! let listener = world.network.bind("127.0.0.1:0".parse()?, 100).await?;
+//! let engine = Engine::new(Arc::clone(&config), Seed::from_u64(1), world.clock.now());
+//! let mut sockets = Vec::new();
+//! for endpoint in config.listeners() {
+//!     for address in endpoint.addresses.iter() {
+//!         sockets.push((endpoint.id, world.network.bind(*address, endpoint.backlog).await?));
+//!     }
+//! }
 //! let (mut driver, handle) = Driver::new(engine, world, Records);
-//! driver.listen(ListenerId(0), listener);
+//! for (listener, socket) in sockets {
+//!     driver.listen(listener, socket);
+//! }
 //! let run = tokio::spawn(driver.run());
-//! // ... handle.submit(envelope, body), handle.inspect(|engine| engine.snapshot()) ...
+//! // ... handle.submit(envelope, body), handle.inspect(|engine| engine.check()) ...
+//! assert!(handle.inspect(|engine| engine.snapshot().at_rest).await?);
 //! handle.drain().await?;
 //! let finished = run.await?.expect("the spool was read");
-//! # let _: Engine = finished.machine;
+//! assert_eq!(finished.machine.snapshot().messages, 0);
 //! # Ok(())
 //! # }
 //! ```
@@ -82,7 +81,7 @@ use tokio::sync::mpsc;
 use traject_engine::ids::{ConnId, ListenerId};
 use traject_engine::io::{NetError, SpoolError};
 use traject_engine::message::StoredMessage;
-use traject_engine::{Input, Output, Timestamp};
+use traject_engine::{Engine, Input, Output, Timestamp};
 
 pub use self::handle::{Envelope, Handle, HandleError};
 
@@ -103,6 +102,20 @@ pub trait Machine: Send + 'static {
 
     /// When it wants [`Input::Wakeup`].
     fn next_wakeup(&self) -> Option<Timestamp>;
+}
+
+impl Machine for Engine {
+    fn handle(&mut self, now: Timestamp, input: Input<'_>) {
+        self.handle(now, input);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.poll()
+    }
+
+    fn next_wakeup(&self) -> Option<Timestamp> {
+        self.next_wakeup().map(|wakeup| wakeup.at)
+    }
 }
 
 /// Sees everything that crosses the boundary, in order, before it takes effect. The methods do
@@ -149,8 +162,8 @@ pub struct Driver<M, N: Network, R, P: Spool, C, O> {
     /// The slots of the connections the engine knows, connecting ones included.
     conns: BTreeMap<ConnId, usize>,
     next_conn: u64,
-    /// Jobs that must end before a drained driver ends: everything but connections.
-    finishing: usize,
+    /// Writes of the spool under way.
+    spooling: usize,
     lingering: usize,
     stage: Stage,
     wakeups: WakeupCount,
@@ -203,7 +216,7 @@ where
             alarm: Alarm::new(world.clock.clone()),
             conns: BTreeMap::new(),
             next_conn: 0,
-            finishing: 0,
+            spooling: 0,
             lingering: 0,
             stage: Stage::Running,
             wakeups: WakeupCount::default(),
@@ -377,12 +390,11 @@ where
             }
             Done::Resolved(query, result) => {
                 self.jobs.remove(slot);
-                self.finishing -= 1;
                 self.deliver(now, Input::Resolved { query, result });
             }
             Done::Spooled(op, result) => {
                 self.jobs.remove(slot);
-                self.finishing -= 1;
+                self.spooling -= 1;
                 self.deliver(now, Input::Spooled { op, result });
             }
             Done::Lingered => {
@@ -442,12 +454,11 @@ where
             Output::Resolve { query, question } => {
                 let resolver = self.world.resolver.clone();
                 let resolve = Box::pin(async move { resolver.resolve(question).await });
-                self.finishing += 1;
                 self.add(Job::Resolve(query, resolve));
             }
             Output::Spool { op, write } => {
                 let writing = Box::pin(self.world.spool.write(write));
-                self.finishing += 1;
+                self.spooling += 1;
                 self.add(Job::Write(op, writing));
             }
             // For the observer.
@@ -489,7 +500,7 @@ where
     fn is_finished(&self) -> bool {
         match self.stage {
             Stage::Running => false,
-            Stage::Draining => self.conns.is_empty() && self.finishing == 0 && self.lingering == 0,
+            Stage::Draining => self.conns.is_empty() && self.spooling == 0 && self.lingering == 0,
             Stage::Stopped => true,
         }
     }
