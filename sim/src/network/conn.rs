@@ -5,13 +5,14 @@
 //! address can be bound or connected from at any time, IPv6 rides on the same inner network, and a
 //! connection can never meet the remains of an earlier one with the same addresses and ports.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use traject_engine::Timestamp;
+use turmoil_net::TcpSegment;
 
-/// First port that kernels give to the connecting side; listeners stay below.
-pub(super) const EPHEMERAL_PORT_MIN: u16 = 49_152;
+use super::links::Route;
 
 /// Connections at one time: slots that the class E block can name.
 pub(super) const CONNECTIONS_MAX: usize = 1 << 27;
@@ -41,131 +42,185 @@ impl ConnRef {
 
 const ALIAS_BLOCK: u32 = 0xf000_0000;
 
-/// Which way a packet travels.
+/// One side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    ToServer,
-    ToClient,
+pub(super) enum End {
+    /// The side that connects.
+    Client,
+    /// The side that listens.
+    Server,
 }
 
-impl Way {
-    pub(super) fn opposite(self) -> Self {
+impl End {
+    pub(super) fn peer(self) -> Self {
         match self {
-            Self::ToServer => Self::ToClient,
-            Self::ToClient => Self::ToServer,
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
         }
     }
 }
 
-/// One connection, from the first poll of `connect` until both kernels have forgotten it.
+/// One connection, from the call of `connect` until neither a kernel, a packet nor a task knows it.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) generation: u16,
+    pub(super) addresses: Addresses,
+    /// Keys its draws.
+    pub(super) entity: u64,
+    pub(super) route: Route,
+    /// The listener that took its SYN.
+    pub(super) listener: Option<SocketAddr>,
+    /// What the server's kernel expects the handshake's last ACK to acknowledge.
+    pub(super) handshake_ack: Option<u32>,
+    /// The caller gave up before the handshake was done.
+    pub(super) abandoned: bool,
+    /// `accept` has handed it out.
+    pub(super) accepted: bool,
+    /// Whatever is sent on it is lost.
+    pub(super) cut: bool,
+    pub(super) in_flight: u32,
+    pub(super) client: Terminal,
+    pub(super) server: Terminal,
+}
+
+/// Who speaks with whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
     /// The connecting side; port 0 until its kernel has chosen one.
     pub(super) client: SocketAddr,
     /// The listening side.
     pub(super) server: SocketAddr,
-    /// The far end, whose link this connection uses.
+    /// Which of the two is on our side.
+    pub(super) near: IpAddr,
+    /// The other, whose link the connection uses.
     pub(super) far: IpAddr,
-    /// Keys its draws.
-    pub(super) entity: u64,
-    /// The client's socket in its kernel; port 0 until the SYN is out.
-    pub(super) client_inner: SocketAddr,
-    /// The server's socket in its kernel, once a listener has taken the SYN.
-    pub(super) server_inner: Option<SocketAddr>,
-    /// What the server's kernel expects the handshake's last ACK to acknowledge.
-    pub(super) handshake_ack: Option<u32>,
-    /// The client's kernel has the SYN-ACK.
-    pub(super) client_open: bool,
-    /// The server's kernel has the handshake's last ACK.
-    pub(super) server_open: bool,
-    /// The caller gave up before the handshake was done.
-    pub(super) abandoned: bool,
-    /// A reset has arrived somewhere.
-    pub(super) reset: bool,
-    pub(super) in_flight: u32,
-    to_server: Direction,
-    to_client: Direction,
+    /// Both are on our side.
+    pub(super) local: bool,
 }
 
-/// One direction of a connection.
+/// What the wire knows of one end, and of the packets it sends.
 #[derive(Debug, Default)]
-struct Direction {
+pub(super) struct Terminal {
+    /// Its socket inside its kernel, once there is one.
+    pub(super) inner: Option<SocketAddr>,
+    /// Its kernel has finished the handshake.
+    pub(super) open: bool,
+    /// A task, or the queue of a listener, holds the socket.
+    pub(super) used: bool,
+    /// Its kernel has dropped the connection.
+    pub(super) dead: bool,
+    /// Why: it was not answered for too long.
+    pub(super) timed_out: bool,
+    /// Its FIN has arrived at the peer.
+    pub(super) finished: bool,
+    /// Bytes received that no task has read.
+    pub(super) unread: usize,
+    /// A reset has arrived, and is handed over once everything before it is read.
+    pub(super) reset_waits: bool,
+    /// What it last acknowledged.
+    pub(super) acknowledged: u32,
+    /// How much more the peer may send, as last advertised.
+    pub(super) window: usize,
     /// Packets sent so far.
-    sent: u64,
+    pub(super) sent: u64,
     /// When the latest of them is due.
-    last_due: Timestamp,
-    /// The FIN has arrived.
-    finished: bool,
+    pub(super) last_due: Timestamp,
+    /// Packets that were lost, and those behind them, until they are sent again.
+    pub(super) held: VecDeque<TcpSegment>,
+    /// How often the held packets were sent again.
+    pub(super) retries: u32,
 }
 
 impl Conn {
-    pub(super) fn new(
-        client: SocketAddr,
-        client_inner: IpAddr,
-        server: SocketAddr,
-        far: IpAddr,
-        entity: u64,
-    ) -> Self {
+    pub(super) fn new(addresses: Addresses, client_inner: SocketAddr, entity: u64) -> Self {
         Self {
             generation: 0,
-            client,
-            server,
-            far,
+            addresses,
             entity,
-            client_inner: SocketAddr::new(client_inner, 0),
-            server_inner: None,
+            route: Route::default(),
+            listener: None,
             handshake_ack: None,
-            client_open: false,
-            server_open: false,
             abandoned: false,
-            reset: false,
+            accepted: false,
+            cut: false,
             in_flight: 0,
-            to_server: Direction::default(),
-            to_client: Direction::default(),
+            client: Terminal { inner: Some(client_inner), used: true, ..Terminal::default() },
+            server: Terminal::default(),
         }
     }
 
-    /// Number of the next packet in `way`, unique over both directions.
-    pub(super) fn next_packet(&self, way: Way) -> u64 {
-        match way {
-            Way::ToServer => self.to_server.sent * 2,
-            Way::ToClient => self.to_client.sent * 2 + 1,
+    pub(super) fn end(&self, end: End) -> &Terminal {
+        match end {
+            End::Client => &self.client,
+            End::Server => &self.server,
+        }
+    }
+
+    pub(super) fn end_mut(&mut self, end: End) -> &mut Terminal {
+        match end {
+            End::Client => &mut self.client,
+            End::Server => &mut self.server,
+        }
+    }
+
+    /// The address of one end.
+    pub(super) fn address(&self, end: End) -> SocketAddr {
+        match end {
+            End::Client => self.addresses.client,
+            End::Server => self.addresses.server,
+        }
+    }
+
+    /// Number of the next packet of `from`, unique over both directions.
+    pub(super) fn next_packet(&self, from: End) -> u64 {
+        match from {
+            End::Client => self.client.sent * 2,
+            End::Server => self.server.sent * 2 + 1,
         }
     }
 
     /// Puts a packet on its way; answers when it is due: never before an earlier one.
-    pub(super) fn dispatch(&mut self, way: Way, now: Timestamp, travel: Duration) -> Timestamp {
+    pub(super) fn dispatch(&mut self, from: End, now: Timestamp, travel: Duration) -> Timestamp {
         self.in_flight += 1;
-        let direction = self.direction(way);
-        direction.sent += 1;
-        direction.last_due = direction.last_due.max(now + travel);
-        direction.last_due
+        let sender = self.end_mut(from);
+        sender.sent += 1;
+        sender.last_due = sender.last_due.max(now + travel);
+        sender.last_due
     }
 
-    /// A FIN has arrived.
-    pub(super) fn finish(&mut self, way: Way) {
-        self.direction(way).finished = true;
+    /// A segment of `from` has arrived.
+    pub(super) fn note_arrival(&mut self, from: End, segment: &TcpSegment) {
+        self.end_mut(from).finished |= segment.flags.fin;
+        let receiver = self.end_mut(from.peer());
+        receiver.unread += segment.payload.len();
+        receiver.window = receiver.window.saturating_sub(segment.payload.len());
+        if from == End::Server {
+            receiver.open |= segment.flags.syn;
+        }
     }
 
-    /// No kernel will send another packet once the last in flight has arrived and was answered.
+    /// Nobody will send another packet, and no task holds a socket.
     pub(super) fn is_over(&self) -> bool {
-        let closed = self.to_server.finished && self.to_client.finished;
-        self.in_flight == 0 && (closed || self.reset || self.abandoned)
+        let closed = self.client.finished && self.server.finished;
+        let gone = |end: &Terminal| {
+            !end.used && end.held.is_empty() && (closed || end.dead || end.inner.is_none())
+        };
+        self.in_flight == 0 && gone(&self.client) && gone(&self.server)
     }
+}
 
-    /// Where a packet's receiver is: its socket inside its kernel.
-    pub(super) fn inner(&self, way: Way) -> Option<SocketAddr> {
-        match way {
-            Way::ToServer => self.server_inner,
-            Way::ToClient => Some(self.client_inner),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn direction(&mut self, way: Way) -> &mut Direction {
-        match way {
-            Way::ToServer => &mut self.to_server,
-            Way::ToClient => &mut self.to_client,
+    #[test]
+    fn an_alias_names_its_connection_and_nothing_else_does() {
+        for slot in [0, 1, 70_000, CONNECTIONS_MAX - 1] {
+            let conn = ConnRef { slot, generation: 9 };
+            let alias = conn.alias();
+            assert_eq!(ConnRef::from_alias(alias.ip(), alias.port()), Some(conn));
         }
+        assert_eq!(ConnRef::from_alias("10.0.0.1".parse().unwrap(), 9), None);
+        assert_eq!(ConnRef::from_alias("::1".parse().unwrap(), 9), None);
     }
 }

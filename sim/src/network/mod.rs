@@ -55,16 +55,22 @@
 //! - A task that panics ends the run: [`SimWorld::run`] returns [`RunError::Panicked`]. When no
 //!   task can ever run again it returns [`RunError::Stalled`] instead of hanging.
 //! - An address where nobody listens refuses, after a round trip.
+//! - [`SimWorld::links`] says how far away each address is, and has the faults: [`Fault`]s that
+//!   last until they are lifted, and [`Links::reset`] and [`Links::cut`] for one instant.
 //! - The order of everything is fixed: packets due at one instant arrive in the order they were
-//!   sent, then timers fire in the order they were set.
-//! - The links have no loss of their own, so nothing is retransmitted; [`Links`] has the faults.
-//!   The window is 64 KiB without scaling: a connection moves at most 64 KiB a round trip.
+//!   sent, then timers fire in the order they were set. Jitter is drawn for each packet of each
+//!   connection, so one connection more does not move the others.
+//! - The window is 64 KiB without scaling: a connection moves at most 64 KiB a round trip.
+//! - A kernel has 16,384 ports for connections; our first eight addresses have one each, the farm
+//!   has one for all its clients.
 //! - A world belongs to the thread that made it, one at a time. Worlds in parallel need threads.
 
 mod agenda;
 mod clock;
 mod conn;
 mod links;
+mod patience;
+mod plan;
 mod stream;
 mod tasks;
 #[cfg(test)]
@@ -73,6 +79,6 @@ mod wire;
 mod world;
 
 pub use clock::SimClock;
-pub use links::{Link, Links};
+pub use links::{Fault, FaultId, Link, Links, Path, Prefix, PrefixError};
 pub use stream::{SimListener, SimStream};
-pub use world::{RunError, SimNetwork, SimWorld, Stats, WorldOptions};
+pub use world::{RunError, Sighting, SimNetwork, SimWorld, Stats, WorldOptions};

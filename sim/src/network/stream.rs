@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil_net::HostId;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 
-use super::conn::{ConnRef, Way};
+use super::conn::{ConnRef, End};
 use super::wire::RECEIVE_BUFFER_BYTES;
 use super::world::Shared;
 
@@ -102,11 +102,10 @@ impl SimListener {
             let (stream, alias) = ready!(self.socket.enter_ref().poll_accept(cx))?;
             let stream = Homed::new(Arc::clone(shared), *host, stream);
             let Some(conn) = ConnRef::from_alias(alias.ip(), alias.port()) else { continue };
-            let wire = shared.wire();
-            if let Some(client) = wire.client_of(conn)
-                && wire.is_alive(conn)
-            {
-                return Poll::Ready(Ok((SimStream::new(stream, conn, Way::ToClient), client)));
+            // Not the wire's lock around the body: dropping the stream takes it.
+            let client = shared.wire().accept(conn);
+            if let Some(client) = client {
+                return Poll::Ready(Ok((SimStream::new(stream, conn, End::Server), client)));
             }
         }
     }
@@ -114,32 +113,47 @@ impl SimListener {
 
 impl Drop for SimListener {
     fn drop(&mut self) {
-        self.socket.shared.wire().unlisten(self.local);
+        if self.socket.shared.is_open() {
+            self.socket.shared.wire().plan.unlisten(self.local);
+        }
     }
 }
 
 /// A connection of the simulated network.
 ///
 /// Dropping it closes in good order, unless received data is unread: then, as on Linux, the peer
-/// gets a reset.
+/// gets a reset. A reset is seen after all data that arrived before it was read.
 #[derive(Debug)]
 pub struct SimStream {
     socket: Homed<TcpStream>,
     conn: ConnRef,
-    /// The way that what we write travels.
-    sending: Way,
+    end: End,
 }
 
 impl SimStream {
-    pub(super) fn new(socket: Homed<TcpStream>, conn: ConnRef, sending: Way) -> Self {
-        Self { socket, conn, sending }
+    pub(super) fn new(socket: Homed<TcpStream>, conn: ConnRef, end: End) -> Self {
+        Self { socket, conn, end }
     }
 
     /// Resets the connection. What was written before is on its way.
     pub(super) fn abort(self) {
-        let shared = &self.socket.shared;
-        shared.collect();
-        shared.wire().reset(shared.now(), self.conn, self.sending);
+        self.socket.shared.collect();
+        self.socket.shared.wire().reset(self.conn, self.end);
+    }
+
+    /// The kernel knows only resets; the wire knows why it ended the connection.
+    fn explain(&self, error: io::Error) -> io::Error {
+        let reset = error.kind() == io::ErrorKind::ConnectionReset;
+        if reset && self.socket.shared.wire().timed_out(self.conn, self.end) {
+            return io::ErrorKind::TimedOut.into();
+        }
+        error
+    }
+
+    /// Fails when the peer is gone, and only this end does not know because it has not read yet.
+    fn check_peer(&self) -> io::Result<()> {
+        let gone = self.socket.shared.wire().reset_waits(self.conn, self.end);
+        if gone { Err(self.explain(io::ErrorKind::ConnectionReset.into())) } else { Ok(()) }
     }
 }
 
@@ -149,10 +163,18 @@ impl AsyncRead for SimStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(self.socket.enter()).poll_read(cx, buf))?;
+        let polled = ready!(Pin::new(self.socket.enter()).poll_read(cx, buf));
+        polled.map_err(|error| self.explain(error))?;
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            self.socket.shared.wire().note_read(self.conn, self.end, count);
+        }
         // A smaller read sends nothing: the kernel tells its peer of a larger window only then.
-        if buf.filled().len() - before >= RECEIVE_BUFFER_BYTES / 2 {
+        if count >= RECEIVE_BUFFER_BYTES / 2 {
             self.socket.shared.mark_changed();
         }
         Poll::Ready(Ok(()))
@@ -165,7 +187,9 @@ impl AsyncWrite for SimStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(self.socket.enter()).poll_write(cx, buf))?;
+        self.check_peer()?;
+        let polled = ready!(Pin::new(self.socket.enter()).poll_write(cx, buf));
+        let written = polled.map_err(|error| self.explain(error))?;
         self.socket.shared.mark_changed();
         Poll::Ready(Ok(written))
     }
@@ -175,8 +199,17 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(self.socket.enter()).poll_shutdown(cx))?;
+        let polled = ready!(Pin::new(self.socket.enter()).poll_shutdown(cx));
+        polled.map_err(|error| self.explain(error))?;
         self.socket.shared.mark_changed();
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        if self.socket.shared.is_open() {
+            self.socket.shared.wire().release(self.conn, self.end);
+        }
     }
 }

@@ -1,56 +1,58 @@
 //! The wire between the kernels: gives each packet a time of arrival, and delivers it then.
+//!
+//! turmoil-net's kernels are reliable only as long as no packet is lost, and they forget a socket
+//! without a word in states that a real kernel tidies up. So the wire plays the parts that are
+//! missing: it sends again what a black hole swallowed, times connections out, buries half-open
+//! ones, announces windows, answers for sockets that are gone, and keeps a reset back until the
+//! data before it is read.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use std::{io, mem};
 
 use bytes::Bytes;
 use slab::Slab;
+use tracing::trace;
 use traject_engine::Timestamp;
 use traject_engine::rng::{Purpose, Seed, entity};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
 use super::agenda::{Agenda, Timers};
-use super::conn::{CONNECTIONS_MAX, Conn, ConnRef, EPHEMERAL_PORT_MIN, Way};
-use super::links::{Link, LinkTable};
-use super::world::{Side, Stats, WorldOptions};
+use super::conn::{Addresses, CONNECTIONS_MAX, Conn, ConnRef, End};
+use super::links::{Link, LinkTable, Path};
+use super::patience::{self, Patience};
+use super::plan::{Answer, EPHEMERAL_PORT_MIN, Plan, Side};
+use super::world::{Observer, Sighting, Stats, WorldOptions};
 
 /// Everything of a world that is not a task.
 pub(super) struct Wire {
     /// `None` once the world has ended.
     guard: Option<EnterGuard>,
     seed: Seed,
-    sources: Vec<IpAddr>,
-    our_kernels: Vec<Kernel>,
-    farm: Kernel,
+    now: Timestamp,
+    pub(super) plan: Plan,
     pub(super) links: LinkTable,
     pub(super) timers: Timers,
+    pub(super) observer: Option<Observer>,
+    pub(super) stats: Stats,
     conns: Slab<Conn>,
-    /// Connections whose last packet has arrived: forgotten when the answer to it, if any, is out.
+    /// Connections that may be over: forgotten when nothing more comes of their last packet.
     closing: Vec<ConnRef>,
     generation: u16,
-    /// Connections so far by (far address, our address, port), to key their draws.
+    /// Connections so far by (far address, near address, server's port), to key their draws.
     opened: BTreeMap<(IpAddr, IpAddr, u16), u64>,
-    listeners: BTreeMap<SocketAddr, SocketAddr>,
-    parcels: Agenda<Parcel>,
+    events: Agenda<Event>,
     outgoing: Vec<Packet>,
-    pub(super) stats: Stats,
+    largest_segment: usize,
 }
 
-/// One kernel: its host in turmoil-net, its only address, and the last port given to a listener.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel {
-    pub(super) host: HostId,
-    address: IpAddr,
-    listener_port: u16,
-}
-
-/// A packet on its way.
-struct Parcel {
-    conn: ConnRef,
-    way: Way,
-    segment: TcpSegment,
+/// Something that happens on the wire.
+enum Event {
+    /// A packet reaches the peer of `from`.
+    Arrival { conn: ConnRef, from: End, segment: TcpSegment },
+    /// Packets of `from` that were lost are sent again.
+    Retry { conn: ConnRef, from: End },
 }
 
 impl Wire {
@@ -63,31 +65,29 @@ impl Wire {
             .default_backlog(usize::MAX)
             .retx_threshold(u32::MAX);
         let mut net = Net::with_config(config);
-        let mut kernel = |number: u8| {
-            let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number));
-            Kernel { host: net.add_host(address), address, listener_port: 0 }
-        };
-        let farm = kernel(1);
-        let our_kernels = (0..options.sources.len().clamp(1, OUR_KERNELS_MAX))
-            .map(|index| kernel(2 + index as u8))
-            .collect();
+        let plan = Plan::new(&mut net, options.sources.clone());
         Self {
             guard: Some(net.enter()),
             seed: options.seed,
-            sources: options.sources.clone(),
-            our_kernels,
-            farm,
+            now: options.epoch,
+            plan,
             links: LinkTable::new(options.link),
             timers: Timers::default(),
+            observer: None,
+            stats: Stats::default(),
             conns: Slab::new(),
             closing: Vec::new(),
             generation: 0,
             opened: BTreeMap::new(),
-            listeners: BTreeMap::new(),
-            parcels: Agenda::new(),
+            events: Agenda::new(),
             outgoing: Vec::new(),
-            stats: Stats::default(),
+            largest_segment: (options.mtu as usize).saturating_sub(HEADERS_BYTES),
         }
+    }
+
+    /// Takes the network off this thread. Every socket is gone by now.
+    pub(super) fn end(&mut self) {
+        self.guard = None;
     }
 
     /// Starts a connection; its SYN is still to be sent by the kernel of the answered host.
@@ -100,17 +100,23 @@ impl Wire {
         if self.conns.len() >= CONNECTIONS_MAX {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let client = self.source_for(side, source, server.ip())?;
-        let kernel = self.kernel_of(side, client);
-        let (near, far) = match self.is_ours(server.ip()) {
+        let client = self.plan.source_for(side, source, server.ip())?;
+        let kernel = self.plan.kernel_for(side, client);
+        let (near, far) = match self.plan.is_ours(server.ip()) {
             true => (server.ip(), client),
             false => (client, server.ip()),
         };
         let nth = self.opened.entry((far, near, server.port())).or_insert(0);
         *nth += 1;
         let entity = entity(format!("{far} {near} {} {nth}", server.port()).as_bytes());
-        let client = SocketAddr::new(client, 0);
-        let mut conn = Conn::new(client, kernel.address, server, far, entity);
+        let addresses = Addresses {
+            client: SocketAddr::new(client, 0),
+            server,
+            near,
+            far,
+            local: self.plan.is_ours(far) || client.is_loopback(),
+        };
+        let mut conn = Conn::new(addresses, SocketAddr::new(kernel.address, 0), entity);
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         conn.generation = self.generation;
         let slot = self.conns.insert(conn);
@@ -118,113 +124,9 @@ impl Wire {
         Ok((ConnRef { slot, generation: self.generation }, kernel.host))
     }
 
-    /// The address a connection comes from.
-    fn source_for(&self, side: Side, source: Option<IpAddr>, server: IpAddr) -> io::Result<IpAddr> {
-        if side == Side::Farm && server.is_loopback() {
-            return Err(io::ErrorKind::NetworkUnreachable.into());
-        }
-        match (side, source) {
-            (_, Some(source)) if source.is_ipv4() != server.is_ipv4() => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "address families differ"))
-            }
-            (Side::Ours, Some(source)) if self.is_ours(source) => Ok(source),
-            (Side::Farm, Some(source)) if !self.is_ours(source) => Ok(source),
-            (Side::Ours, None) if server.is_loopback() => Ok(server),
-            (Side::Ours, None) => self
-                .sources
-                .iter()
-                .copied()
-                .find(|source| source.is_ipv4() == server.is_ipv4())
-                .ok_or_else(|| io::ErrorKind::NetworkUnreachable.into()),
-            (Side::Farm, None) | (_, Some(_)) => Err(io::ErrorKind::AddrNotAvailable.into()),
-        }
-    }
-
-    fn kernel_of(&self, side: Side, address: IpAddr) -> Kernel {
-        match side {
-            Side::Farm => self.farm,
-            Side::Ours => {
-                let index = self.sources.iter().position(|source| *source == address);
-                self.our_kernels[index.unwrap_or(0) % self.our_kernels.len()]
-            }
-        }
-    }
-
-    fn is_ours(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.sources.contains(&address)
-    }
-
-    /// Chooses where the listener for `local` lives: answers with the address that is bound for
-    /// good (a free port instead of port 0), the kernel's host, and the socket inside it.
-    pub(super) fn place_listener(
-        &mut self,
-        side: Side,
-        local: SocketAddr,
-    ) -> io::Result<(SocketAddr, HostId, SocketAddr)> {
-        let allowed = match side {
-            Side::Ours => local.ip().is_unspecified() || self.is_ours(local.ip()),
-            Side::Farm => !local.ip().is_unspecified() && !self.is_ours(local.ip()),
-        };
-        if !allowed {
-            return Err(io::ErrorKind::AddrNotAvailable.into());
-        }
-        let outer = if local.port() == 0 { self.free_port(local.ip())? } else { local };
-        if self.conflicts(outer) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        let kernel = match side {
-            Side::Farm => &mut self.farm,
-            Side::Ours => &mut self.our_kernels[0],
-        };
-        kernel.listener_port = kernel.listener_port % (EPHEMERAL_PORT_MIN - 1) + 1;
-        Ok((outer, kernel.host, SocketAddr::new(kernel.address, kernel.listener_port)))
-    }
-
-    /// A port of `address` where nobody listens.
-    fn free_port(&self, address: IpAddr) -> io::Result<SocketAddr> {
-        (FREE_PORT_MIN..EPHEMERAL_PORT_MIN)
-            .map(|port| SocketAddr::new(address, port))
-            .find(|local| !self.conflicts(*local))
-            .ok_or_else(|| io::ErrorKind::AddrInUse.into())
-    }
-
-    /// Whether somebody listens on `local`, or on an address that includes it or lies in it.
-    fn conflicts(&self, local: SocketAddr) -> bool {
-        let overlaps = |other: &SocketAddr| {
-            other.port() == local.port()
-                && other.is_ipv4() == local.is_ipv4()
-                && (other.ip() == local.ip()
-                    || (local.ip().is_unspecified() && self.is_ours(other.ip()))
-                    || (other.ip().is_unspecified() && self.is_ours(local.ip())))
-        };
-        self.listeners.contains_key(&local)
-            || (local.ip().is_unspecified() || self.is_ours(local.ip()))
-                && self.listeners.keys().any(overlaps)
-    }
-
-    pub(super) fn listen(&mut self, outer: SocketAddr, inner: SocketAddr) {
-        self.listeners.insert(outer, inner);
-    }
-
-    pub(super) fn unlisten(&mut self, outer: SocketAddr) {
-        self.listeners.remove(&outer);
-    }
-
-    /// The socket that takes connections for `server`.
-    fn listener_for(&self, server: SocketAddr) -> Option<SocketAddr> {
-        let any: IpAddr = match server.ip() {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let wildcard = SocketAddr::new(any, server.port());
-        self.listeners.get(&server).copied().or_else(|| {
-            self.is_ours(server.ip()).then(|| self.listeners.get(&wildcard).copied()).flatten()
-        })
-    }
-
-    /// The connecting side of a connection.
-    pub(super) fn client_of(&self, conn: ConnRef) -> Option<SocketAddr> {
-        self.get(conn).map(|conn| conn.client)
+    /// Connections that a kernel, a packet or a task still knows.
+    pub(super) fn open_connections(&self) -> usize {
+        self.conns.len()
     }
 
     fn get(&self, conn: ConnRef) -> Option<&Conn> {
@@ -235,16 +137,24 @@ impl Wire {
         self.conns.get_mut(conn.slot).filter(|found| found.generation == conn.generation)
     }
 
+    fn guard(&self) -> &EnterGuard {
+        // Unwrap is OK because a world collects and delivers only while it runs.
+        self.guard.as_ref().expect("present until the world ends")
+    }
+}
+
+/// What goes out.
+impl Wire {
     /// Takes what the kernels want to send, and puts it on its way.
-    pub(super) fn collect(&mut self, now: Timestamp) {
+    pub(super) fn collect(&mut self) {
         self.stats.collections += 1;
-        let mut packets = std::mem::take(&mut self.outgoing);
+        let mut packets = mem::take(&mut self.outgoing);
         self.guard().egress_all(&mut packets);
         for packet in packets.drain(..) {
-            self.send(now, packet);
+            self.send(packet);
         }
         self.outgoing = packets;
-        for conn in std::mem::take(&mut self.closing) {
+        for conn in mem::take(&mut self.closing) {
             if self.get(conn).is_some_and(Conn::is_over) {
                 self.conns.remove(conn.slot);
             }
@@ -252,102 +162,239 @@ impl Wire {
     }
 
     /// Sends one packet of a kernel.
-    fn send(&mut self, now: Timestamp, packet: Packet) {
+    fn send(&mut self, packet: Packet) {
         let Transport::Tcp(segment) = packet.payload else { return };
         let Some(conn_ref) = ConnRef::from_alias(packet.dst, segment.dst_port) else { return };
         let Some(conn) = self.get_mut(conn_ref) else { return };
-        let way =
-            if segment.src_port >= EPHEMERAL_PORT_MIN { Way::ToServer } else { Way::ToClient };
-        match way {
-            Way::ToServer if segment.flags.syn => {
-                conn.client_inner.set_port(segment.src_port);
-                conn.client.set_port(segment.src_port);
-            }
-            Way::ToClient if segment.flags.syn => {
-                conn.handshake_ack = Some(segment.seq.wrapping_add(1));
-                if conn.abandoned {
-                    self.bury(conn_ref);
-                    return;
+        let from = if segment.src_port >= EPHEMERAL_PORT_MIN { End::Client } else { End::Server };
+        if segment.flags.syn {
+            match from {
+                End::Client => {
+                    conn.addresses.client.set_port(segment.src_port);
+                    conn.client.inner.iter_mut().for_each(|own| own.set_port(segment.src_port));
+                }
+                End::Server => {
+                    conn.handshake_ack = Some(segment.seq.wrapping_add(1));
+                    if conn.server.dead {
+                        return self.bury(conn_ref);
+                    }
                 }
             }
-            _ => {}
         }
-        self.put(now, conn_ref, way, segment);
+        let sender = conn.end_mut(from);
+        sender.acknowledged = segment.ack;
+        sender.window = usize::from(segment.window);
+        if segment.flags.rst {
+            sender.dead = true;
+            if from == End::Server && !conn.accepted {
+                self.leave_queue(conn_ref);
+            }
+        }
+        self.put(conn_ref, from, segment);
     }
 
-    /// Schedules a segment.
-    fn put(&mut self, now: Timestamp, conn_ref: ConnRef, way: Way, segment: TcpSegment) {
-        let seed = self.seed;
+    /// Puts a segment on the wire: on its way, or behind those that are lost.
+    fn put(&mut self, conn_ref: ConnRef, from: End, segment: TcpSegment) {
         let Some(conn) = self.conns.get_mut(conn_ref.slot) else { return };
+        debug_assert_eq!(conn.generation, conn_ref.generation);
+        let Addresses { near, far, local, .. } = conn.addresses;
+        self.links.refresh(&mut conn.route, near, far);
+        let lost = conn.cut || conn.route.black_hole;
+        if lost || !conn.end(from).held.is_empty() {
+            return self.hold(conn_ref, from, segment);
+        }
         // What stays between our own addresses takes no time.
-        let stays = self.sources.contains(&conn.far) || conn.far.is_loopback();
-        let link = if stays { Link::default() } else { self.links.get(conn.far) };
-        let jitter = link.jitter.as_micros() as u64;
-        let drawn = match jitter {
+        let link = if local { Link::default() } else { conn.route.link };
+        let jitter = match link.jitter.as_micros() as u64 {
             0 => 0,
-            most => seed.draw_below(Purpose::Latency, conn.entity, conn.next_packet(way), most + 1),
+            most => {
+                let n = conn.next_packet(from);
+                self.seed.draw_below(Purpose::Latency, conn.entity, n, most + 1)
+            }
         };
-        let due = conn.dispatch(way, now, link.latency + Duration::from_micros(drawn));
-        self.parcels.insert(due, Parcel { conn: conn_ref, way, segment });
+        let bytes = (HEADERS_BYTES + segment.payload.len()) as u32;
+        let outbound = conn.address(from).ip() == near;
+        let leaves = self.links.occupy(self.now, link, far, outbound, bytes);
+        let travel = leaves + link.latency + conn.route.delay + Duration::from_micros(jitter);
+        let due = conn.dispatch(from, self.now, travel);
+        self.events.insert(due, Event::Arrival { conn: conn_ref, from, segment });
     }
 
-    /// When the next packet or timer is due.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        match (self.parcels.next_due(), self.timers.next_due()) {
-            (Some(packet), Some(timer)) => Some(packet.min(timer)),
-            (packet, timer) => packet.or(timer),
+    /// A segment is lost: it waits to be sent again.
+    fn hold(&mut self, conn_ref: ConnRef, from: End, segment: TcpSegment) {
+        let now = self.now;
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let patience = patience_of(conn);
+        let sender = conn.end_mut(from);
+        sender.held.push_back(segment);
+        if sender.held.len() == 1 {
+            sender.retries = 0;
+            self.events.insert(now + patience.wait(0), Event::Retry { conn: conn_ref, from });
         }
     }
 
-    /// Delivers and wakes what is due at `now`. Answers whether a packet was delivered.
+    /// What was lost is sent again, if its end still has the patience.
+    fn retry(&mut self, conn_ref: ConnRef, from: End) {
+        let Some(conn) = self.conns.get_mut(conn_ref.slot) else { return };
+        if conn.generation != conn_ref.generation || conn.end(from).held.is_empty() {
+            return;
+        }
+        self.links.refresh(&mut conn.route, conn.addresses.near, conn.addresses.far);
+        if conn.cut
+            || conn.route.black_hole
+            || (from == End::Client && self.queue_is_full(conn_ref))
+        {
+            return self.retry_later(conn_ref, from);
+        }
+        let held = mem::take(&mut self.conns[conn_ref.slot].end_mut(from).held);
+        for segment in held {
+            self.put(conn_ref, from, segment);
+        }
+    }
+
+    fn retry_later(&mut self, conn_ref: ConnRef, from: End) {
+        let now = self.now;
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let patience = patience_of(conn);
+        let sender = conn.end_mut(from);
+        sender.retries += 1;
+        if sender.retries < patience.tries {
+            let next = now + patience.wait(sender.retries);
+            self.events.insert(next, Event::Retry { conn: conn_ref, from });
+        } else {
+            self.give_up(conn_ref, from);
+        }
+    }
+
+    /// What `from` sent was lost too often. The end that waited for an answer times out: `from`
+    /// for data, its peer for mere acknowledgements.
+    fn give_up(&mut self, conn_ref: ConnRef, from: End) {
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let opening = !conn.client.open;
+        let held = mem::take(&mut conn.end_mut(from).held);
+        let wants_answer = |segment: &TcpSegment| {
+            segment.flags.fin || segment.flags.syn || !segment.payload.is_empty()
+        };
+        let victim = match held.iter().any(wants_answer) {
+            true => from,
+            false => from.peer(),
+        };
+        if held.iter().all(|segment| segment.flags.rst) {
+            return self.settle(conn_ref);
+        }
+        let victims: &[End] = if opening { &[End::Client, End::Server] } else { &[victim] };
+        for victim in victims {
+            if let Some(conn) = self.get_mut(conn_ref) {
+                let timed_out = !conn.end(*victim).dead;
+                conn.end_mut(*victim).timed_out |= timed_out;
+            }
+            self.kill(conn_ref, *victim);
+        }
+        self.settle(conn_ref);
+    }
+}
+
+/// What comes in.
+impl Wire {
+    /// When the next event or timer is due.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        match (self.events.next_due(), self.timers.next_due()) {
+            (Some(event), Some(timer)) => Some(event.min(timer)),
+            (event, timer) => event.or(timer),
+        }
+    }
+
+    /// Goes to `now`: lets happen what is due, and wakes who slept until then. Answers whether
+    /// anything happened on the wire.
     pub(super) fn advance(&mut self, now: Timestamp) -> bool {
-        let mut delivered = false;
-        while let Some(parcel) = self.parcels.pop_due(now) {
-            self.arrive(now, parcel);
-            delivered = true;
+        self.now = now;
+        let mut happened = false;
+        while let Some(event) = self.events.pop_due(now) {
+            match event {
+                Event::Arrival { conn, from, segment } => self.arrive(conn, from, segment),
+                Event::Retry { conn, from } => self.retry(conn, from),
+            }
+            happened = true;
         }
         while let Some(waker) = self.timers.pop_due(now) {
             self.stats.timers += 1;
             waker.wake();
         }
-        delivered
+        happened
     }
 
     /// A packet has reached its receiver.
-    fn arrive(&mut self, now: Timestamp, parcel: Parcel) {
-        let Parcel { conn: conn_ref, way, segment } = parcel;
+    fn arrive(&mut self, conn_ref: ConnRef, from: End, segment: TcpSegment) {
         self.stats.packets += 1;
         let Some(conn) = self.get_mut(conn_ref) else { return };
         conn.in_flight -= 1;
+        self.observe(conn_ref, from, &segment);
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let to = from.peer();
         if conn.abandoned {
-            self.closing.push(conn_ref);
-            return;
+            return self.settle(conn_ref);
         }
-        if way == Way::ToServer && segment.flags.syn {
-            let server = conn.server;
-            match self.listener_for(server) {
-                Some(inner) => self.conns[conn_ref.slot].server_inner = Some(inner),
-                None => return self.refuse(now, conn_ref, &segment),
+        if conn.end(to).dead {
+            if !segment.flags.rst {
+                self.put(conn_ref, to, control(RST, 0, 0));
             }
+            return self.settle(conn_ref);
         }
-        let conn = &mut self.conns[conn_ref.slot];
-        match way {
-            Way::ToClient => conn.client_open |= segment.flags.syn,
-            Way::ToServer => conn.server_open |= !segment.flags.syn && segment.flags.ack,
+        if from == End::Client && segment.flags.syn {
+            return self.arrive_syn(conn_ref, segment);
         }
-        conn.reset |= segment.flags.rst;
-        if segment.flags.fin {
-            conn.finish(way);
+        if segment.flags.rst {
+            self.kill(conn_ref, to);
+            return self.settle(conn_ref);
         }
-        if conn.is_over() {
-            self.closing.push(conn_ref);
+        let left = conn.end(to).open && !conn.end(to).used;
+        if !segment.payload.is_empty() && (conn.route.reset || left) {
+            self.kill(conn_ref, to);
+            return self.put(conn_ref, to, control(RST, 0, 0));
         }
-        self.deliver(conn_ref, way, segment);
+        conn.note_arrival(from, &segment);
+        let opens = to == End::Server && !conn.server.open;
+        self.deliver(conn_ref, to, segment);
+        if opens {
+            self.enter_queue(conn_ref);
+        }
+        self.settle(conn_ref);
     }
 
-    /// Hands a segment to the kernel of its receiver.
-    fn deliver(&self, conn_ref: ConnRef, way: Way, mut segment: TcpSegment) {
-        let Some(receiver) = self.get(conn_ref).and_then(|conn| conn.inner(way)) else { return };
+    /// A SYN has reached the server's address.
+    fn arrive_syn(&mut self, conn_ref: ConnRef, syn: TcpSegment) {
+        let conn = &mut self.conns[conn_ref.slot];
+        self.links.refresh(&mut conn.route, conn.addresses.near, conn.addresses.far);
+        let answer = match conn.route.refuse {
+            true => Answer::Refused,
+            false => self.plan.knock(conn.addresses.server),
+        };
+        match answer {
+            Answer::Refused => {
+                let reset = control(RST, 0, syn.seq.wrapping_add(1));
+                self.put(conn_ref, End::Server, reset);
+            }
+            Answer::Full => self.hold(conn_ref, End::Client, syn),
+            Answer::Taken { listener, inner } => {
+                conn.listener = Some(listener);
+                conn.server.inner = Some(inner);
+                self.deliver(conn_ref, End::Server, syn);
+            }
+        }
+    }
+
+    /// Whether a SYN that is held would find the queue of its listener full again.
+    fn queue_is_full(&self, conn: ConnRef) -> bool {
+        self.get(conn).is_some_and(|conn| {
+            conn.server.inner.is_none()
+                && !conn.route.refuse
+                && self.plan.knock(conn.addresses.server) == Answer::Full
+        })
+    }
+
+    /// Hands a segment to the kernel of one end.
+    fn deliver(&self, conn_ref: ConnRef, to: End, mut segment: TcpSegment) {
+        let Some(receiver) = self.get(conn_ref).and_then(|conn| conn.end(to).inner) else { return };
         let alias = conn_ref.alias();
         segment.src_port = alias.port();
         segment.dst_port = receiver.port();
@@ -355,64 +402,206 @@ impl Wire {
         self.guard().deliver(Packet { src: alias.ip(), dst: receiver.ip(), ttl: 64, payload });
     }
 
-    /// Answers a SYN for which there is no listener (RFC 9293 section 3.10.7.1).
-    fn refuse(&mut self, now: Timestamp, conn: ConnRef, syn: &TcpSegment) {
-        let reset = control(RST, 0, syn.seq.wrapping_add(1));
-        self.put(now, conn, Way::ToClient, reset);
+    /// Tells whoever watches.
+    fn observe(&mut self, conn_ref: ConnRef, from: End, segment: &TcpSegment) {
+        let Some(conn) = self.conns.get(conn_ref.slot) else { return };
+        let (source, destination) = (conn.address(from), conn.address(from.peer()));
+        trace!(at = %self.now, %source, %destination, flags = ?segment.flags, bytes = segment.payload.len());
+        if let Some(observer) = &mut self.observer {
+            observer(&Sighting {
+                at: self.now,
+                source,
+                destination,
+                syn: segment.flags.syn,
+                fin: segment.flags.fin,
+                rst: segment.flags.rst,
+                data: &segment.payload,
+            });
+        }
+    }
+}
+
+/// How connections end.
+impl Wire {
+    /// The kernel of one end drops its connection now.
+    fn kill(&mut self, conn_ref: ConnRef, end: End) {
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let terminal = conn.end_mut(end);
+        if mem::replace(&mut terminal.dead, true) {
+            return;
+        }
+        if end == End::Server && !terminal.open {
+            return self.bury(conn_ref);
+        }
+        // Linux hands out what has arrived before it reports the reset. A writer is woken by the
+        // acknowledgement, to find that its data goes nowhere.
+        let unread = terminal.used && terminal.unread > 0;
+        terminal.reset_waits = unread;
+        let acknowledged = conn.end(end.peer()).acknowledged;
+        let last = if unread { control(ACK, 0, acknowledged) } else { control(RST, 0, 0) };
+        self.deliver(conn_ref, end, last);
     }
 
-    /// The caller of `connect` gave up. A kernel forgets a socket that is still connecting without
-    /// a word, so the other side is told here: a half-open child would stay for ever.
+    /// Completes a half-open handshake at the server and resets it at once. The kernel would keep a
+    /// half-open child for ever; this way `accept` finds it, sees that its connection is gone, and
+    /// closes it.
+    fn bury(&self, conn_ref: ConnRef) {
+        let Some(ack) = self.get(conn_ref).and_then(|conn| conn.handshake_ack) else { return };
+        self.deliver(conn_ref, End::Server, control(ACK, 0, ack));
+        self.deliver(conn_ref, End::Server, control(RST, 0, 0));
+    }
+
+    /// The caller of `connect` gave up, or was refused.
     pub(super) fn abandon(&mut self, conn_ref: ConnRef) {
         let Some(conn) = self.get_mut(conn_ref) else { return };
-        if conn.client_open || conn.reset {
-            return;
+        conn.client.used = false;
+        if !conn.client.open && !mem::replace(&mut conn.client.dead, true) {
+            conn.abandoned = true;
+            conn.client.held.clear();
+            conn.server.held.clear();
+            self.kill(conn_ref, End::Server);
         }
-        conn.abandoned = true;
-        self.closing.push(conn_ref);
-        self.bury(conn_ref);
+        self.settle(conn_ref);
     }
 
-    /// Completes a half-open handshake at the server and resets it at once, so that `accept` finds
-    /// the child, sees that its connection is gone, and closes it.
-    fn bury(&mut self, conn_ref: ConnRef) {
+    /// Resets a connection from one end: at once there, a latency later at the peer.
+    pub(super) fn reset(&mut self, conn_ref: ConnRef, from: End) {
+        if self.get(conn_ref).is_none_or(|conn| conn.end(from).dead) {
+            return;
+        }
+        self.kill(conn_ref, from);
+        self.put(conn_ref, from, control(RST, 0, 0));
+    }
+
+    /// Resets every connection on `path` from its far end.
+    pub(super) fn reset_all(&mut self, path: Path) -> usize {
+        let concerned = self.on_path(path);
+        for (conn, far) in &concerned {
+            self.reset(*conn, *far);
+        }
+        concerned.len()
+    }
+
+    /// Loses whatever is sent from now on on every connection on `path`.
+    pub(super) fn cut_all(&mut self, path: Path) -> usize {
+        let concerned = self.on_path(path);
+        for (conn, _) in &concerned {
+            self.conns[conn.slot].cut = true;
+        }
+        concerned.len()
+    }
+
+    /// The connections on `path` that are not ending already, each with its far end.
+    fn on_path(&self, path: Path) -> Vec<(ConnRef, End)> {
+        let concerned = |conn: &Conn| {
+            let Addresses { near, far, .. } = conn.addresses;
+            path.contains(near, far) && !conn.abandoned && !conn.client.dead && !conn.server.dead
+        };
+        self.conns
+            .iter()
+            .filter(|(_, conn)| concerned(conn))
+            .map(|(slot, conn)| {
+                let far_is_client = conn.addresses.client.ip() == conn.addresses.far;
+                let far = if far_is_client { End::Client } else { End::Server };
+                (ConnRef { slot, generation: conn.generation }, far)
+            })
+            .collect()
+    }
+
+    /// Forgets the connection soon, when it is over.
+    fn settle(&mut self, conn_ref: ConnRef) {
+        if self.get(conn_ref).is_some_and(Conn::is_over) {
+            self.closing.push(conn_ref);
+        }
+    }
+
+    /// The handshake is done at the server: the connection waits for `accept`.
+    fn enter_queue(&mut self, conn_ref: ConnRef) {
         let Some(conn) = self.get_mut(conn_ref) else { return };
-        let Some(ack) = conn.handshake_ack else { return };
-        if !conn.server_open {
-            conn.server_open = true;
-            self.deliver(conn_ref, Way::ToServer, control(ACK, 0, ack));
+        conn.server.open = true;
+        conn.server.used = true;
+        let (listener, inner) = (conn.listener, conn.server.inner);
+        self.plan.count_waiting(listener, inner, true);
+    }
+
+    /// The connection does not wait for `accept` any more.
+    fn leave_queue(&mut self, conn_ref: ConnRef) {
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        if mem::replace(&mut conn.server.used, false) {
+            let (listener, inner) = (conn.listener, conn.server.inner);
+            self.plan.count_waiting(listener, inner, false);
         }
-        self.deliver(conn_ref, Way::ToServer, control(RST, 0, 0));
+    }
+}
+
+/// What the sockets tell and ask.
+impl Wire {
+    /// The connecting side's address.
+    pub(super) fn client_of(&self, conn: ConnRef) -> Option<SocketAddr> {
+        self.get(conn).map(|conn| conn.addresses.client)
     }
 
-    /// Resets a connection from one end: at once there, a latency later at the peer. `sending` is
-    /// the way from that end to its peer.
-    pub(super) fn reset(&mut self, now: Timestamp, conn_ref: ConnRef, sending: Way) {
-        if self.get(conn_ref).is_none() {
-            return;
+    /// `accept` has found a connection: answers its client, or `None` when it was never complete.
+    pub(super) fn accept(&mut self, conn_ref: ConnRef) -> Option<SocketAddr> {
+        let conn = self.get_mut(conn_ref).filter(|conn| conn.server.open)?;
+        conn.accepted = true;
+        let (client, listener, inner) = (conn.addresses.client, conn.listener, conn.server.inner);
+        self.plan.count_waiting(listener, inner, false);
+        Some(client)
+    }
+
+    /// The task of one end has read `bytes`.
+    pub(super) fn note_read(&mut self, conn_ref: ConnRef, end: End, bytes: usize) {
+        let largest_segment = self.largest_segment;
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let terminal = conn.end_mut(end);
+        terminal.unread = terminal.unread.saturating_sub(bytes);
+        if terminal.unread == 0 && mem::take(&mut terminal.reset_waits) {
+            return self.deliver(conn_ref, end, control(RST, 0, 0));
         }
-        self.deliver(conn_ref, sending.opposite(), control(RST, 0, 0));
-        self.put(now, conn_ref, sending, control(RST, 0, 0));
+        let window = RECEIVE_BUFFER_BYTES.saturating_sub(terminal.unread).min(WINDOW_BYTES_MAX);
+        if !terminal.dead && patience::window_update(terminal.window, window, largest_segment) {
+            self.announce_window(conn_ref, end, window);
+        }
     }
 
-    /// Whether an accepted connection still has a client.
-    pub(super) fn is_alive(&self, conn: ConnRef) -> bool {
-        self.get(conn).is_some_and(|conn| !conn.abandoned)
+    /// Tells the peer of one end that it may send more.
+    fn announce_window(&mut self, conn_ref: ConnRef, end: End, window: usize) {
+        // Acknowledgements that the kernel still has were made before the data was read: their
+        // smaller windows go first.
+        self.collect();
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        let terminal = conn.end_mut(end);
+        terminal.window = window;
+        let acknowledged = terminal.acknowledged;
+        let update = TcpSegment { window: window as u16, ..control(ACK, 0, acknowledged) };
+        self.put(conn_ref, end, update);
     }
 
-    /// Connections that a kernel or a packet still knows.
-    pub(super) fn open_connections(&self) -> usize {
-        self.conns.len()
+    /// Whether one end was reset, with data left to read.
+    pub(super) fn reset_waits(&self, conn: ConnRef, end: End) -> bool {
+        self.get(conn).is_some_and(|conn| conn.end(end).reset_waits)
     }
 
-    /// Takes the network off this thread. Every socket is gone by now.
-    pub(super) fn end(&mut self) {
-        self.guard = None;
+    /// Whether one end ended because nothing answered.
+    pub(super) fn timed_out(&self, conn: ConnRef, end: End) -> bool {
+        self.get(conn).is_some_and(|conn| conn.end(end).timed_out)
     }
 
-    fn guard(&self) -> &EnterGuard {
-        // Unwrap is OK because a world collects and delivers only while it runs.
-        self.guard.as_ref().expect("present until the world ends")
+    /// The task of one end has dropped its socket.
+    pub(super) fn release(&mut self, conn_ref: ConnRef, end: End) {
+        if let Some(conn) = self.get_mut(conn_ref) {
+            conn.end_mut(end).used = false;
+        }
+        self.settle(conn_ref);
+    }
+}
+
+/// How long the ends of a connection try.
+fn patience_of(conn: &Conn) -> Patience {
+    match conn.client.open {
+        false => Patience::opening(),
+        true => Patience::open((conn.route.link.latency + conn.route.delay) * 2),
     }
 }
 
@@ -434,15 +623,14 @@ const NO_FLAGS: TcpFlags =
 const ACK: TcpFlags = TcpFlags { ack: true, ..NO_FLAGS };
 const RST: TcpFlags = TcpFlags { rst: true, ack: true, ..NO_FLAGS };
 
-/// Kernels for our addresses; more addresses share them. A kernel has 16,384 ports for
-/// connections, and each costs time whenever packets are collected.
-const OUR_KERNELS_MAX: usize = 8;
+/// IP and TCP headers, without options (IPv4).
+const HEADERS_BYTES: usize = 40;
 
 /// Data received and not yet read, for each connection.
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Largest window: there is no scaling.
+const WINDOW_BYTES_MAX: usize = u16::MAX as usize;
+
 /// Data written and not yet acknowledged, for each connection.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-
-/// First port that `bind` to port 0 tries.
-const FREE_PORT_MIN: u16 = 10_000;

@@ -18,8 +18,9 @@ use traject_net::world::Network;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 
 use super::clock::SimClock;
-use super::conn::{ConnRef, Way};
+use super::conn::{ConnRef, End};
 use super::links::{Link, Links};
+use super::plan::{Plan, Side};
 use super::stream::{Homed, SimListener, SimStream, at_home};
 use super::tasks::{MainWaker, poll_caught};
 use super::wire::Wire;
@@ -89,6 +90,28 @@ pub struct Stats {
     pub connections: u64,
 }
 
+/// A packet that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Where it arrived.
+    pub destination: SocketAddr,
+    /// It opens a connection, or answers one that does.
+    pub syn: bool,
+    /// Its sender has nothing more to send.
+    pub fin: bool,
+    /// Its sender has dropped the connection.
+    pub rst: bool,
+    /// What it carries.
+    pub data: &'a [u8],
+}
+
+/// Sees every packet that arrives.
+pub(super) type Observer = Box<dyn FnMut(&Sighting<'_>) + Send>;
+
 /// One simulated world. It lives on the thread that made it, and there is one at a time.
 pub struct SimWorld {
     shared: Arc<Shared>,
@@ -141,6 +164,12 @@ impl SimWorld {
     /// The links between us and everybody else.
     pub fn links(&self) -> Links {
         Links::new(Arc::clone(&self.shared))
+    }
+
+    /// Shows every packet that arrives from now on to `observer`, in place of an earlier one. The
+    /// observer must not use the world.
+    pub fn observe(&self, observer: impl FnMut(&Sighting<'_>) + Send + 'static) {
+        self.shared.wire().observer = Some(Box::new(observer));
     }
 
     /// What happened so far.
@@ -267,7 +296,7 @@ impl Shared {
     /// Puts what the kernels have to send on its way.
     pub(super) fn collect(&self) {
         if self.changed.swap(false, Ordering::Relaxed) {
-            self.wire().collect(self.now());
+            self.wire().collect();
         }
     }
 
@@ -296,13 +325,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who uses a [`SimNetwork`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Ours,
-    Farm,
-}
-
 /// One side of the simulated network: [`SimWorld::network`] or [`SimWorld::farm`].
 #[derive(Clone, Debug)]
 pub struct SimNetwork {
@@ -327,23 +349,37 @@ impl Network for SimNetwork {
         peer: SocketAddr,
     ) -> io::Result<(SimStream, SocketAddr)> {
         let (conn, host) = self.shared.wire().open(self.side, source, peer)?;
-        let _attempt = Attempt { shared: Arc::clone(&self.shared), conn };
+        let mut attempt = Attempt { shared: Arc::clone(&self.shared), conn, done: false };
         self.shared.mark_changed();
-        let connecting = TcpStream::connect(conn.alias());
-        let socket = at_home(&self.shared, host, connecting).await.map_err(connect_error)?;
+        let connecting = at_home(&self.shared, host, TcpStream::connect(conn.alias()));
+        let socket = connecting.await.map_err(|error| attempt.explain(error))?;
         let socket = Homed::new(Arc::clone(&self.shared), host, socket);
-        let local = self.shared.wire().client_of(conn);
-        let local = local.ok_or(io::ErrorKind::ConnectionReset)?;
-        Ok((SimStream::new(socket, conn, Way::ToServer), local))
+        let local = self.shared.wire().client_of(conn).ok_or(io::ErrorKind::ConnectionReset)?;
+        attempt.done = true;
+        Ok((SimStream::new(socket, conn, End::Client), local))
     }
 
     /// Our side listens on our addresses, on loopback and on the wildcard address; the farm on any
-    /// other address. Port 0 is a free port.
-    async fn bind(&self, local: SocketAddr, _backlog: u32) -> io::Result<SimListener> {
-        let (outer, host, inner) = self.shared.wire().place_listener(self.side, local)?;
-        let socket = at_home(&self.shared, host, TcpListener::bind(inner)).await?;
-        self.shared.wire().listen(outer, inner);
-        Ok(SimListener::new(Homed::new(Arc::clone(&self.shared), host, socket), outer))
+    /// other address. Port 0 is a free port. While more than `backlog` clients wait for `accept`,
+    /// further ones try again and again.
+    async fn bind(&self, local: SocketAddr, backlog: u32) -> io::Result<SimListener> {
+        let mut tried = 0;
+        loop {
+            let place = self.shared.wire().plan.place(self.side, local)?;
+            let socket = at_home(&self.shared, place.host, TcpListener::bind(place.inner)).await;
+            tried += 1;
+            match socket {
+                Ok(socket) => {
+                    self.shared.wire().plan.listen(place, backlog);
+                    let socket = Homed::new(Arc::clone(&self.shared), place.host, socket);
+                    return Ok(SimListener::new(socket, place.outer));
+                }
+                // Connections of an earlier listener still live there.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && tried < Plan::PLACES_MAX => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn accept(&self, listener: &SimListener) -> io::Result<(SimStream, SocketAddr)> {
@@ -375,25 +411,31 @@ impl Network for SimNetwork {
     }
 }
 
-/// A `connect` that may be dropped before it is done.
+/// A `connect` that is not done yet.
 struct Attempt {
     shared: Arc<Shared>,
     conn: ConnRef,
+    done: bool,
 }
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if self.shared.is_open() {
-            self.shared.mark_changed();
-            self.shared.wire().abandon(self.conn);
+impl Attempt {
+    /// What Linux says when a connection fails as this one did.
+    fn explain(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => io::ErrorKind::AddrNotAvailable.into(),
+            _ if self.shared.wire().timed_out(self.conn, End::Client) => {
+                io::ErrorKind::TimedOut.into()
+            }
+            _ => error,
         }
     }
 }
 
-/// What Linux says when a source address has no port left.
-fn connect_error(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => io::ErrorKind::AddrNotAvailable.into(),
-        _ => error,
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.done && self.shared.is_open() {
+            self.shared.mark_changed();
+            self.shared.wire().abandon(self.conn);
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Dialogues over the simulated network, with the exact times at which things happen.
 
+mod faults;
 mod streams;
+mod transfers;
+mod world;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use traject_engine::Timestamp;
 use traject_engine::rng::Seed;
 use traject_net::world::{Clock, Network};
+use turmoil_net::{NetstatEntry, NetstatState};
 
 use super::{Link, SimClock, SimListener, SimNetwork, SimStream, SimWorld, WorldOptions};
 
@@ -44,6 +48,11 @@ impl Lab {
         let clock = self.clock.clone();
         self.run(async move { pause(&clock, Duration::from_secs(3600)).await });
         assert_eq!(self.world.open_connections(), 0);
+        for kernel in ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"] {
+            let left = turmoil_net::netstat(kernel);
+            let listens = |entry: &NetstatEntry| entry.state == Some(NetstatState::Listen);
+            assert!(left.entries.iter().all(listens), "{left}");
+        }
     }
 }
 
@@ -58,7 +67,11 @@ fn options() -> WorldOptions {
 
 /// Latency and jitter in microseconds.
 fn link(latency: u64, jitter: u64) -> Link {
-    Link { latency: Duration::from_micros(latency), jitter: Duration::from_micros(jitter) }
+    Link {
+        latency: Duration::from_micros(latency),
+        jitter: Duration::from_micros(jitter),
+        bandwidth: None,
+    }
 }
 
 fn ip(text: &str) -> IpAddr {
