@@ -1,8 +1,17 @@
 //! The simulated DNS.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use traject_engine::Timestamp;
+use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, Question};
+use traject_engine::rng::{Purpose, Seed, entity};
+use traject_net::world::{Clock, Resolver};
+
+use crate::receiver::spec::ReceiverSpec;
 
 /// `[dns]` of a scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,4 +73,244 @@ impl DnsFailure {
     /// All, with their names in scenarios.
     pub const NAMES: [(&'static str, Self); 3] =
         [("servfail", Self::ServFail), ("nxdomain", Self::NxDomain), ("timeout", Self::Timeout)];
+
+    const fn kind(self) -> DnsErrorKind {
+        match self {
+            Self::ServFail => DnsErrorKind::ServFail,
+            Self::NxDomain => DnsErrorKind::NxDomain,
+            Self::Timeout => DnsErrorKind::Timeout,
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::ServFail => "server failure",
+            Self::NxDomain => "no such domain",
+            Self::Timeout => "no answer",
+        }
+    }
+}
+
+/// Everything the simulated DNS knows.
+#[derive(Debug)]
+pub struct Zones {
+    spec: DnsSpec,
+    names: BTreeMap<Arc<str>, NameSpec>,
+    /// Names that fail for a while.
+    outages: Vec<Outage>,
+}
+
+/// Some names fail for some time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When.
+    pub during: Range<Timestamp>,
+    /// How.
+    pub failure: DnsFailure,
+    /// Which.
+    pub names: Vec<Arc<str>>,
+}
+
+impl Zones {
+    /// The zones of a scenario: what its receivers say, then what `[dns]` says.
+    pub fn new(spec: DnsSpec, receivers: &[ReceiverSpec], outages: Vec<Outage>) -> Self {
+        let mut names: BTreeMap<Arc<str>, NameSpec> = BTreeMap::new();
+        for receiver in receivers {
+            let records = receiver.exchanges.iter();
+            let mx: Vec<_> = records.map(|one| (one.preference, Arc::clone(&one.host))).collect();
+            for domain in &receiver.domains {
+                names.entry(Arc::clone(domain)).or_default().mx.clone_from(&mx);
+            }
+            for exchange in &receiver.exchanges {
+                let host = names.entry(Arc::clone(&exchange.host)).or_default();
+                host.addresses.extend(&exchange.addresses);
+            }
+        }
+        for name in &spec.names {
+            names.insert(Arc::clone(&name.name), name.clone());
+        }
+        Self { spec, names, outages }
+    }
+
+    /// The answer to a question at `now`.
+    pub fn answer(&self, now: Timestamp, question: &Question) -> Result<DnsAnswer, DnsError> {
+        let name = question.name();
+        if let Some(failure) = self.failure(now, name) {
+            return Err(self.error(failure.kind(), failure.text(), question));
+        }
+        let Some(known) = self.names.get(name) else {
+            return Err(self.error(DnsErrorKind::NxDomain, "no such domain", question));
+        };
+        let ttl = known.ttl.unwrap_or(self.spec.ttl);
+        let data = match question {
+            Question::Mx(_) if !known.mx.is_empty() => {
+                let record = |(preference, exchange): &(u16, Arc<str>)| MxRecord {
+                    preference: *preference,
+                    exchange: Arc::clone(exchange),
+                };
+                DnsData::Mx(known.mx.iter().map(record).collect())
+            }
+            Question::Addresses(_) if !known.addresses.is_empty() => {
+                DnsData::Addresses(known.addresses.clone())
+            }
+            _ => return Err(self.error(DnsErrorKind::NoData, "no such record", question)),
+        };
+        Ok(DnsAnswer { data, ttl })
+    }
+
+    fn failure(&self, now: Timestamp, name: &str) -> Option<DnsFailure> {
+        let out = self.outages.iter().find(|outage| {
+            outage.during.contains(&now) && outage.names.iter().any(|one| **one == *name)
+        });
+        let lasting = || self.names.get(name).and_then(|known| known.failure);
+        out.map(|outage| outage.failure).or_else(lasting)
+    }
+
+    fn error(&self, kind: DnsErrorKind, text: &str, question: &Question) -> DnsError {
+        let ttl = match kind {
+            DnsErrorKind::NxDomain | DnsErrorKind::NoData => self.spec.negative_ttl,
+            DnsErrorKind::ServFail | DnsErrorKind::Timeout => Duration::ZERO,
+        };
+        DnsError { kind, ttl, text: format!("{question}: {text}").into() }
+    }
+}
+
+/// Answers questions from [`Zones`], after some time.
+#[derive(Clone, Debug)]
+pub struct SimResolver<C> {
+    zones: Arc<Zones>,
+    clock: C,
+    seed: Seed,
+    /// Questions so far about each name, to key the draws of their latency.
+    asked: Arc<Mutex<BTreeMap<u64, u64>>>,
+}
+
+impl<C: Clock> SimResolver<C> {
+    /// A resolver over `zones`.
+    pub fn new(zones: Zones, clock: C, seed: Seed) -> Self {
+        Self { zones: Arc::new(zones), clock, seed, asked: Arc::default() }
+    }
+
+    /// How long the next answer about `name` takes.
+    fn delay(&self, name: &str) -> Duration {
+        let spec = &self.zones.spec;
+        let jitter = spec.jitter.as_micros() as u64;
+        if jitter == 0 {
+            return spec.latency;
+        }
+        let entity = entity(name.as_bytes());
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = asked.entry(entity).or_insert(0);
+        *n += 1;
+        let extra = self.seed.draw_below(Purpose::Dns, entity, *n, jitter);
+        spec.latency + Duration::from_micros(extra)
+    }
+}
+
+impl<C: Clock> Resolver for SimResolver<C> {
+    async fn resolve(&self, question: Question) -> Result<DnsAnswer, DnsError> {
+        let asked_at = self.clock.now();
+        let delay = self.delay(question.name());
+        self.clock.sleep_until(asked_at + delay).await;
+        let answer = self.zones.answer(self.clock.now(), &question);
+        if matches!(&answer, Err(error) if error.kind == DnsErrorKind::Timeout) {
+            self.clock.sleep_until(asked_at + self.zones.spec.timeout).await;
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{SimWorld, WorldOptions};
+    use crate::receiver::spec::{Exchange, Extensions, Latency};
+
+    fn receiver() -> ReceiverSpec {
+        let exchange = |host: &str, preference, last: u8| Exchange {
+            host: host.into(),
+            preference,
+            addresses: vec![IpAddr::from([198, 18, 0, last])],
+        };
+        ReceiverSpec {
+            name: "r".into(),
+            domains: vec!["a.test".into(), "b.test".into()],
+            exchanges: vec![exchange("mx1.a.test", 10, 1), exchange("mx2.a.test", 20, 2)],
+            latency: Latency { base: Duration::ZERO, jitter: Duration::ZERO },
+            extensions: Extensions::default(),
+            limits: Vec::new(),
+            greylist: None,
+            rules: Vec::new(),
+        }
+    }
+
+    fn zones() -> Zones {
+        let name = |name: &str| NameSpec { name: name.into(), ..NameSpec::default() };
+        let spec = DnsSpec {
+            names: vec![
+                NameSpec { mx: vec![(0, "".into())], ..name("dead.test") },
+                NameSpec { failure: Some(DnsFailure::ServFail), ..name("broken.test") },
+                NameSpec { addresses: vec!["192.0.2.9".parse().unwrap()], ..name("mx2.a.test") },
+            ],
+            ..DnsSpec::default()
+        };
+        let outage = Outage {
+            during: Timestamp::from_secs(100)..Timestamp::from_secs(200),
+            failure: DnsFailure::Timeout,
+            names: vec!["b.test".into()],
+        };
+        Zones::new(spec, &[receiver()], vec![outage])
+    }
+
+    #[test]
+    fn answers_come_from_receivers_overrides_and_outages() {
+        let zones = zones();
+        let mx = |name: &str| Question::Mx(name.into());
+        let addresses = |name: &str| Question::Addresses(name.into());
+        let show = |second, question: &Question| match zones
+            .answer(Timestamp::from_secs(second), question)
+        {
+            Ok(answer) => match answer.data {
+                DnsData::Mx(records) => records
+                    .iter()
+                    .map(|record| format!("{} {}", record.preference, record.exchange))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                DnsData::Addresses(all) => format!("{all:?}"),
+            },
+            Err(error) => format!("{:?}", error.kind),
+        };
+        for (second, question, expected) in [
+            (0, mx("a.test"), "10 mx1.a.test, 20 mx2.a.test"),
+            (0, mx("b.test"), "10 mx1.a.test, 20 mx2.a.test"),
+            (0, addresses("mx1.a.test"), "[198.18.0.1]"),
+            (0, addresses("mx2.a.test"), "[192.0.2.9]"),
+            (0, addresses("a.test"), "NoData"),
+            (0, mx("dead.test"), "0 "),
+            (0, mx("broken.test"), "ServFail"),
+            (0, mx("nowhere.test"), "NxDomain"),
+            (99, mx("b.test"), "10 mx1.a.test, 20 mx2.a.test"),
+            (100, mx("b.test"), "Timeout"),
+            (200, mx("b.test"), "10 mx1.a.test, 20 mx2.a.test"),
+        ] {
+            assert_eq!(show(second, &question), expected, "{question} at {second}");
+        }
+    }
+
+    #[test]
+    fn answers_take_their_time_and_silence_takes_longer() {
+        let mut world = SimWorld::new(WorldOptions::default());
+        let clock = world.clock();
+        let resolver = SimResolver::new(zones(), clock.clone(), Seed::from_u64(1));
+        let elapsed = world.run(async move {
+            let mut instants = Vec::new();
+            resolver.resolve(Question::Mx("a.test".into())).await.unwrap();
+            instants.push(clock.now());
+            clock.sleep_until(Timestamp::from_secs(100)).await;
+            resolver.resolve(Question::Mx("b.test".into())).await.unwrap_err();
+            instants.push(clock.now());
+            instants
+        });
+        assert_eq!(elapsed.unwrap(), [Timestamp(5_000), Timestamp::from_secs(110)]);
+    }
 }

@@ -4,11 +4,18 @@
 #![forbid(unsafe_code)]
 
 pub mod body;
+pub mod counts;
+pub mod describe;
 pub mod dns;
 pub mod expect;
 pub mod fault;
 pub mod glob;
 pub mod network;
+pub mod oracle;
 pub mod receiver;
 pub mod scenario;
+pub mod spool;
+#[cfg(test)]
+mod test_records;
+pub mod trace;
 pub mod traffic;

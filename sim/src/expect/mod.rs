@@ -1,5 +1,7 @@
 //! Expectations: what a scenario says must hold.
 
+pub mod judge;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,297 @@
+//! Judges expectations while a run goes on.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use traject_engine::Timestamp;
+use traject_engine::record::{Event, Record};
+
+use super::{Comparison, Condition, Expectation, Metric, Value, When};
+use crate::counts::{Counts, attempt_of, pair_of};
+use crate::describe;
+use crate::oracle::Row;
+use crate::scenario::units::show_duration;
+
+/// All expectations of a scenario.
+#[derive(Debug)]
+pub struct ExpectationJudge {
+    start: Timestamp,
+    cases: Vec<Case>,
+    /// The next instant at which one is due.
+    next_due: Timestamp,
+}
+
+/// How one expectation came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExpectationResult {
+    /// The expectation, as reports show it.
+    pub expectation: String,
+    /// The line of the scenario it stands on.
+    pub line: usize,
+    /// Whether it held.
+    pub passed: bool,
+    /// What was found, as reports show it.
+    pub actual: String,
+    /// Seconds from the start to the first event that broke it.
+    pub broken_at_s: Option<f64>,
+    /// That event.
+    pub broken_by: Option<String>,
+}
+
+/// One expectation being judged.
+#[derive(Debug)]
+struct Case {
+    expectation: Expectation,
+    counts: Counts,
+    /// Matching replies.
+    replies: u64,
+    /// Whether the condition was true after the last event.
+    held: bool,
+    /// The event after which the condition was first false (`never`: true); for a condition that
+    /// must hold at an instant, the last time it became false.
+    broken: Option<Broken>,
+    settled: Option<(bool, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct Broken {
+    at: Timestamp,
+    by: String,
+    actual: String,
+}
+
+impl ExpectationJudge {
+    /// The judge of `expectations` in a world that begins at `start`.
+    pub fn new(start: Timestamp, expectations: &[Expectation]) -> Self {
+        let cases: Vec<Case> = expectations.iter().cloned().map(Case::new).collect();
+        let mut judge = Self { start, cases, next_due: Timestamp::NEVER };
+        judge.find_next_due();
+        judge
+    }
+
+    /// A record, and what the book knew of its recipient before.
+    pub fn record(&mut self, record: &Record, before: Option<&Row>) {
+        if record.at > self.next_due {
+            self.settle_due(record.at);
+        }
+        for case in &mut self.cases {
+            if case.settled.is_none() && case.count(record, before) {
+                case.look(self.start, record);
+            }
+        }
+    }
+
+    /// The run ended at `end`.
+    pub fn finish(mut self, end: Timestamp) -> Vec<ExpectationResult> {
+        self.settle_due(Timestamp::NEVER);
+        let start = self.start;
+        self.cases.into_iter().map(|case| case.result(start, end)).collect()
+    }
+
+    fn settle_due(&mut self, now: Timestamp) {
+        for case in &mut self.cases {
+            if case.due(self.start).is_some_and(|due| due < now) && case.settled.is_none() {
+                case.settle();
+            }
+        }
+        self.find_next_due();
+    }
+
+    fn find_next_due(&mut self) {
+        let open = self.cases.iter().filter(|case| case.settled.is_none());
+        let next = open.filter_map(|case| case.due(self.start)).min();
+        self.next_due = next.unwrap_or(Timestamp::NEVER);
+    }
+}
+
+impl Case {
+    fn new(expectation: Expectation) -> Self {
+        let mut case = Self {
+            expectation,
+            counts: Counts::default(),
+            replies: 0,
+            held: true,
+            broken: None,
+            settled: None,
+        };
+        case.held = case.holds();
+        case
+    }
+
+    fn due(&self, start: Timestamp) -> Option<Timestamp> {
+        match self.expectation.when {
+            When::By(by) => Some(start + by),
+            When::AtEnd | When::Always | When::Never => None,
+        }
+    }
+
+    /// Counts a record; tells whether it is in the scope.
+    fn count(&mut self, record: &Record, before: Option<&Row>) -> bool {
+        let scope = &self.expectation.scope;
+        if let Event::Reception { recipients, binding, .. } = &record.event {
+            let covered = recipients.iter().filter(|one| scope.covers(binding, &one.domain));
+            let count = covered.count();
+            self.counts.accepted += count as u64;
+            return count > 0;
+        }
+        let Some(pair) = pair_of(&record.event) else { return false };
+        if !scope.covers(&pair.binding, &pair.domain) {
+            return false;
+        }
+        self.counts.apply(record, before);
+        if let (Some(glob), Some(attempt)) = (&self.expectation.reply, attempt_of(&record.event)) {
+            // An expiry's own reply is our verdict; the receiver's comes with it.
+            let reply = match &record.event {
+                Event::Expiry { last_reply, .. } => last_reply.as_ref(),
+                _ => Some(&attempt.reply),
+            };
+            let matches = reply.is_some_and(|reply| glob.matches(&reply.to_string()));
+            self.replies += u64::from(matches);
+        }
+        true
+    }
+
+    /// Looks whether the condition changed with this record.
+    fn look(&mut self, start: Timestamp, record: &Record) {
+        let metric = self.expectation.condition.metric;
+        let broke = if matches!(metric, Metric::DeliveredWithin(_)) {
+            self.broken.is_none() && self.is_late(record)
+        } else {
+            let (held, holds) = (self.held, self.holds());
+            self.held = holds;
+            match self.expectation.when {
+                When::Always => !holds && self.broken.is_none(),
+                When::Never => holds && self.broken.is_none(),
+                When::By(_) | When::AtEnd => held && !holds,
+            }
+        };
+        if broke {
+            let by = describe::event(start, record);
+            self.broken = Some(Broken { at: record.at, by, actual: self.actual() });
+        }
+    }
+
+    /// Whether this delivery took longer than a time that is to be kept.
+    fn is_late(&self, record: &Record) -> bool {
+        let (Value::Time(limit), Event::Delivery(attempt)) =
+            (self.expectation.condition.value, &record.event)
+        else {
+            return false;
+        };
+        attempt.age > limit
+    }
+
+    fn settle(&mut self) {
+        self.settled = Some((self.holds(), self.actual()));
+    }
+
+    fn result(mut self, start: Timestamp, end: Timestamp) -> ExpectationResult {
+        let (passed, actual) = match self.expectation.when {
+            When::Always | When::Never => match &self.broken {
+                Some(broken) => (false, broken.actual.clone()),
+                None => (true, self.actual()),
+            },
+            When::By(_) | When::AtEnd => {
+                if self.settled.is_none() {
+                    self.settle();
+                }
+                self.settled.take().unwrap_or_default()
+            }
+        };
+        let broken = self.broken.filter(|_| !passed);
+        // A condition that never came true is broken by nothing that happened.
+        let since = |at: Timestamp| at.saturating_since(start).as_secs_f64();
+        let deadline = match self.expectation.when {
+            When::By(by) => Some(since((start + by).min(end))),
+            _ => Some(since(end)),
+        };
+        ExpectationResult {
+            expectation: self.expectation.to_string(),
+            line: self.expectation.line,
+            passed,
+            actual,
+            broken_at_s: match &broken {
+                Some(broken) => Some(since(broken.at)),
+                None if passed => None,
+                None => deadline,
+            },
+            broken_by: broken.map(|broken| broken.by),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        let Condition { comparison, value, .. } = self.expectation.condition;
+        let wanted = match value {
+            Value::Number(number) => number,
+            Value::Percent(share) => share,
+            Value::Time(length) => length.as_secs_f64(),
+        };
+        match self.amount() {
+            Amount::Number(actual) => match value {
+                // Shares are compared as counts, so that 99.5 % of 200 is exactly 199.
+                Value::Percent(share) => {
+                    comparison.holds(actual * 100.0, share * self.counts.accepted as f64)
+                }
+                _ => comparison.holds(actual, wanted),
+            },
+            Amount::Time(Some(actual)) => comparison.holds(actual.as_secs_f64(), wanted),
+            // Never, so far: longer than any time.
+            Amount::Time(None) => {
+                matches!(comparison, Comparison::More | Comparison::AtLeast | Comparison::Different)
+            }
+        }
+    }
+
+    fn amount(&self) -> Amount {
+        let counts = &self.counts;
+        let number = match self.expectation.condition.metric {
+            Metric::Accepted => counts.accepted,
+            Metric::Delivered => counts.delivered,
+            Metric::Bounced => counts.bounced,
+            Metric::Expired => counts.expired,
+            Metric::Pending => counts.pending(),
+            Metric::Deferrals => counts.deferrals,
+            Metric::Attempts => counts.attempts,
+            Metric::Connections => counts.connections,
+            Metric::PeakConnections => counts.peak_connections,
+            Metric::ConnectionFailures => counts.connection_failures,
+            Metric::Replies => self.replies,
+            Metric::AttemptsPerRecipient => {
+                return Amount::Number(counts.attempts as f64 / counts.accepted.max(1) as f64);
+            }
+            Metric::DeliveredWithin(percent) => {
+                return Amount::Time(counts.delivered_within(percent));
+            }
+        };
+        Amount::Number(number as f64)
+    }
+
+    fn actual(&self) -> String {
+        let metric = self.expectation.condition.metric;
+        match (self.amount(), self.expectation.condition.value) {
+            (Amount::Number(number), Value::Percent(_)) => {
+                let accepted = self.counts.accepted;
+                let share = 100.0 * number / accepted.max(1) as f64;
+                format!("{} = {number} of {accepted} ({share:.2}%)", metric.name())
+            }
+            (Amount::Number(number), _) if number.fract() == 0.0 => {
+                format!("{} = {number}", metric.name())
+            }
+            (Amount::Number(number), _) => format!("{} = {number:.3}", metric.name()),
+            (Amount::Time(length), _) => {
+                let length: Option<Duration> = length;
+                let shown = length.map_or_else(|| "not reached".to_owned(), show_duration);
+                format!("{} = {shown}", metric.name())
+            }
+        }
+    }
+}
+
+enum Amount {
+    Number(f64),
+    /// `None`: not reached.
+    Time(Option<Duration>),
+}
+
+#[cfg(test)]
+mod tests;

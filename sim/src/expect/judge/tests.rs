@@ -1,0 +1,103 @@
+//! What expectations make of a stream of records.
+
+use traject_engine::smtp::stage::Stage;
+
+use super::*;
+use crate::expect::Scope;
+use crate::glob::Glob;
+use crate::test_records::{START, at, closed, deferral, delivery, opened, reception, reply};
+
+/// One message of two recipients, the first greylisted and then delivered, the second pending.
+fn stream() -> Vec<Record> {
+    vec![
+        reception(0, 2, &["x@a.test", "y@b.test"]),
+        opened(1, 2, 1, 1),
+        deferral(1, 1, Stage::RcptTo, reply("451 4.7.1 Greylisted"), 601),
+        opened(601, 4, 1, 2),
+        delivery(601, 2),
+        closed(602, 4, 1),
+    ]
+}
+
+fn expectation(when: When, condition: &str, scope: Scope, reply: Option<&str>) -> Expectation {
+    let condition = Condition::parse(condition).unwrap();
+    Expectation { when, condition, scope, reply: reply.map(Glob::new), line: 1 }
+}
+
+fn judge(expectation: Expectation) -> ExpectationResult {
+    let mut judge = ExpectationJudge::new(START, &[expectation]);
+    for record in stream() {
+        judge.record(&record, None);
+    }
+    judge.finish(at(700)).pop().unwrap()
+}
+
+fn everywhere(when: When, condition: &str) -> ExpectationResult {
+    judge(expectation(when, condition, Scope::default(), None))
+}
+
+fn seconds(n: u64) -> When {
+    When::By(Duration::from_secs(n))
+}
+
+#[test]
+fn conditions_hold_when_they_must() {
+    for (when, condition, passed, actual) in [
+        (When::AtEnd, "delivered == 1", true, "delivered = 1"),
+        (When::AtEnd, "delivered >= 50%", true, "delivered = 1 of 2 (50.00%)"),
+        (When::AtEnd, "delivered >= 51%", false, "delivered = 1 of 2 (50.00%)"),
+        (seconds(600), "delivered == 0", true, "delivered = 0"),
+        (seconds(601), "delivered == 1", true, "delivered = 1"),
+        (seconds(600), "delivered == 1", false, "delivered = 0"),
+        (When::AtEnd, "pending == 1", true, "pending = 1"),
+        (When::AtEnd, "deferrals == 1", true, "deferrals = 1"),
+        (When::AtEnd, "attempts == 3", true, "attempts = 3"),
+        (When::AtEnd, "attempts_per_recipient < 2", true, "attempts_per_recipient = 1.500"),
+        (When::AtEnd, "connections == 1", true, "connections = 1"),
+        (When::AtEnd, "peak_connections == 2", true, "peak_connections = 2"),
+        (When::Always, "connections <= 1", false, "connections = 2"),
+        (When::Never, "connections > 2", true, "connections = 1"),
+        (When::AtEnd, "t50 <= 10m", false, "t50 = 10m1s"),
+        (When::AtEnd, "t50 <= 11m", true, "t50 = 10m1s"),
+        (When::AtEnd, "t100 <= 11m", false, "t100 = not reached"),
+        (When::AtEnd, "t100 > 11m", true, "t100 = not reached"),
+    ] {
+        let result = everywhere(when, condition);
+        assert_eq!((result.passed, &*result.actual), (passed, actual), "{condition} {when:?}");
+    }
+}
+
+#[test]
+fn scopes_and_replies_choose_what_is_counted() {
+    let of = |domain: &str| Scope {
+        label: String::new(),
+        domains: Some(vec![domain.into()]),
+        binding: None,
+    };
+    let passes =
+        |condition, scope, reply| judge(expectation(When::AtEnd, condition, scope, reply)).passed;
+    assert!(passes("delivered == 100%", of("a.test"), None));
+    assert!(passes("accepted == 1", of("b.test"), None));
+    assert!(passes("delivered == 0", of("b.test"), None));
+    assert!(passes("replies == 1", of("a.test"), Some("451 *greylist*")));
+    assert!(passes("replies == 2", of("a.test"), Some("*")));
+    assert!(passes("replies == 0", Scope::default(), Some("5*")));
+}
+
+#[test]
+fn a_broken_expectation_names_the_first_event_that_broke_it() {
+    let broken =
+        |result: ExpectationResult| (result.broken_at_s, result.broken_by.unwrap_or_default());
+    let (when, by) = broken(everywhere(When::Always, "connections <= 1"));
+    assert_eq!(when, Some(601.0));
+    assert_eq!(by, "connection 4 opened to mx1.a.test [198.18.0.1], 2 of default/a.test");
+    let (when, by) = broken(everywhere(When::AtEnd, "deferrals == 0"));
+    assert_eq!(when, Some(1.0));
+    assert!(by.contains("451 4.7.1 Greylisted"), "{by}");
+    let (when, by) = broken(everywhere(When::AtEnd, "t50 <= 10m"));
+    assert_eq!(when, Some(601.0));
+    assert!(by.contains("delivered"), "{by}");
+    // What never came true was broken by no event: it is the deadline that counts.
+    assert_eq!(broken(everywhere(seconds(600), "delivered == 1")), (Some(600.0), String::new()));
+    assert_eq!(broken(everywhere(When::AtEnd, "delivered == 1")), (None, String::new()));
+}

@@ -1,0 +1,224 @@
+//! Oracles: what must hold in every run, whatever the scenario.
+//!
+//! They see what everybody could see: the engine's records, and what receivers say they took. They
+//! keep their own books, share no code with the engine, and each knows one law.
+//!
+//! ```text
+//! records ──► Book (who is where) ──► outcome · retry · caps · route     after each record
+//! copies  ──► Book                ──► copies                             after each copy
+//! engine.check(), spool, Book     ──► at rest, at the end                now and then
+//! ```
+
+pub mod book;
+mod caps;
+mod copies;
+mod outcome;
+mod retry;
+mod route;
+
+use std::fmt;
+use std::sync::Arc;
+
+use traject_engine::Timestamp;
+use traject_engine::config::Config;
+use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::record::{Event, Record};
+use traject_engine::smtp::address::Mailbox;
+
+pub use self::book::{Book, PairId, Row, State};
+pub use self::route::{Routes, Target};
+
+use self::caps::Caps;
+
+/// A law that was broken: a bug of the engine or of the simulator, never of the scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When it showed.
+    pub at: Timestamp,
+    /// Which law.
+    pub invariant: &'static str,
+    /// What was found.
+    pub details: String,
+    /// Whose doing it was.
+    pub entity: Entity,
+}
+
+/// What a violation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entity {
+    /// One message.
+    Message(MessageId),
+    /// One connection.
+    Connection(ConnId),
+    /// The whole run.
+    Run,
+}
+
+impl Entity {
+    /// Whether a record is about the same thing.
+    pub fn concerns(self, record: &Record) -> bool {
+        match self {
+            Self::Message(message) => message_of(&record.event) == Some(message),
+            Self::Connection(conn) => connection_of(&record.event) == Some(conn),
+            Self::Run => true,
+        }
+    }
+}
+
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(message) => write!(f, "message {message}"),
+            Self::Connection(conn) => write!(f, "connection {conn}"),
+            Self::Run => f.write_str("the run"),
+        }
+    }
+}
+
+/// All oracles and their book.
+#[derive(Debug)]
+pub struct Oracles {
+    book: Book,
+    caps: Caps,
+    routes: Routes,
+}
+
+impl Oracles {
+    /// The oracles of one run under `config`, with the exchanges that `routes` knows.
+    pub fn new(config: Arc<Config>, routes: Routes) -> Self {
+        Self { book: Book::new(config), caps: Caps::default(), routes }
+    }
+
+    /// Who is where.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Judges a record. On success: what the book knew of its recipient before, when it is about
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// The first law it breaks.
+    pub fn record(&mut self, record: &Record) -> Result<Option<Row>, Violation> {
+        let before = self.book.look_up(record);
+        let judged = (|| {
+            let before = before?;
+            if let Some(row) = &before {
+                let options = self.book.options(row.pair);
+                outcome::judge(&record.event, row)?;
+                retry::judge(record, row, options)?;
+                copies::judge_result(&record.event, row)?;
+            }
+            self.caps.judge(record, &mut self.book)?;
+            self.routes.judge(record, &mut self.book)?;
+            self.book.apply(record)?;
+            Ok(before)
+        })();
+        judged.map_err(|finding: Finding| finding.at(record.at, entity_of(&record.event)))
+    }
+
+    /// Judges that a receiver answered the content of a message, for one recipient.
+    ///
+    /// # Errors
+    ///
+    /// The law it breaks.
+    pub fn answered(
+        &mut self,
+        at: Timestamp,
+        message: MessageId,
+        recipient: &str,
+        answer: Answer,
+    ) -> Result<(), Violation> {
+        copies::judge_answer(at, message, recipient, answer, &mut self.book)
+            .map_err(|finding| finding.at(at, Entity::Message(message)))
+    }
+
+    /// Judges how many recipients one transaction had.
+    ///
+    /// # Errors
+    ///
+    /// When it had more than `max_recipients_per_batch` allows.
+    pub fn transaction(
+        &self,
+        at: Timestamp,
+        message: MessageId,
+        recipients: usize,
+    ) -> Result<(), Violation> {
+        caps::judge_batch(&self.book, message, recipients)
+            .map_err(|finding| finding.at(at, Entity::Message(message)))
+    }
+}
+
+/// What a receiver said to the content of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether the receiver took responsibility.
+    pub taken: bool,
+    /// The code of its reply; `None` when it gave none.
+    pub code: Option<u16>,
+}
+
+/// What one oracle found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    invariant: &'static str,
+    details: String,
+}
+
+impl Finding {
+    fn at(self, at: Timestamp, entity: Entity) -> Violation {
+        Violation { at, invariant: self.invariant, details: self.details, entity }
+    }
+}
+
+/// `Err` unless it holds.
+fn ensure(
+    invariant: &'static str,
+    holds: bool,
+    details: impl FnOnce() -> String,
+) -> Result<(), Finding> {
+    if holds { Ok(()) } else { Err(Finding { invariant, details: details() }) }
+}
+
+/// The bytes that name a mailbox in the books.
+fn mailbox_name(mailbox: &Mailbox) -> String {
+    mailbox.to_string()
+}
+
+fn entity_of(event: &Event) -> Entity {
+    match (message_of(event), connection_of(event)) {
+        (Some(message), _) => Entity::Message(message),
+        (None, Some(conn)) => Entity::Connection(conn),
+        (None, None) => Entity::Run,
+    }
+}
+
+fn message_of(event: &Event) -> Option<MessageId> {
+    match event {
+        Event::Reception { message, .. } | Event::SpoolFailure { message, .. } => Some(*message),
+        Event::Delivery(attempt)
+        | Event::TransientFailure { attempt, .. }
+        | Event::PermanentFailure(attempt)
+        | Event::Expiry { attempt, .. } => Some(attempt.message),
+        _ => None,
+    }
+}
+
+fn connection_of(event: &Event) -> Option<ConnId> {
+    match event {
+        Event::ConnectionOpened { conn, .. }
+        | Event::ConnectionFailed { conn, .. }
+        | Event::ConnectionClosed { conn, .. }
+        | Event::ProtocolViolation { conn, .. }
+        | Event::Rejection { conn, .. } => Some(*conn),
+        Event::Delivery(attempt)
+        | Event::TransientFailure { attempt, .. }
+        | Event::PermanentFailure(attempt)
+        | Event::Expiry { attempt, .. } => attempt.conn,
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

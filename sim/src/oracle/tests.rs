@@ -1,0 +1,216 @@
+//! Each oracle passes an honest stream of records, and catches one that was doctored.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use traject_engine::io::NetError;
+use traject_engine::record::GiveUp;
+use traject_engine::smtp::reply::{EnhancedCode, Reply};
+use traject_engine::smtp::stage::Stage;
+
+use super::route::Target;
+use super::*;
+use crate::test_records::{
+    at, attempt, bounce, closed, deferral, delivery, expiry, lost, opened, reception, record,
+    remote, reply,
+};
+
+/// Something an oracle sees.
+#[derive(Clone, Debug)]
+enum Seen {
+    Record(Record),
+    Answer(Timestamp, u64, &'static str, Answer),
+}
+
+impl From<Record> for Seen {
+    fn from(record: Record) -> Self {
+        Self::Record(record)
+    }
+}
+
+/// A stream of records and answers.
+macro_rules! stream {
+    ($($seen:expr),* $(,)?) => { vec![$(Seen::from($seen)),*] };
+}
+
+fn answer(second: u64, code: u16) -> Seen {
+    let answer = Answer { taken: code == 250, code: Some(code) };
+    Seen::Answer(at(second), 2, "x@a.test", answer)
+}
+
+const CONFIG: &str = "retry_interval = 60 max_retry_interval = 100 max_retries = 3 \
+                      max_outbound_connections = 2 max_deliveries_per_connection = 2 \
+                      host_failure_retry = 120 connect_timeout = 10";
+
+fn routes() -> Routes {
+    let target = |preference, last: u8| Target {
+        preference,
+        exchange: format!("mx{last}.a.test").into(),
+        address: IpAddr::from([198, 18, 0, last]),
+    };
+    let targets = vec![target(10, 1), target(20, 2)];
+    Routes::new(BTreeMap::from([("a.test".into(), targets)]))
+}
+
+/// The first law a stream breaks.
+fn judge(config: &str, stream: Vec<Seen>) -> Option<Violation> {
+    let config = Arc::new(Config::from_text(config).unwrap());
+    let mut oracles = Oracles::new(config, routes());
+    stream.into_iter().find_map(|seen| match seen {
+        Seen::Record(record) => oracles.record(&record).err(),
+        Seen::Answer(at, message, recipient, answer) => {
+            oracles.answered(at, MessageId(message), recipient, answer).err()
+        }
+    })
+}
+
+#[track_caller]
+fn caught(invariant: &str, what: &str, stream: Vec<Seen>) {
+    let violation = judge(CONFIG, stream).unwrap_or_else(|| panic!("{what}: nothing was caught"));
+    assert_eq!(violation.invariant, invariant, "{violation:?}");
+    assert!(violation.details.contains(what), "{violation:?}");
+}
+
+/// A greylisted message that is delivered on its second attempt.
+fn honest() -> Vec<Seen> {
+    stream![
+        reception(0, 2, &["x@a.test"]),
+        opened(0, 2, 1, 1),
+        deferral(1, 1, Stage::RcptTo, reply("451 Greylisted"), 61),
+        answer(62, 250),
+        delivery(62, 2),
+        closed(63, 2, 1),
+    ]
+}
+
+/// A message is accepted, a connection stands, and then this.
+fn begun(rest: Vec<Seen>) -> Vec<Seen> {
+    honest().into_iter().take(2).chain(rest).collect()
+}
+
+#[test]
+fn an_honest_stream_passes() {
+    assert_eq!(judge(CONFIG, honest()), None);
+}
+
+#[test]
+fn conservation_catches_lost_and_doubled_recipients() {
+    let doctor = |change: &dyn Fn(&mut Vec<Seen>)| {
+        let mut stream = honest();
+        change(&mut stream);
+        stream
+    };
+    let twice = doctor(&|stream| stream.insert(5, delivery(62, 3).into()));
+    caught("conservation", "another result", twice);
+    caught("conservation", "never accepted", honest().split_off(1));
+    let again = doctor(&|stream| stream.insert(1, stream[0].clone()));
+    caught("conservation", "came twice", again);
+    let skipped = doctor(&|stream| stream[4] = delivery(62, 3).into());
+    caught("conservation", "had 1 attempts, and now has 3", skipped);
+    let stranger = Seen::Answer(at(61), 2, "y@a.test", Answer { taken: true, code: None });
+    caught("conservation", "no recipient", doctor(&|stream| stream.insert(3, stranger.clone())));
+}
+
+#[test]
+fn outcome_catches_results_that_do_not_fit_their_replies() {
+    let refused = deferral(1, 1, Stage::RcptTo, reply("550 No such user"), 61);
+    caught("outcome", "became a transient failure", begun(stream![refused]));
+    let ours = Reply::local(554, EnhancedCode(5, 0, 0), "lost");
+    let lost = bounce(1, 1, Stage::BodyReply, ours);
+    caught("outcome", "became a permanent failure", begun(stream![lost]));
+    let honest = bounce(1, 1, Stage::RcptTo, reply("550 No"));
+    assert_eq!(judge(CONFIG, begun(stream![honest])), None);
+    let odd = attempt(1, 1, Stage::BodyReply, reply("354 Go on"));
+    let odd = record(1, Event::Delivery(odd));
+    caught("outcome", "became a delivery", begun(stream![odd]));
+    let other = deferral(1, 1, Stage::BodyReply, reply("452 Full"), 61);
+    caught("outcome", "the receiver said 451", begun(stream![answer(1, 451), other]));
+}
+
+#[test]
+fn retry_catches_early_and_late_attempts_and_wrong_ends() {
+    let later = |second, attempts, next| {
+        deferral(second, attempts, Stage::RcptTo, reply("450 Later"), next)
+    };
+    caught("retry", "is due at", begun(stream![later(1, 1, 62)]));
+    let early = stream![later(1, 1, 61), later(60, 2, 160)];
+    caught("retry", "before its due time", begun(early));
+    let early = stream![later(1, 1, 61), answer(60, 250)];
+    caught("retry", "before its due time", begun(early));
+
+    // 60, then 100 instead of 120, then 100.
+    let schedule = || stream![later(1, 1, 61), later(61, 2, 161), later(161, 3, 261)];
+    assert_eq!(judge(CONFIG, begun(schedule())), None);
+    let end = |last: Record| begun(schedule().into_iter().chain([last.into()]).collect());
+    caught("retry", "is to be repeated", end(later(261, 4, 361)));
+    assert_eq!(judge(CONFIG, end(expiry(261, 4, GiveUp::MaxRetries))), None);
+    caught("retry", "given up for MaxTime", end(expiry(261, 4, GiveUp::MaxTime)));
+    caught("retry", "given up", begun(stream![expiry(1, 1, GiveUp::MaxRetries)]));
+
+    let unfounded = || begun(stream![bounce(1, 1, Stage::RcptTo, reply("450 Later"))]);
+    caught("retry", "without never_retry", unfounded());
+    assert_eq!(judge(&format!("{CONFIG} never_retry = true"), unfounded()), None);
+}
+
+#[test]
+fn copies_catches_deliveries_nobody_has_and_doubles() {
+    let nobody = Seen::Answer(at(1), 2, "x@a.test", Answer { taken: false, code: Some(250) });
+    caught("copies", "no receiver has it", begun(stream![nobody, delivery(1, 1)]));
+    caught("copies", "2 copies", begun(stream![answer(1, 250), answer(2, 250)]));
+    let again = stream![answer(1, 250), delivery(1, 1), answer(2, 250)];
+    caught("copies", "sent again", begun(again));
+
+    let unknown = deferral(1, 1, Stage::BodyReply, lost(), 61);
+    let twice = stream![answer(1, 250), unknown, answer(61, 250), delivery(61, 2)];
+    assert_eq!(judge(CONFIG, begun(twice)), None, "the first reply was lost");
+    let refused = deferral(1, 1, Stage::RcptTo, reply("450 Later"), 61);
+    let twice = stream![answer(1, 250), refused, answer(61, 250)];
+    caught("copies", "2 copies", begun(twice));
+    let bounced = bounce(1, 1, Stage::RcptTo, reply("550 No"));
+    caught("copies", "a receiver has it", begun(stream![answer(1, 250), bounced]));
+}
+
+#[test]
+fn caps_catches_too_many_connections_and_deliveries() {
+    let two = stream![opened(0, 2, 1, 1), opened(0, 4, 1, 2)];
+    assert_eq!(judge(CONFIG, two), None);
+    let three = stream![opened(0, 2, 1, 1), opened(0, 4, 1, 2), opened(0, 6, 1, 3)];
+    caught("caps", "has 3 connections", three);
+    caught("caps", "the record says 3", stream![opened(0, 2, 1, 3)]);
+    caught("caps", "never opened", stream![closed(0, 2, 0)]);
+    caught("caps", "the record says 1", stream![opened(0, 2, 1, 1), closed(0, 2, 1)]);
+
+    let mut many = stream![opened(0, 2, 1, 1)];
+    for n in 1..=3 {
+        let mut attempt = attempt(0, 1, Stage::BodyReply, reply("250 Ok"));
+        attempt.message = MessageId(2 * n);
+        let answer = Answer { taken: true, code: Some(250) };
+        many.push(reception(0, 2 * n, &["x@a.test"]).into());
+        many.push(Seen::Answer(at(0), 2 * n, "x@a.test", answer));
+        many.push(record(0, Event::Delivery(attempt)).into());
+    }
+    caught("caps", "3 deliveries", many);
+
+    let config = Arc::new(Config::from_text("max_recipients_per_batch = 2").unwrap());
+    let mut oracles = Oracles::new(config, routes());
+    oracles.record(&reception(0, 2, &["x@a.test", "y@a.test", "z@a.test"])).unwrap();
+    assert_eq!(oracles.transaction(at(1), MessageId(2), 2), Ok(()));
+    assert!(oracles.transaction(at(1), MessageId(2), 3).is_err());
+}
+
+#[test]
+fn route_catches_strange_and_worse_exchanges() {
+    caught("route", "is no exchange", stream![opened(0, 2, 9, 1)]);
+    caught("route", "was not set aside", stream![opened(0, 2, 2, 1)]);
+    let event = Event::HostSetAside {
+        binding: "default".into(),
+        address: remote(1).ip(),
+        exchange: "mx1.a.test".into(),
+        until: at(120),
+        stage: Stage::Connect,
+        reply: Reply::local(451, EnhancedCode(4, 4, 1), NetError::Refused.text()),
+    };
+    let aside = record(0, event);
+    assert_eq!(judge(CONFIG, stream![aside.clone(), opened(130, 2, 2, 1)]), None);
+    caught("route", "was not set aside", stream![aside, opened(131, 2, 2, 1)]);
+}
