@@ -1,7 +1,7 @@
 //! The SMTP protocol: grammar, and the two ends of a dialogue as state machines without I/O.
 //!
-//! `line`, `reply`, `command`, `address`, `ehlo` and `data` are the grammar of RFC 5321;
-//! [`client`] delivers, [`server`] receives.
+//! [`line`], [`reply`], [`command`], [`address`], [`ehlo`] and [`data`] are the grammar of RFC
+//! 5321; [`client`] delivers, [`server`] receives.
 
 pub mod address;
 pub mod client;

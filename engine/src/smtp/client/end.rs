@@ -36,11 +36,11 @@ impl State {
                 let reply = end.reply(stage);
                 step.out.push(ClientOutput::HostFailed { stage, reply });
             }
-            Self::ExpectMail(state) => state.envelope.fail(stage, &end.reply(stage), step),
-            Self::ExpectRcpt(state) => state.envelope.fail(stage, &end.reply(stage), step),
-            Self::ExpectData(state) => state.envelope.fail(stage, &end.reply(stage), step),
-            Self::SendingBody(state) => state.envelope.fail(stage, &end.reply(stage), step),
-            Self::ExpectFinal(state) => state.envelope.fail(stage, &end.reply(stage), step),
+            Self::ExpectMail(state) => state.envelope.fail(stage, end.reply(stage), step),
+            Self::ExpectRcpt(state) => state.envelope.fail(stage, end.reply(stage), step),
+            Self::ExpectData(state) => state.envelope.fail(stage, end.reply(stage), step),
+            Self::SendingBody(state) => state.envelope.fail(stage, end.reply(stage), step),
+            Self::ExpectFinal(state) => state.envelope.fail(stage, end.reply(stage), step),
             Self::ExpectQuit(state) => reason = state.reason,
             Self::Idle | Self::ExpectEmptyDot(_) | Self::ExpectRset(_) | Self::Closed => {}
         }

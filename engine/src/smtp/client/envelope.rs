@@ -42,7 +42,7 @@ impl Envelope {
             over: false,
         };
         if let Some(reply) = refuse_unsent(&envelope.transaction, &step.link.capabilities) {
-            envelope.settle(Stage::MailFrom, &RecipientResult::Permanent(reply), step);
+            envelope.settle(Stage::MailFrom, RecipientResult::Permanent(reply), step);
             return step.free();
         }
         envelope.send_group(true, step);
@@ -51,22 +51,28 @@ impl Envelope {
     }
 
     /// Gives every recipient that has no result yet a transient one.
-    pub(super) fn fail(&self, stage: Stage, reply: &Reply, step: &mut Step<'_>) {
-        self.settle(stage, &RecipientResult::Transient(reply.clone()), step);
+    pub(super) fn fail(&self, stage: Stage, reply: Reply, step: &mut Step<'_>) {
+        self.settle(stage, RecipientResult::Transient(reply), step);
     }
 
     /// Gives every recipient that has no result yet this one.
-    fn settle(&self, stage: Stage, result: &RecipientResult, step: &mut Step<'_>) {
+    fn settle(&self, stage: Stage, result: RecipientResult, step: &mut Step<'_>) {
         if self.over {
             return;
         }
         let mut refused = self.refused.iter().peekable();
-        for (index, _) in (0_u32..).zip(&self.transaction.recipients) {
-            if refused.next_if_eq(&&index).is_none() {
-                let result = result.clone();
-                step.out.push(ClientOutput::Recipient { index, stage, result });
-            }
+        let mut waiting = (0_u32..)
+            .zip(&self.transaction.recipients)
+            .map(|(index, _)| index)
+            .filter(|index| refused.next_if_eq(&index).is_none());
+        // Most messages have one recipient, and its result is not copied.
+        let Some(mut index) = waiting.next() else { return };
+        for next in waiting {
+            let result = result.clone();
+            step.out.push(ClientOutput::Recipient { index, stage, result });
+            index = next;
         }
+        step.out.push(ClientOutput::Recipient { index, stage, result });
     }
 
     /// Whether a recipient was accepted, of those answered.
@@ -173,7 +179,7 @@ impl ExpectMail {
                 return State::ExpectMail(self).end(End::Violation("3xx to MAIL FROM"), step);
             }
         };
-        self.envelope.settle(Stage::MailFrom, &result, step);
+        self.envelope.settle(Stage::MailFrom, result, step);
         self.envelope.over = true;
         self.envelope.go_on(step)
     }
@@ -228,7 +234,7 @@ impl ExpectData {
                 return State::ExpectData(self).end(End::Violation("2xx to DATA"), step);
             }
         };
-        self.envelope.settle(Stage::Data, &result, step);
+        self.envelope.settle(Stage::Data, result, step);
         ExpectRset::begin(step)
     }
 }
@@ -255,7 +261,7 @@ impl SendingBody {
             }
             Err(BodyError::Missing(_)) => {
                 let reply = Reply::local(550, EnhancedCode(5, 3, 0), "message body missing");
-                self.envelope.settle(Stage::Body, &RecipientResult::Permanent(reply), step);
+                self.envelope.settle(Stage::Body, RecipientResult::Permanent(reply), step);
                 let envelope = Envelope { over: true, ..self.envelope };
                 State::SendingBody(Self { envelope }).end(End::Local(unreadable()), step)
             }
@@ -286,7 +292,7 @@ impl ExpectFinal {
                 return State::ExpectFinal(self).end(End::Violation("3xx to the final dot"), step);
             }
         };
-        self.envelope.settle(Stage::BodyReply, &result, step);
+        self.envelope.settle(Stage::BodyReply, result, step);
         step.free()
     }
 }

@@ -148,6 +148,7 @@ pub(super) fn write_accepted(message: MessageId, out: &mut Vec<u8>) {
 }
 
 fn push_line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
+    out.reserve(64);
     // Unwrap is OK because appending does not fail.
     fmt::write(&mut OneLine(out), line).unwrap();
     out.extend_from_slice(b"\r\n");
@@ -159,7 +160,9 @@ struct OneLine<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend(text.bytes().filter(|byte| !byte.is_ascii_control()));
+        for piece in text.split(|letter: char| letter.is_ascii_control()) {
+            self.0.extend_from_slice(piece.as_bytes());
+        }
         Ok(())
     }
 }
