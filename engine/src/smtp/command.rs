@@ -275,7 +275,7 @@ fn decimal(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use alloc::format;
-    use alloc::string::String;
+    use alloc::string::{String, ToString};
 
     use proptest::prelude::*;
 
@@ -375,7 +375,33 @@ mod tests {
         assert_eq!(words(&format!("EHLO {name}x")), "ehlo ClientName");
     }
 
+    /// MAIL FROM as clients send it, in ways that no two parsers differ about.
+    fn sound_mail() -> impl Strategy<Value = (String, String, Option<u64>)> {
+        let address = "[a-z0-9+_-]{1,8}(\\.[a-z]{1,4})?@[a-z]{1,8}(\\.[a-z0-9]{1,4}){0,2}";
+        let size = prop::option::of(0..u64::from(u32::MAX));
+        let body = prop::sample::select(&["", " BODY=8BITMIME", " body=7bit"][..]);
+        (address, size, body).prop_map(|(address, size, body)| {
+            let size_parameter = size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
+            (format!("MAIL FROM:<{address}>{body}{size_parameter}"), address, size)
+        })
+    }
+
     proptest! {
+        /// An independent parser agrees on every sound command.
+        #[test]
+        fn agrees_with_smtp_proto((line, address, size) in sound_mail()) {
+            let Ok(Command::Mail(ours)) = parse(line.as_bytes()) else {
+                panic!("not taken: {line}");
+            };
+            let wire = format!("{line}\r\n");
+            let theirs = smtp_proto::Request::parse(&mut wire.as_bytes().iter()).unwrap();
+            let smtp_proto::Request::Mail { from } = theirs else { panic!("{theirs:?}") };
+            prop_assert_eq!(ours.reverse_path.0.unwrap().to_string(), from.address.to_string());
+            prop_assert_eq!(from.address, address);
+            prop_assert_eq!(ours.size_bytes.unwrap_or(0), from.size as u64);
+            prop_assert_eq!(ours.size_bytes, size);
+        }
+
         #[test]
         fn any_line_is_parsed_or_refused(
             verb in prop::sample::select(&["", "EHLO ", "MAIL FROM:<a@b> ", "RCPT TO:<"][..]),
