@@ -37,7 +37,7 @@ pub(crate) enum SpoolPurpose {
 impl Engine {
     pub(crate) fn accepted(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
         let options = self.config.reception_options(listener, peer.ip());
-        let mut session = ServerSession::new(Arc::new(options), peer, self.now);
+        let session = ServerSession::new(Arc::new(options), peer, self.now);
         let mut outputs = core::mem::take(&mut self.server_outputs);
         session.start(&mut outputs);
         self.inbound.insert(conn, Inbound { session, peer, timer: None });
