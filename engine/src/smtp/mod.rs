@@ -1,6 +1,6 @@
 //! The SMTP protocol: grammar, and the two ends of a dialogue as state machines without I/O.
 //!
-//! [`line`], [`reply`], [`command`], [`address`], [`ehlo`] and [`data`] are the grammar of RFC
+//! [`mod@line`], [`reply`], [`command`], [`address`], [`ehlo`] and [`data`] are the grammar of RFC
 //! 5321; [`client`] delivers, [`server`] receives.
 
 pub mod address;
