@@ -2,48 +2,41 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-
-use regex::Regex;
 
 use super::cidr::Cidr;
 use super::diagnostic::{Diagnostic, Findings};
 use super::effective::ListenEndpoint;
 use super::endpoint::{self, Families};
+use super::names::Names;
 use super::options::id;
 use super::scope::ScopeKind;
 use super::source::Span;
 use super::suggest::did_you_mean;
 use super::tree::{DEFAULT, Settings, Stanza};
 use super::value::Value;
-use super::{domain, pattern};
 use crate::ids::ListenerId;
 
-/// The global scope, a group or a binding.
-#[derive(Debug, Default)]
-pub(super) struct Container {
+/// The options set in one place, and which place that is.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// The stanzas it is in, from outside: `binding "red" domain "x.test"`. Empty for the global
+    /// scope.
+    pub(super) scope: Arc<str>,
+    /// Where the stanza begins.
+    pub(super) heading: Span,
     pub(super) settings: Settings,
-    pub(super) domains: Domains,
 }
 
-/// The domain stanzas of a container.
-#[derive(Debug, Default)]
-pub(super) struct Domains {
-    /// By the domain's key.
-    exact: BTreeMap<Arc<str>, Settings>,
-    /// In file order.
-    patterns: Vec<(Regex, Settings)>,
-}
-
-impl Domains {
-    /// The settings that apply to a domain (in the form of [`domain::key`]), most specific first.
-    pub(super) fn matching<'a>(&'a self, domain: &str) -> impl Iterator<Item = &'a Settings> {
-        let exact = self.exact.get(domain);
-        let patterns = self.patterns.iter().filter(move |(regex, _)| regex.is_match(domain));
-        exact.into_iter().chain(patterns.map(|(_, settings)| settings))
-    }
+/// The global scope, a group or a binding.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) layer: Layer,
+    pub(super) domains: Names,
+    pub(super) hosts: Names,
 }
 
 /// A binding and the group it is in.
@@ -51,14 +44,13 @@ impl Domains {
 pub(super) struct Binding {
     pub(super) group: Option<Arc<str>>,
     pub(super) container: Container,
-    heading: Span,
 }
 
 /// One endpoint of the ESMTP listener.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) public: ListenEndpoint,
-    pub(super) settings: Settings,
+    pub(super) layer: Layer,
     /// Entries of the list form, in order.
     pub(super) entries: Vec<Block>,
     /// `Peer` stanzas of the endpoint.
@@ -71,18 +63,18 @@ pub(super) struct Endpoint {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) network: Cidr,
-    pub(super) settings: Settings,
+    pub(super) layer: Layer,
 }
 
 /// What the endpoints of one `ESMTP_Listener` have in common.
 #[derive(Debug)]
 pub(super) struct Listener {
-    pub(super) settings: Settings,
+    pub(super) layer: Layer,
     pub(super) peers: Vec<Block>,
 }
 
 /// Everything, compiled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) global: Container,
     pub(super) groups: BTreeMap<Arc<str>, Container>,
@@ -93,9 +85,15 @@ pub(super) struct Compiled {
 
 /// Compiles the tree. What is found wrong goes to `findings`; the result then counts for nothing.
 pub(super) fn compile(root: Stanza, findings: &mut Findings) -> Compiled {
-    let mut compiler = Compiler { out: Compiled::default(), findings };
-    let (container, rest) = container(root);
-    compiler.out.global = container;
+    let (global, rest) = container(root, "");
+    let out = Compiled {
+        global,
+        groups: BTreeMap::new(),
+        bindings: BTreeMap::new(),
+        listeners: Vec::new(),
+        endpoints: Vec::new(),
+    };
+    let mut compiler = Compiler { out, findings };
     for stanza in rest {
         match stanza.kind {
             ScopeKind::BindingGroup => compiler.group(stanza),
@@ -116,7 +114,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn group(&mut self, stanza: Stanza) {
         let name = stanza.name.clone();
-        let (container, rest) = container(stanza);
+        let (container, rest) = container(stanza, "");
         for binding in rest.into_iter().filter(|stanza| stanza.kind == ScopeKind::Binding) {
             self.binding(binding, Some(name.clone()));
         }
@@ -133,25 +131,32 @@ impl Compiler<'_> {
             self.findings.push(
                 Diagnostic::error(heading, format!("binding `{name}` belongs to two groups"))
                     .label(place(&group))
-                    .related(other.heading, place(&other.group))
+                    .related(other.container.layer.heading, place(&other.group))
                     .help("a binding is in one group or in none; use another name for one of them"),
             );
             return;
         }
-        let (container, _) = container(stanza);
-        self.out.bindings.insert(name, Binding { group, container, heading });
+        let outside = match &group {
+            Some(group) if (&**group, &*name) != (DEFAULT, DEFAULT) => {
+                format!("binding_group \"{group}\"")
+            }
+            _ => String::new(),
+        };
+        let (container, _) = container(stanza, &outside);
+        self.out.bindings.insert(name, Binding { group, container });
     }
 
-    fn listener(&mut self, stanza: Stanza) {
+    fn listener(&mut self, mut stanza: Stanza) {
         let listener = self.out.listeners.len();
-        let (children, peers) = split_peers(stanza.children, self.findings);
-        self.out.listeners.push(Listener { settings: stanza.settings, peers });
+        let layer = layer(&mut stanza, "");
+        let (children, peers) = split_peers(stanza.children, &layer.scope, self.findings);
+        self.out.listeners.push(Listener { layer, peers });
         for listen in children.into_iter().filter(|child| child.kind == ScopeKind::Listen) {
             self.endpoint(listen, listener);
         }
     }
 
-    fn endpoint(&mut self, listen: Stanza, listener: usize) {
+    fn endpoint(&mut self, mut listen: Stanza, listener: usize) {
         let word = |name| match listen.settings.get(&name).map(|setting| &setting.value) {
             Some(Value::Word(word)) => *word,
             _ => "both",
@@ -161,9 +166,9 @@ impl Compiler<'_> {
             Ok(addresses) => addresses,
             Err(why) => return self.findings.push(endpoint::error(listen.heading, &why)),
         };
-        let inherited = &self.out.listeners[listener].settings;
+        let inherited = &self.out.listeners[listener].layer;
         let own_or_inherited = |id| {
-            let setting = listen.settings.get(&id).or_else(|| inherited.get(&id));
+            let setting = listen.settings.get(&id).or_else(|| inherited.settings.get(&id));
             setting.map(|setting| &setting.value)
         };
         if own_or_inherited(const { id("enable") }) == Some(&Value::Bool(false)) {
@@ -175,13 +180,15 @@ impl Compiler<'_> {
             _ => DEFAULT_BACKLOG,
         };
         self.report_double_use(&addresses, listen.heading);
-        let (children, peers) = split_peers(listen.children, self.findings);
-        let entries =
-            children.into_iter().filter_map(|entry| block(entry, self.findings)).collect();
+        let layer = layer(&mut listen, &self.out.listeners[listener].layer.scope);
+        let (children, peers) = split_peers(listen.children, &layer.scope, self.findings);
+        let entries = children
+            .into_iter()
+            .filter_map(|entry| block(entry, &layer.scope, self.findings))
+            .collect();
         let id = ListenerId(self.out.endpoints.len() as u32);
         let public = ListenEndpoint { id, addresses: addresses.into(), backlog };
-        let settings = listen.settings;
-        self.out.endpoints.push(Endpoint { public, settings, entries, peers, listener });
+        self.out.endpoints.push(Endpoint { public, layer, entries, peers, listener });
     }
 
     /// Two endpoints cannot have one address, unless the system chooses the port.
@@ -200,15 +207,15 @@ impl Compiler<'_> {
     fn check_contexts(&mut self) {
         let Compiled { bindings, listeners, endpoints, .. } = &self.out;
         let of_listeners = listeners.iter().flat_map(|listener| {
-            let blocks = listener.peers.iter().map(|block| &block.settings);
-            core::iter::once(&listener.settings).chain(blocks)
+            let blocks = listener.peers.iter().map(|block| &block.layer);
+            core::iter::once(&listener.layer).chain(blocks)
         });
         let of_endpoints = endpoints.iter().flat_map(|endpoint| {
             let blocks = endpoint.entries.iter().chain(&endpoint.peers);
-            core::iter::once(&endpoint.settings).chain(blocks.map(|block| &block.settings))
+            core::iter::once(&endpoint.layer).chain(blocks.map(|block| &block.layer))
         });
-        for settings in of_listeners.chain(of_endpoints) {
-            let Some(setting) = settings.get(&const { id("context") }) else { continue };
+        for layer in of_listeners.chain(of_endpoints) {
+            let Some(setting) = layer.settings.get(&const { id("context") }) else { continue };
             let Value::Map(map) = &setting.value else { continue };
             let Some(name) = map.get("binding") else { continue };
             if &**name != DEFAULT && !bindings.contains_key(name) {
@@ -224,36 +231,59 @@ impl Compiler<'_> {
 /// Backlog of an endpoint that sets none.
 const DEFAULT_BACKLOG: u32 = 500;
 
-/// A container, and the stanzas inside that are not domains.
-fn container(stanza: Stanza) -> (Container, Vec<Stanza>) {
-    let mut domains = Domains::default();
+/// A container, and the stanzas inside that are not about names.
+fn container(mut stanza: Stanza, outside: &str) -> (Container, Vec<Stanza>) {
+    let layer = layer(&mut stanza, outside);
+    let mut container = Container { layer, domains: Names::default(), hosts: Names::default() };
     let mut rest = Vec::new();
-    for child in stanza.children {
-        match (child.kind, domain::regex_of(&child.name)) {
-            (ScopeKind::Domain, None) => {
-                domains.exact.insert(child.name, child.settings);
+    for mut child in stanza.children {
+        let names = match child.kind {
+            ScopeKind::Domain => &mut container.domains,
+            ScopeKind::Host => &mut container.hosts,
+            _ => {
+                rest.push(child);
+                continue;
             }
-            (ScopeKind::Domain, Some(regex)) => {
-                // What does not compile was reported and has no stanza.
-                if let Ok(regex) = pattern::compile(regex) {
-                    domains.patterns.push((regex, child.settings));
-                }
-            }
-            _ => rest.push(child),
-        }
+        };
+        let layer = self::layer(&mut child, &container.layer.scope);
+        names.add(child.name, child.pattern, layer);
     }
-    (Container { settings: stanza.settings, domains }, rest)
+    (container, rest)
 }
 
-fn split_peers(children: Vec<Stanza>, findings: &mut Findings) -> (Vec<Stanza>, Vec<Block>) {
+/// Takes the settings of a stanza that stands in `outside`.
+fn layer(stanza: &mut Stanza, outside: &str) -> Layer {
+    let (kind, name) = (stanza.kind, &*stanza.name);
+    let own = match (kind, name) {
+        (ScopeKind::Global, _) => String::new(),
+        (ScopeKind::AclEntry, _) => String::from(name),
+        (_, "") => String::from(kind.name()),
+        _ => format!("{} \"{name}\"", kind.name()),
+    };
+    let blank = if outside.is_empty() || own.is_empty() { "" } else { " " };
+    Layer {
+        scope: format!("{outside}{blank}{own}").into(),
+        heading: stanza.heading,
+        settings: core::mem::take(&mut stanza.settings),
+    }
+}
+
+fn split_peers(
+    children: Vec<Stanza>,
+    outside: &str,
+    findings: &mut Findings,
+) -> (Vec<Stanza>, Vec<Block>) {
     let (peers, rest): (Vec<_>, Vec<_>) =
         children.into_iter().partition(|child| child.kind == ScopeKind::Peer);
-    (rest, peers.into_iter().filter_map(|peer| block(peer, findings)).collect())
+    (rest, peers.into_iter().filter_map(|peer| block(peer, outside, findings)).collect())
 }
 
-fn block(stanza: Stanza, findings: &mut Findings) -> Option<Block> {
+fn block(mut stanza: Stanza, outside: &str, findings: &mut Findings) -> Option<Block> {
     match Cidr::parse(&stanza.name) {
-        Ok(network) => Some(Block { network, settings: stanza.settings }),
+        Ok(network) => {
+            let layer = layer(&mut stanza, outside);
+            Some(Block { network, layer })
+        }
         Err(why) => {
             let message = format!("`{}`: {why}", stanza.name);
             let help = "write an address, a slash and a number of bits: `192.0.2.0/24`";

@@ -4,8 +4,8 @@ use alloc::borrow::Cow;
 use alloc::format;
 use core::net::{IpAddr, Ipv6Addr};
 
-/// The form in which domains are compared: lower case, address literals in one spelling. `[192.0.2.9]`
-/// and `192.0.2.9` are the same domain, and so are all spellings of an IPv6 address.
+/// The form in which domains are compared: lower case, address literals in one spelling.
+/// `[192.0.2.9]` and `192.0.2.9` are the same domain, and so are all spellings of an IPv6 address.
 pub(super) fn key(domain: &str) -> Cow<'_, str> {
     if let Some(address) = literal(domain) {
         return match address {

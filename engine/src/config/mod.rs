@@ -17,15 +17,22 @@ pub mod diagnostic;
 mod domain;
 pub mod effective;
 mod endpoint;
+pub mod explain;
 mod lexer;
 mod loader;
+mod names;
 pub mod options;
 mod parser;
 mod pattern;
+pub mod print;
+#[cfg(test)]
+mod resolution_tests;
 mod resolve;
 pub mod scope;
 pub mod source;
 mod suggest;
+#[cfg(test)]
+mod syntax_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]

@@ -35,10 +35,7 @@ fn explain(pattern: &str, error: &regex::Error) -> PatternError {
             .as_bytes()
             .windows(2)
             .any(|two| two[0] == b'\\' && matches!(two[1], b'1'..=b'9'));
-    let help = backtracks.then_some(
-        "look-around and back references are not supported; write several stanzas, the more \
-         specific first",
-    );
+    let help = backtracks.then_some("write several stanzas, the more specific first");
     // The last line of the regex parser's report is the reason, after pictures of the pattern.
     let report = error.to_string();
     let why = report.lines().last().unwrap_or("").trim_start_matches("error: ");

@@ -12,13 +12,13 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::checks::parse_address;
-use super::compile::{Block, Compiled, Container, Endpoint};
+use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
     DeliveryOptions, EhloName, MaxRetries, ReceptionOptions, RelayPolicy, ServerOptions,
 };
 use super::options::{OptionId, id};
-use super::tree::{DEFAULT, Setting, Settings};
+use super::tree::{DEFAULT, Setting};
 use super::value::Value;
 use crate::limits;
 use crate::smtp::data::StrayPolicy;
@@ -40,7 +40,7 @@ pub(super) fn defaults() -> Defaults {
 /// The places to look in, in order.
 #[derive(Debug)]
 pub(super) struct Chain<'a> {
-    places: Vec<&'a Settings>,
+    places: Vec<&'a Layer>,
     defaults: &'a Defaults,
 }
 
@@ -64,9 +64,9 @@ impl<'a> Chain<'a> {
         for container in [binding, group].into_iter().flatten() {
             places.extend(container.domains.matching(&domain));
         }
-        places.extend([binding, group].into_iter().flatten().map(Container::settings));
+        places.extend([binding, group].into_iter().flatten().map(|container| &container.layer));
         places.extend(compiled.global.domains.matching(&domain));
-        places.push(&compiled.global.settings);
+        places.push(&compiled.global.layer);
         Self { places, defaults }
     }
 
@@ -84,18 +84,23 @@ impl<'a> Chain<'a> {
         for blocks in [applied, matching(&endpoint.peers, peer), matching(&listener.peers, peer)] {
             places.extend(longest_first(blocks));
         }
-        places.extend([&endpoint.settings, &listener.settings, &compiled.global.settings]);
+        places.extend([&endpoint.layer, &listener.layer, &compiled.global.layer]);
         Self { places, defaults }
     }
 
     /// Of the process.
     pub(super) fn of_server(compiled: &'a Compiled, defaults: &'a Defaults) -> Self {
-        Self { places: [&compiled.global.settings].into(), defaults }
+        Self { places: [&compiled.global.layer].into(), defaults }
+    }
+
+    /// The place that sets an option; `None` if its built-in value applies.
+    pub(super) fn layer(&self, id: OptionId) -> Option<&'a Layer> {
+        self.places.iter().copied().find(|layer| layer.settings.contains_key(&id))
     }
 
     /// The setting that applies; `None` if the built-in value does.
     pub(super) fn setting(&self, id: OptionId) -> Option<&'a Setting> {
-        self.places.iter().find_map(|settings| settings.get(&id))
+        self.places.iter().find_map(|layer| layer.settings.get(&id))
     }
 
     /// The value that applies; `None` if there is not even a built-in one.
@@ -139,18 +144,13 @@ impl<'a> Chain<'a> {
     }
 
     fn context(&self, name: &str) -> Option<Arc<str>> {
-        let maps = self.places.iter().filter_map(|place| place.get(&const { id("context") }));
+        let maps =
+            self.places.iter().filter_map(|layer| layer.settings.get(&const { id("context") }));
         maps.filter_map(|setting| match &setting.value {
             Value::Map(map) => map.get(name).cloned(),
             _ => None,
         })
         .next()
-    }
-}
-
-impl Container {
-    fn settings(&self) -> &Settings {
-        &self.settings
     }
 }
 
@@ -299,7 +299,7 @@ fn applied_entries(entries: &[Block], peer: IpAddr) -> Vec<&Block> {
     let mut applied = Vec::new();
     for entry in entries.iter().filter(|entry| entry.network.contains(peer)) {
         applied.push(entry);
-        let goes_on = entry.settings.get(&const { id("continue") });
+        let goes_on = entry.layer.settings.get(&const { id("continue") });
         if !goes_on.is_some_and(|setting| setting.value == Value::Bool(true)) {
             break;
         }
@@ -311,8 +311,8 @@ fn matching(blocks: &[Block], peer: IpAddr) -> Vec<&Block> {
     blocks.iter().filter(|block| block.network.contains(peer)).collect()
 }
 
-fn longest_first(mut blocks: Vec<&Block>) -> impl Iterator<Item = &Settings> {
+fn longest_first(mut blocks: Vec<&Block>) -> impl Iterator<Item = &Layer> {
     blocks.reverse();
     blocks.sort_by_key(|block| core::cmp::Reverse(block.network.prefix()));
-    blocks.into_iter().map(|block| &block.settings)
+    blocks.into_iter().map(|block| &block.layer)
 }

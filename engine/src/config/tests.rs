@@ -41,27 +41,28 @@ fn config(text: &'static str) -> Config {
     loaded.config.unwrap()
 }
 
-/// One line a finding: `severity file:line:col-col message | label | help`
+/// A finding on a line, `severity file:line:col-col message`, and what else it says on more.
 pub(super) fn findings(loaded: &Loaded) -> String {
     let place = |span: Span| {
         let from = loaded.sources.line_column(span.file, span.start);
         let to = loaded.sources.line_column(span.file, span.end);
         format!("{}:{}:{}-{}", loaded.sources.name(span.file), from.line, from.column, to.column)
     };
-    let lines = loaded.diagnostics.iter().map(|finding| {
+    let mut text = String::new();
+    for finding in &loaded.diagnostics {
         let at = finding.span.map_or_else(String::new, place);
-        let mut line = format!("{} {at} {}", finding.severity.name(), finding.message);
+        text += &format!("{} {at} {}\n", finding.severity.name(), finding.message);
+        if !finding.label.is_empty() {
+            text += &format!("  ^ {}\n", finding.label);
+        }
         for (span, label) in &finding.related {
-            line.push_str(&format!(" | {label} at {}", place(*span)));
+            text += &format!("  {} {label}\n", place(*span));
         }
-        for part in [Some(&finding.label), finding.help.as_ref()].into_iter().flatten() {
-            if !part.is_empty() {
-                line.push_str(&format!(" | {part}"));
-            }
+        if let Some(help) = &finding.help {
+            text += &format!("  = {help}\n");
         }
-        line
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    }
+    text
 }
 
 fn diagnose(text: &'static str) -> String {
@@ -77,9 +78,64 @@ fn nothing_is_a_configuration_of_built_in_values() {
     assert_eq!(&*server.hostname, "mx.test");
     assert_eq!(server.resolv_conf.as_deref(), Some("/etc/resolv.conf"));
     assert_eq!(&*server.spool_base, "/var/spool/traject");
-    assert_snapshot!(format!("{:#?}", config.delivery_options("default", "x.test")));
+    assert_snapshot!(format!("{:#?}", config.delivery_options("default", "x.test")), @r##"
+    DeliveryOptions {
+        retry_interval: 1200s,
+        max_retry_interval: 43200s,
+        max_retries: Auto,
+        message_expiration: 86400s,
+        never_attempt_expired_messages: false,
+        never_retry: false,
+        max_outbound_connections: 32,
+        connection_allocation_aggressiveness: 0.3,
+        max_deliveries_per_connection: 0,
+        max_recipients_per_connection: 0,
+        max_recipients_per_batch: 100,
+        connect_timeout: 300s,
+        ehlo_timeout: 300s,
+        mailfrom_timeout: 300s,
+        rcptto_timeout: 300s,
+        body_timeout: 600s,
+        rset_timeout: 30s,
+        idle_timeout: 5s,
+        host_failure_retry: 120s,
+        mx_failures_to_delay: 50,
+        connect_timeout_to_delay: 900s,
+        mx_failures_fallback_to_a: 3,
+        dns_failures_to_purge: 10,
+        remote_smtp_port: 25,
+        gateway: None,
+        bind_address: None,
+        ehlo_hostname: Literal(
+            "mx.test",
+        ),
+        esmtp: true,
+        suspend_delivery: false,
+    }
+    "##);
     let client = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());
-    assert_snapshot!(format!("{client:#?}"));
+    assert_snapshot!(format!("{client:#?}"), @r##"
+    ReceptionOptions {
+        banner_hostname: "mx.test",
+        static_banner: None,
+        received_hostname: "mx.test",
+        idle_time: 300s,
+        max_message_size_bytes: 104857600,
+        max_recipients_per_message: 0,
+        max_recipients_per_connection: 0,
+        max_receptions_per_connection: 0,
+        require_ehlo: false,
+        allow_null_envelope_sender: true,
+        stray: Refuse,
+        trace_headers: true,
+        relay: RelayPolicy {
+            client_may_relay: false,
+            sending_domains: [],
+            recipient_domains: [],
+        },
+        binding: "default",
+    }
+    "##);
 }
 
 #[test]
@@ -287,14 +343,29 @@ fn includes_that_cannot_be_read() {
     let loaded = load_files(&[
         (
             "main.conf",
-            "include gone.conf\ninclude \"eccmgr://u:p@192.0.2.1:2026/boot\"\ninclude a.conf\ninclude\n",
+            r#"include gone.conf
+include "eccmgr://u:p@192.0.2.1:2026/boot"
+include a.conf
+include
+"#,
         ),
         ("a.conf", "include b.conf"),
         ("b.conf", "include a.conf"),
     ]);
-    assert_snapshot!(findings(&loaded));
+    assert_snapshot!(findings(&loaded), @r##"
+    error main.conf:1:9-18 cannot include `gone.conf`: no such file or directory
+      = a relative name is looked for beside this file first
+    error main.conf:2:9-43 cannot include from `eccmgr://`
+      ^ only files and directories can be included
+      = write the configuration to a file and include that
+    error main.conf:5:1-1 expected the name of a file or directory, found the end of the file
+      ^ the file ends here
+    error b.conf:1:9-15 this file includes itself
+      ^ closes the circle
+      = the way round: main.conf includes a.conf includes b.conf includes a.conf
+    "##);
     let missing = load_files(&[]);
-    assert_eq!(findings(&missing), "error  cannot read main.conf: no such file or directory");
+    assert_eq!(findings(&missing), "error  cannot read main.conf: no such file or directory\n");
 }
 
 #[test]
@@ -327,7 +398,68 @@ binding_group "g1" { binding "b" { } }
 binding_group "g2" { binding "b" { } }
 rfc2822_lone_lf_in_body = ignore
 "#
-    ));
+    ), @r##"
+    error main.conf:1:1-16 unknown option `retry_intervall`
+      ^ not an option
+      = did you mean `retry_interval`?
+    error main.conf:3:20-24 `retry_interval` needs a whole number from 1 to 4294967295
+      = for example `retry_interval = 20`
+    error main.conf:4:3-15 `bind_address` cannot be set in a `domain` stanza
+      ^ not valid here
+      = it can be set in global, binding_group or binding
+    error main.conf:5:3-10 a `binding` stanza cannot stand in a `domain` stanza
+      ^ not valid here
+      = it can stand in the global scope or binding_group
+    error main.conf:7:1-8 unknown stanza `domains`
+      = did you mean `domain`?
+    error main.conf:8:1-8 a `binding` stanza needs a name
+      = write `binding "name" { ... }`
+    error main.conf:9:10-13 a `security` stanza has no name
+      = remove it
+    error main.conf:10:9-14 `a b` cannot be the name of a binding
+      = a name has no blanks and no colons
+    error main.conf:11:8-15 this regular expression cannot be used
+      ^ unclosed group
+    error main.conf:12:8-17 this regular expression cannot be used
+      ^ look-around, including look-ahead and look-behind, is not supported
+      = write several stanzas, the more specific first
+    error main.conf:13:1-8 unknown stanza `gateway`
+      = `gateway` is an option: write `gateway = "text"`
+    error main.conf:14:1-8 `binding` is a stanza, not an option
+      = write `binding "name" { ... }`
+    error main.conf:15:28-35 `max_outbound_connections` needs a whole number from -1 to 4294967295
+      = a comment needs a blank in front of it
+    error main.conf:16:16-32 `mail.example.com` is not an address
+      = write an IPv4 or IPv6 address, or `*`; host names are not looked up here
+    error main.conf:17:15-26 `resolv.conf` is neither a path nor `address:port`
+      = for example "/etc/resolv.conf" or "192.0.2.53:53"
+    error main.conf:18:25-34 `/tmp/2025` is a Unix socket
+      = mail is received over TCP only: write `address:port`
+    error main.conf:18:35-39 `*:25` is listed twice
+    error main.conf:18:40-46 `0` is not a backlog
+      = an endpoint is `address:port,backlog~concurrency`, the last two if wanted
+    error main.conf:18:53-57 unknown attribute `stat`
+      = did you mean `status`?
+    error main.conf:19:3-14 `10.0.0.0/40`: the prefix is longer than 32 bits
+      = write an address, a slash and a number of bits: `192.0.2.0/24`
+    error main.conf:20:32-36 unknown option `idle`
+      ^ not an option
+      = did you mean `idle_time`?
+    error main.conf:20:57-64 a banner begins with the code 220
+      = write "220 hello"
+    warning main.conf:20:67-70 `TLS` is understood, but not implemented yet
+      ^ has no effect
+    error main.conf:21:18-46 there is no binding `nobody`
+    warning main.conf:23:1-20 `host` is understood, but not implemented yet
+      ^ has no effect
+    error main.conf:25:22-33 binding `b` belongs to two groups
+      ^ in group `g2`
+      main.conf:24:22-33 in group `g1`
+      = a binding is in one group or in none; use another name for one of them
+    warning main.conf:26:27-33 `ignore` is taken as `fix`
+      ^ bare line feeds are never relayed
+      = relaying them lets others smuggle mail; write `fix` or `pedantic`
+    "##);
 }
 
 #[test]
@@ -349,7 +481,43 @@ ehlo_timeout = nonsense
 binding "last" {
   /* never closed
 "#
-    ));
+    ), @r##"
+    error main.conf:1:16-18 expected `=` or `{` after `retry_interval`, found `60`
+      ^ not expected here
+      = an option is `name = value`, a stanza `name "instance" { ... }`
+    error main.conf:3:34-35 expected a value: a word, `( ... )` or `[ ... ]`, found `}`
+      ^ not expected here
+    error main.conf:4:8-14 expected `=` or `{` after `domain`, found `a.test`
+      ^ not expected here
+      = a value of several words needs quotes; a stanza has one name
+    error main.conf:5:15-16 this list is not closed
+      ^ opened here
+      main.conf:6:1-9 a new option begins here
+      = add the missing `)`
+    error main.conf:7:29-30 expected a word or `)`, found `=`
+      ^ not expected here
+      main.conf:7:17-18 in what was opened here
+      = a word that contains `=` needs quotes
+    error main.conf:8:16-20 this quoted word is not closed
+      ^ the quote opened here
+      = add the missing `"`; inside quotes `\"` writes a quote
+    error main.conf:10:11-13 single quotes do not quote
+      ^ begins with `'`
+      = write "..." around a word with blanks or special characters
+    error main.conf:11:1-2 expected `=` or `{` after `y'`, found `}`
+      ^ not expected here
+    error main.conf:12:50-51 expected a word or `)`, found `}`
+      ^ not expected here
+      main.conf:12:39-40 in what was opened here
+    error main.conf:13:16-24 `ehlo_timeout` needs a whole number from 1 to 4294967295
+      = for example `ehlo_timeout = 20`
+    error main.conf:14:16-17 this stanza is not closed
+      ^ opened here
+      = add the missing `}`
+    error main.conf:15:3-5 this comment is not closed
+      ^ opened here
+      = add the missing `*/`; comments do not nest
+    "##);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use regex::Regex;
+
 use super::ast::{self, Assignment, Item};
 use super::diagnostic::{Diagnostic, Findings};
 use super::options::{OptionId, OptionSpec, Status};
@@ -35,6 +37,8 @@ pub(super) struct Stanza {
     pub(super) name: Arc<str>,
     /// Its first heading.
     pub(super) heading: Span,
+    /// Of a domain or host stanza that stands for all names its pattern matches.
+    pub(super) pattern: Option<Regex>,
     pub(super) settings: Settings,
     /// In the order of their first appearance.
     pub(super) children: Vec<Self>,
@@ -48,6 +52,7 @@ impl Stanza {
             kind,
             name,
             heading,
+            pattern: None,
             settings: Settings::new(),
             children: Vec::new(),
             index: BTreeMap::new(),
@@ -222,7 +227,7 @@ impl Builder<'_> {
 
     fn scope(&mut self, parent: &mut Stanza, scope: &ast::Scope) {
         let Some(kind) = self.kind_of(parent.kind, scope) else { return };
-        let Some(name) = self.instance_of(kind, scope) else { return };
+        let Some((name, pattern)) = self.instance_of(kind, scope) else { return };
         if !checks::scope_works(kind) {
             self.findings.push(not_yet(scope.heading(), &format!("`{}`", kind.name())));
         }
@@ -237,7 +242,9 @@ impl Builder<'_> {
             }
             _ => parent,
         };
-        self.items(parent.child(kind, &name, heading), &scope.items);
+        let stanza = parent.child(kind, &name, heading);
+        stanza.pattern = pattern;
+        self.items(stanza, &scope.items);
     }
 
     /// The kind of a stanza, if there is such a kind and it may stand here.
@@ -287,7 +294,11 @@ impl Builder<'_> {
     }
 
     /// The name of a stanza's instance in the form it is compared in, if it is a proper one.
-    fn instance_of(&mut self, kind: ScopeKind, scope: &ast::Scope) -> Option<Arc<str>> {
+    fn instance_of(
+        &mut self,
+        kind: ScopeKind,
+        scope: &ast::Scope,
+    ) -> Option<(Arc<str>, Option<Regex>)> {
         let problem = match (kind.instance(), &scope.instance) {
             (Instance::Required, None) => Diagnostic::error(
                 scope.name.span,
@@ -298,7 +309,7 @@ impl Builder<'_> {
                 Diagnostic::error(word.span, format!("a `{}` stanza has no name", kind.name()))
                     .help("remove it")
             }
-            (_, None) => return Some(Arc::from("")),
+            (_, None) => return Some((Arc::from(""), None)),
             (_, Some(word)) => match instance_name(kind, word) {
                 Ok(name) => return Some(name),
                 Err(problem) => problem,
@@ -312,8 +323,11 @@ impl Builder<'_> {
 /// The name of the binding and of the group of mail that nothing assigns.
 pub(super) const DEFAULT: &str = "default";
 
-/// The name of an instance in the form it is compared in.
-fn instance_name(kind: ScopeKind, word: &ast::Word) -> Result<Arc<str>, Diagnostic> {
+/// The name of an instance in the form it is compared in; compiled, if it is a pattern.
+fn instance_name(
+    kind: ScopeKind,
+    word: &ast::Word,
+) -> Result<(Arc<str>, Option<Regex>), Diagnostic> {
     let text = &*word.text;
     let error = |message: String| Diagnostic::error(word.span, message);
     let blank = text.is_empty() || text.contains(char::is_whitespace);
@@ -321,14 +335,14 @@ fn instance_name(kind: ScopeKind, word: &ast::Word) -> Result<Arc<str>, Diagnost
         ScopeKind::Domain | ScopeKind::Host => {
             if let Some(regex) = domain::regex_of(text) {
                 return match pattern::compile(regex) {
-                    Ok(_) => Ok(word.text.clone()),
+                    Ok(regex) => Ok((word.text.clone(), Some(regex))),
                     Err(why) => Err(regex_error(word.span, &why)),
                 };
             }
             if blank {
                 return Err(error(format!("`{text}` is not a {}", kind.name())));
             }
-            Ok(Arc::from(&*domain::key(text)))
+            Ok((Arc::from(&*domain::key(text)), None))
         }
         ScopeKind::Binding if blank || text.contains(':') => {
             Err(error(format!("`{text}` cannot be the name of a binding"))
@@ -338,8 +352,8 @@ fn instance_name(kind: ScopeKind, word: &ast::Word) -> Result<Arc<str>, Diagnost
             Err(error(format!("`{text}` cannot be the name of a group"))
                 .help("a name has no blanks"))
         }
-        _ if kind.folds_case() => Ok(Arc::from(text.to_lowercase())),
-        _ => Ok(word.text.clone()),
+        _ if kind.folds_case() => Ok((Arc::from(text.to_lowercase()), None)),
+        _ => Ok((word.text.clone(), None)),
     }
 }
 

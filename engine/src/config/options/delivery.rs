@@ -25,7 +25,8 @@ options! {
 "expiry" {
     /// Age in seconds from which a failed attempt is a message's last.
     "message_expiration": SECONDS, "86400", PAIR, WORKS, "conf.ref.message_expiration";
-    /// Look at the age of a message, and at its retries, before an attempt too, and fail it untried.
+    /// Look at the age of a message, and at its retries, before an attempt too, and fail it
+    /// untried.
     "never_attempt_expired_messages": Bool, "false", PAIR, WORKS,
         "conf.ref.never_attempt_expired_messages";
 }
@@ -73,12 +74,14 @@ options! {
     /// New connections within a time, shared by all that inherit it from the stanza that sets it.
     "outbound_throttle_connections": Rate, "", PAIR, DELIVERY,
         "conf.ref.outbound_throttle_connections";
-    /// Messages delivered within a time, shared by all that inherit it from the stanza that sets it.
+    /// Messages delivered within a time, shared by all that inherit it from the stanza that sets
+    /// it.
     "outbound_throttle_messages": Rate, "", PAIR, DELIVERY, "conf.ref.outbound_throttle_messages";
 }
 "cluster" {
     /// `max_outbound_connections` counted over all nodes; -1 is no limit.
-    "cluster_max_outbound_connections": COUNT_OR_ALL, "-1", GLOBAL_BINDING_DOMAIN.and(HOST), CLUSTER,
+    "cluster_max_outbound_connections": COUNT_OR_ALL, "-1", GLOBAL_BINDING_DOMAIN.and(HOST),
+        CLUSTER,
         "conf.ref.cluster_max_outbound_connections";
     /// `scope_max_outbound_connections` counted over all nodes.
     "cluster_scope_max_outbound_connections": COUNT, "", PAIR.and(HOST), CLUSTER,
@@ -194,8 +197,8 @@ options! {
         "conf.ref.clear_mail_queue_maintainers";
 }
 "suspension" {
-    /// Discard mail of the scope: `inline` refuses its recipients at reception, `internal` accepts it
-    /// and lets it fail.
+    /// Discard mail of the scope: `inline` refuses its recipients at reception, `internal` accepts
+    /// it and lets it fail.
     "blackhole": Word(&["false", "true", "inline", "internal"]), "false", PAIR, DELIVERY,
         "conf.ref.blackhole";
     /// What becomes of mail that nothing assigns to a binding: normal delivery, waiting, or refusal

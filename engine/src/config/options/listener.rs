@@ -8,7 +8,8 @@ options! {
     /// Seconds of silence after which a client is disconnected; 0 is never. The default is the
     /// value that the original ships in its example, not its built-in 0: a stalled client must not
     /// stay for ever.
-    "idle_time": SECONDS_OR_0, "300", PERSONALITY.and(XMPP).and(HTTP_LISTENER), WORKS, "conf.ref.idle_time";
+    "idle_time": SECONDS_OR_0, "300", PERSONALITY.and(XMPP).and(HTTP_LISTENER), WORKS,
+        "conf.ref.idle_time";
     /// Messages a client may send over one connection; 0 is no limit.
     "max_receptions_per_connection": COUNT, "0", PERSONALITY.and(GLOBAL), WORKS, "ecelerity.conf";
     /// For clients: recipients over one connection. For outbound mail: RCPT commands over one

@@ -38,8 +38,8 @@ options! {
     "dns_rate_limit_max_queue": COUNT, "100000", GLOBAL, DELIVERY, "ref.dns_rate_limit";
 }
 "spool" {
-    /// Make a message durable before it is acknowledged. Unlike in the original this is the default,
-    /// and only an explicit `false` turns it off.
+    /// Make a message durable before it is acknowledged. Unlike in the original this is the
+    /// default, and only an explicit `false` turns it off.
     "force_fsync": Bool, "true", GLOBAL, DAEMON, "conf.ref.force_fsync";
     /// Acknowledge messages before they are written anywhere.
     "_unsafe_spool": Bool, "false", GLOBAL, DAEMON, "conf.ref.unsafe_spool";
@@ -71,8 +71,9 @@ options! {
     /// Add a Received line to each message.
     "rfc2822_trace_headers" also "trace_headers": Bool, "true", GLOBAL.and(PATHWAYS), WORKS,
         "conf.ref.rfc2822_trace_headers";
-    /// A CR or LF that stands alone in a body: `pedantic` refuses the message, `fix` makes it a line
-    /// end. `ignore`, the original's default, is taken as `fix`: relaying it would be SMTP smuggling.
+    /// A CR or LF that stands alone in a body: `pedantic` refuses the message, `fix` makes it a
+    /// line end. `ignore`, the original's default, is taken as `fix`: relaying it would be SMTP
+    /// smuggling.
     "rfc2822_lone_lf_in_body" also "lone_lf_in_body": Word(&["ignore", "pedantic", "fix"]),
         "pedantic", GLOBAL.and(PATHWAYS), WORKS, "conf.ref.rfc2822_lone_lf_in_body";
     /// A CR or LF that stands alone in the header section. One rule serves the whole message here:
@@ -86,8 +87,8 @@ options! {
     "rfc2822_messageid_header" also "messageid_header": Word(&["ignore", "ifneeded"]), "ifneeded",
         GLOBAL.and(PATHWAYS), RECEPTION, "conf.ref.rfc2822_messageid_header";
     /// A message without a header section: refused, or taken as it is.
-    "rfc2822_missing_headers": Word(&["reject", "allow"]), "reject", GLOBAL.and(PATHWAYS), RECEPTION,
-        "conf.ref.rfc2822_missing_headers";
+    "rfc2822_missing_headers": Word(&["reject", "allow"]), "reject", GLOBAL.and(PATHWAYS),
+        RECEPTION, "conf.ref.rfc2822_missing_headers";
     /// Lines longer than 998 characters, or than the number given.
     "rfc2822_max_line_length": WordOrInt(&["ignore", "pedantic", "fix"], 1, u32::MAX as i64),
         "ignore", GLOBAL.and(PATHWAYS), RECEPTION, "conf.ref.rfc2822_max_line_length";

@@ -8,8 +8,8 @@ options! {
     /// STARTTLS on outbound connections: `no` never, `ifavailable` where it is offered, `required`
     /// or the message waits.
     "tls": Word(&["no", "ifavailable", "required"]), "no", PAIR, TLS, "conf.ref.tls";
-    /// With `tls = ifavailable`: when STARTTLS is offered and fails, send in clear (true) or wait and
-    /// try again (false).
+    /// With `tls = ifavailable`: when STARTTLS is offered and fails, send in clear (true) or wait
+    /// and try again (false).
     "tls_ifavailable_fallback": Bool, "true", PAIR, TLS, "conf.ref.tls_ifavailable_fallback";
     /// What to check of the receiver's certificate: nothing, its chain (`ca`), its chain and name
     /// (`host`), or all of it without consequence (`optional`).
