@@ -6,6 +6,7 @@ use std::ops::Range;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use anyhow::anyhow;
 use serde::Serialize;
+use traject_engine::config::options::{Status, reference};
 use traject_engine::config::{Config, Diagnostic, FileId, Loaded, Severity, Sources, Span};
 use traject_net::config_files::{self, FileSystem};
 
@@ -16,16 +17,22 @@ pub(crate) fn load(path: &str) -> Loaded {
     Config::load(path, &mut FileSystem, &config_files::host_facts())
 }
 
-/// Loads a configuration that a verb is to use: warnings and errors go to standard error, and with
-/// errors the verb ends.
-pub(crate) fn load_usable(path: &str) -> Result<Config, CommandError> {
-    let loaded = load(path);
+/// Loads a configuration that a verb is to use. What was found goes to standard error, if it is
+/// at least as bad as `least`; with errors the verb ends.
+pub(crate) fn load_usable(path: &str, least: Severity) -> Result<(Config, Sources), CommandError> {
+    let mut loaded = load(path);
+    loaded.diagnostics.retain(|finding| finding.severity >= least);
     print(&loaded.diagnostics, &loaded.sources)
         .map_err(|error| CommandError::new(ErrorKind::System, error))?;
-    loaded.config.ok_or_else(|| {
-        CommandError::new(ErrorKind::Config, anyhow!("{path} cannot be used"))
-            .hint(format!("`traject check {path}` shows the same findings"))
-    })
+    match loaded.config {
+        Some(config) => Ok((config, loaded.sources)),
+        None => Err(CommandError::new(ErrorKind::Config, anyhow!("{path} cannot be used"))),
+    }
+}
+
+/// What to say about an option that has no effect; `None` if it has one.
+pub(crate) fn no_effect(status: Status) -> Option<String> {
+    (status != Status::Works).then(|| reference::status(status))
 }
 
 /// Prints findings to standard error, in the manner of rustc.

@@ -1,6 +1,7 @@
 //! How a verb fails: a kind, which decides the exit code, an error and hints.
 
 use std::fmt::Write as _;
+use std::io;
 use std::process::ExitCode;
 
 /// What sort of failure it was. The exit code is part of the command line's contract.
@@ -59,6 +60,12 @@ impl CommandError {
         self
     }
 
+    fn is_broken_pipe(&self) -> bool {
+        let causes = self.error.iter().flat_map(anyhow::Error::chain);
+        let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+        causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// What to print on standard error; empty when everything was said before.
     fn text(&self) -> String {
         let mut text = String::new();
@@ -78,6 +85,8 @@ impl CommandError {
 pub(crate) fn finish(result: Result<(), CommandError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `traject options | head`.
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("{}", error.text());
             ExitCode::from(error.kind.exit_code())

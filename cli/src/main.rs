@@ -3,6 +3,8 @@
 mod check;
 mod diagnostics;
 mod error;
+mod explain;
+mod options;
 
 use std::panic;
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(check::Args),
+    Explain(explain::Args),
+    Options(options::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.verb {
         Verb::Check(args) => check::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Options(args) => options::run(&args),
     }
 }
 

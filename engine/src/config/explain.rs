@@ -14,6 +14,7 @@ use super::options::OptionId;
 use super::resolve::Chain;
 use super::scope::ScopeKind;
 use super::source::Span;
+use super::suggest::did_you_mean;
 use super::tree::DEFAULT;
 use super::value::{Kind, Value};
 use crate::queue::retry;
@@ -59,8 +60,8 @@ pub struct Step {
 pub enum Found {
     /// There is no such stanza.
     NoStanza,
-    /// There is a stanza that does not set the option.
-    NotSet(Span),
+    /// There is a stanza that does not set the option; the global scope has no heading.
+    NotSet(Option<Span>),
     /// The value.
     Set(Span, String),
     /// The built-in value, or that there is none.
@@ -70,10 +71,10 @@ pub enum Found {
 /// Why a question cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoSuchPlace {
-    /// There is no binding of that name.
-    Binding,
-    /// There is no group of that name.
-    Group,
+    /// There is no binding of that name; the nearest ones, as a question.
+    Binding(Option<String>),
+    /// There is no group of that name; the nearest ones, as a question.
+    Group(Option<String>),
     /// The binding is not in that group; it is in this one.
     NotInGroup(Option<Arc<str>>),
 }
@@ -126,14 +127,17 @@ impl Config {
 
     fn check(&self, question: Question<'_>) -> Result<(), NoSuchPlace> {
         if !self.has_binding(question.binding) {
-            return Err(NoSuchPlace::Binding);
+            let names = self.compiled.bindings.keys();
+            let near = did_you_mean(question.binding, names.map(|name| &**name));
+            return Err(NoSuchPlace::Binding(near));
         }
         let Some(wanted) = question.binding_group else { return Ok(()) };
         let group = self.group_of(question.binding);
         match group {
             Some(group) if group == wanted => Ok(()),
             _ if wanted != DEFAULT && !self.compiled.groups.contains_key(wanted) => {
-                Err(NoSuchPlace::Group)
+                let names = self.compiled.groups.keys();
+                Err(NoSuchPlace::Group(did_you_mean(wanted, names.map(|name| &**name))))
             }
             _ => Err(NoSuchPlace::NotInGroup(group.map(Arc::from))),
         }
@@ -263,7 +267,8 @@ fn explain_rows(rows: Vec<Row<'_>>, option: OptionId, built_in: Option<String>) 
             continue;
         };
         let Some(setting) = layer.settings.get(&option) else {
-            chain.push(Step { scope, found: Found::NotSet(layer.heading) });
+            let heading = (!layer.scope.is_empty()).then_some(layer.heading);
+            chain.push(Step { scope, found: Found::NotSet(heading) });
             continue;
         };
         let value = setting.value.to_string();
@@ -307,7 +312,7 @@ pub fn find_option(name: &str) -> Option<OptionId> {
 
 /// The options whose names are nearest to a misspelt one.
 pub fn near_options(name: &str) -> Option<String> {
-    super::suggest::did_you_mean(name, OptionId::all().map(|id| id.spec().name))
+    did_you_mean(name, OptionId::all().map(|id| id.spec().name))
 }
 
 /// The options that can be set for pairs of binding and domain, in order of their names.
@@ -459,8 +464,10 @@ mod tests {
             let question = Question { binding, binding_group, domain: "x.test", host: None };
             config.explain(question, option).map(|_| ())
         };
-        assert_eq!(ask("pink", None), Err(NoSuchPlace::Binding));
-        assert_eq!(ask("green", Some("h")), Err(NoSuchPlace::Group));
+        assert_eq!(ask("pink", None), Err(NoSuchPlace::Binding(None)));
+        let near = Some(String::from("did you mean `green`?"));
+        assert_eq!(ask("greem", None), Err(NoSuchPlace::Binding(near)));
+        assert_eq!(ask("green", Some("h")), Err(NoSuchPlace::Group(None)));
         let other = NoSuchPlace::NotInGroup(Some(Arc::from("g")));
         assert_eq!(ask("green", Some("default")), Err(other));
         assert_eq!(ask("red", Some("g")), Err(NoSuchPlace::NotInGroup(None)));

@@ -6,6 +6,7 @@ mod bounces;
 mod delivery;
 mod legacy;
 mod listener;
+pub mod reference;
 mod server;
 mod tls;
 
