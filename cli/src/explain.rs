@@ -219,7 +219,10 @@ impl View<'_> {
             rows.push([
                 format!("{}{host}", spec.name),
                 story.value.clone().unwrap_or_else(|| String::from("-")),
-                story.origin.as_ref().map_or(String::from("built in"), |at| at.scope.clone()),
+                story
+                    .origin
+                    .as_ref()
+                    .map_or_else(|| String::from("built in"), |at| at.scope.clone()),
                 story.origin.as_ref().map_or(String::new(), |at| self.place(at.span)),
                 remark.to_owned(),
             ]);

@@ -466,7 +466,7 @@ mod tests {
         };
         assert_eq!(ask("pink", None), Err(NoSuchPlace::Binding(None)));
         let near = Some(String::from("did you mean `green`?"));
-        assert_eq!(ask("greem", None), Err(NoSuchPlace::Binding(near)));
+        assert_eq!(ask("greenn", None), Err(NoSuchPlace::Binding(near)));
         assert_eq!(ask("green", Some("h")), Err(NoSuchPlace::Group(None)));
         let other = NoSuchPlace::NotInGroup(Some(Arc::from("g")));
         assert_eq!(ask("green", Some("default")), Err(other));

@@ -72,16 +72,16 @@ fn endings(pattern: &str) -> Option<Vec<Box<[u8]>>> {
     let mut extractor = Extractor::new();
     extractor.kind(ExtractKind::Suffix);
     let literals = extractor.extract(&hir);
-    let endings: Vec<_> =
+    let endings: Vec<Box<[u8]>> =
         literals.literals()?.iter().map(|literal| literal.as_bytes().into()).collect();
-    let fine = !endings.is_empty() && endings.iter().all(|ending: &Box<[u8]>| !ending.is_empty());
-    fine.then_some(endings)
+    let useless = endings.is_empty() || endings.iter().any(|ending| ending.is_empty());
+    (!useless).then_some(endings)
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::format;
-    use alloc::string::String;
+    use alloc::string::{String, ToString as _};
 
     use super::*;
     use crate::config::source::Span;
@@ -135,7 +135,7 @@ mod tests {
             let wanted: Vec<_> = patterns
                 .iter()
                 .filter(|pattern| Regex::new(pattern).unwrap().is_match(&name))
-                .map(|pattern| format!("{pattern}"))
+                .map(|pattern| pattern.to_string())
                 .collect();
             let patterns: Vec<_> = patterns.iter().map(|pattern| pattern.as_str()).collect();
             let names = names(&patterns);

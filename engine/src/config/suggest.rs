@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 /// The candidates nearest to a misspelt name, best first, at most three; none when nothing is near.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let name = name.to_ascii_lowercase();
-    let far = (name.len() / 3).max(1);
+    let far = (name.len() + 1) / 3;
     let mut near: Vec<_> = candidates
         .filter_map(|candidate| {
             let lower = candidate.to_ascii_lowercase();
