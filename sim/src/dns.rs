@@ -11,6 +11,7 @@ use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, 
 use traject_engine::rng::{Purpose, Seed, entity};
 use traject_net::world::{Clock, Resolver};
 
+use crate::oracle::Target;
 use crate::receiver::spec::ReceiverSpec;
 
 /// `[dns]` of a scenario.
@@ -132,6 +133,32 @@ impl Zones {
         Self { spec, names, outages }
     }
 
+    /// Where the mail of each domain may go: its exchanges' addresses, or its own.
+    pub fn targets(&self) -> BTreeMap<Arc<str>, Vec<Target>> {
+        let addresses = |host: &Arc<str>, preference| {
+            let known = self.names.get(host).map_or(&[][..], |known| &known.addresses);
+            let exchange = Arc::clone(host);
+            known.iter().map(move |address| Target {
+                preference,
+                exchange: Arc::clone(&exchange),
+                address: *address,
+            })
+        };
+        let of_name = |(name, known): (&Arc<str>, &NameSpec)| {
+            let targets: Vec<Target> = if known.mx.is_empty() {
+                addresses(name, 0).collect()
+            } else {
+                known
+                    .mx
+                    .iter()
+                    .flat_map(|(preference, host)| addresses(host, *preference))
+                    .collect()
+            };
+            (Arc::clone(name), targets)
+        };
+        self.names.iter().map(of_name).collect()
+    }
+
     /// The answer to a question at `now`.
     pub fn answer(&self, now: Timestamp, question: &Question) -> Result<DnsAnswer, DnsError> {
         let name = question.name();
@@ -236,6 +263,7 @@ mod tests {
             name: "r".into(),
             domains: vec!["a.test".into(), "b.test".into()],
             exchanges: vec![exchange("mx1.a.test", 10, 1), exchange("mx2.a.test", 20, 2)],
+            port: 25,
             latency: Latency { base: Duration::ZERO, jitter: Duration::ZERO },
             extensions: Extensions::default(),
             limits: Vec::new(),

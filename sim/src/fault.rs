@@ -4,7 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dns::DnsFailure;
+use traject_engine::Timestamp;
+use traject_net::world::Clock;
+
+use crate::dns::{DnsFailure, Outage};
+use crate::network::{Fault, Links, Path};
 
 /// One `[[fault]]` of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,4 +58,46 @@ impl Down {
     /// All, with their names in scenarios.
     pub const NAMES: [(&'static str, Self); 2] =
         [("refused", Self::Refused), ("blackhole", Self::BlackHole)];
+}
+
+/// The names that fail for a while, for [`Zones`](crate::dns::Zones).
+pub fn outages(start: Timestamp, faults: &[FaultSpec]) -> Vec<Outage> {
+    let outage = |fault: &FaultSpec| match &fault.what {
+        FaultKind::Dns { failure, names } => {
+            let begin = start + fault.at;
+            let during = begin..begin + fault.length;
+            Some(Outage { during, failure: *failure, names: names.clone() })
+        }
+        FaultKind::HostDown { .. } | FaultKind::Reset { .. } => None,
+    };
+    faults.iter().filter_map(outage).collect()
+}
+
+/// Breaks links when their time comes, and mends them.
+pub async fn play<C: Clock>(start: Timestamp, fault: FaultSpec, clock: C, links: Links) {
+    let (addresses, lasting) = match fault.what {
+        FaultKind::HostDown { how: Down::Refused, addresses } => (addresses, Some(Fault::Refuse)),
+        FaultKind::HostDown { how: Down::BlackHole, addresses } => {
+            (addresses, Some(Fault::BlackHole))
+        }
+        FaultKind::Reset { addresses } => {
+            (addresses, (!fault.length.is_zero()).then_some(Fault::Reset))
+        }
+        FaultKind::Dns { .. } => return,
+    };
+    let begin = start + fault.at;
+    clock.sleep_until(begin).await;
+    let mut imposed = Vec::new();
+    for address in addresses {
+        let path = Path::to(address);
+        // In a black hole open connections hang; otherwise the host says that it is gone.
+        if lasting != Some(Fault::BlackHole) {
+            links.reset(path);
+        }
+        imposed.extend(lasting.map(|fault| links.impose(path, fault)));
+    }
+    clock.sleep_until(begin + fault.length).await;
+    for fault in imposed {
+        links.lift(fault);
+    }
 }

@@ -13,6 +13,8 @@ pub mod glob;
 pub mod network;
 pub mod oracle;
 pub mod receiver;
+pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod spool;
 #[cfg(test)]

@@ -138,6 +138,11 @@ impl Book {
         &self.pairs[id.0 as usize].1
     }
 
+    /// The options of a pair, if the book knows it.
+    pub fn find_options(&self, pair: &Pair) -> Option<&DeliveryOptions> {
+        self.pair_ids.get(pair).map(|id| self.options(*id))
+    }
+
     /// The recipient a record is about, as the book knows it before the record.
     pub(super) fn look_up(&self, record: &Record) -> Result<Option<Row>, Finding> {
         match &record.event {

@@ -16,11 +16,12 @@ use super::grammar::{BODY_BYTES_EXTRA, COMMAND_BYTES_MAX, Command, Grammar, SIZE
 use super::model::{Decision, Event, Receiver, Session};
 use super::spec::{Act, ReceiverSpec};
 use crate::body::BodyFactory;
+use crate::oracle::Answer;
 
 /// Whoever wants to know what arrives.
 pub trait Witness: Send + Sync + 'static {
-    /// A receiver took responsibility for a message, for these recipients.
-    fn taken(&self, at: Timestamp, message: MessageId, recipients: &[String]);
+    /// A receiver has the content of a message for these recipients, and answers.
+    fn answered(&self, at: Timestamp, message: MessageId, recipients: &[String], answer: Answer);
 
     /// Our client broke a rule.
     fn breach(&self, at: Timestamp, breach: Breach);
@@ -269,9 +270,8 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             return Err(End::Breach("sent more before the reply to the message".into()));
         }
         let decision = self.decide(session, Event::Body(message.0));
-        if decision.accepts {
-            self.site.witness.taken(self.clock.now(), message, &self.recipients);
-        }
+        let answer = Answer { taken: decision.accepts, code: reply_code(&decision) };
+        self.site.witness.answered(self.clock.now(), message, &self.recipients, answer);
         self.answer(&decision, &["250 2.0.0 Ok\r\n"]).await?;
         session.end_transaction();
         self.grammar.end();
@@ -395,6 +395,15 @@ enum Next {
 /// A 421 is our last word (RFC 5321 section 3.8).
 fn has_ended(decision: &Decision) -> bool {
     matches!(&decision.act, Some(Act::Reply(reply)) if reply.code == 421)
+}
+
+/// The code of the reply to a message's content; `None` for none.
+fn reply_code(decision: &Decision) -> Option<u16> {
+    match &decision.act {
+        None => Some(250),
+        Some(Act::Reply(reply)) => Some(reply.code),
+        Some(Act::Reset | Act::Close | Act::Stall) => None,
+    }
 }
 
 /// The reply to EHLO but for its code and, after the sign that follows that, the host's name.

@@ -17,6 +17,8 @@ pub struct ReceiverSpec {
     pub domains: Vec<Arc<str>>,
     /// Its exchanges; never empty.
     pub exchanges: Vec<Exchange>,
+    /// The port its exchanges listen on.
+    pub port: u16,
     /// Time a packet takes to or from it.
     pub latency: Latency,
     /// What its EHLO reply offers.

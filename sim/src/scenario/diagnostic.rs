@@ -134,7 +134,10 @@ impl Diagnostics {
 
 /// The candidate that is most like `word`, if one is like it at all: at most one edit for every
 /// three characters.
-fn nearest<'k>(word: &str, candidates: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     let edits_max = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()

@@ -8,16 +8,23 @@ mod reader;
 mod tests;
 pub mod units;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toml::Spanned;
+use traject_engine::config::Config;
+
 pub use diagnostic::{Diagnostic, Position, ScenarioError};
 pub use read::parse;
+
+use self::diagnostic::Diagnostics;
 
 use crate::dns::DnsSpec;
 use crate::expect::Expectation;
 use crate::fault::FaultSpec;
 use crate::receiver::spec::ReceiverSpec;
+use crate::runner;
 use crate::traffic::TrafficSpec;
 
 /// A scenario that makes sense.
@@ -45,6 +52,50 @@ pub struct Scenario {
     pub faults: Vec<FaultSpec>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
+    /// The file's text, and where in it is what only the configuration can judge.
+    source: String,
+    places: Places,
+}
+
+/// Places in the text of a scenario.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Places {
+    /// Each `binding` of a traffic or an expectation, with its name.
+    bindings: Vec<Spanned<String>>,
+    /// Each receiver.
+    receivers: Vec<Range<usize>>,
+}
+
+impl Scenario {
+    /// Whether the scenario makes sense with this configuration: its bindings exist, and no
+    /// exchange lives at an address of ours.
+    ///
+    /// # Errors
+    ///
+    /// Everything that does not.
+    pub fn check_config(&self, config: &Config) -> Result<(), ScenarioError> {
+        let diagnostics = Diagnostics::default();
+        for name in &self.places.bindings {
+            if !config.has_binding(name.get_ref()) {
+                let message = format!("the configuration has no binding `{}`", name.get_ref());
+                diagnostics.error(name.span(), message);
+            }
+        }
+        let ours = runner::sources(self, config);
+        for (receiver, place) in self.receivers.iter().zip(&self.places.receivers) {
+            let mut addresses = receiver.exchanges.iter().flat_map(|one| &one.addresses);
+            if let Some(address) = addresses.find(|address| ours.contains(address)) {
+                let message = format!("`{}` has {address}, which is our own", receiver.name);
+                let hint = "a `bind_address` of the configuration, or the default source";
+                diagnostics.error_with_hint(place.clone(), message, hint);
+            }
+        }
+        let diagnostics = diagnostics.into_sorted();
+        if diagnostics.is_empty() {
+            return Ok(());
+        }
+        Err(ScenarioError { path: self.path.clone(), source: self.source.clone(), diagnostics })
+    }
 }
 
 /// Where the configuration is.

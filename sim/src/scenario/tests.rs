@@ -115,7 +115,8 @@ fn complaint(text: &str) -> String {
     parse(Path::new("s.toml"), &format!("{head}{text}")).unwrap_err().to_string()
 }
 
-const TRAFFIC: &str = "[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmessages = 1\n";
+const TRAFFIC: &str = "[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmessages = 1\n\
+                       [[receiver]]\nname = \"c\"\ndomains = [\"c.test\"]\n";
 
 #[test]
 fn a_full_scenario_is_read() {
@@ -155,7 +156,7 @@ fn a_full_scenario_is_read() {
 #[test]
 fn everything_wrong_is_told_at_once_with_its_place() {
     let text = "[[trafic]]\n[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmesages = 1\n\
-                size = \"50\"\n";
+                size = \"50\"\n[[receiver]]\nname = \"c\"\ndomains = [\"c.test\"]\n";
     insta::assert_snapshot!(complaint(text), @r#"
     s.toml:4:3: error: unknown key `trafic`
       |
@@ -238,6 +239,16 @@ fn sections_are_checked_against_each_other() {
             "`recipient` is not known at this stage",
             "",
         ),
+        (
+            "[[traffic]]\nname = \"x\"\nfrom = \"<>\"\nto = { \"d.test\" = 1 }\nmessages = 1\n",
+            "nobody receives mail for `d.test`",
+            "did you mean `c.test`?",
+        ),
+        (
+            "[[traffic]]\nname = \"x\"\nfrom = \"<>\"\nto = \"elsewhere.example\"\nmessages = 1\n",
+            "nobody receives mail for `elsewhere.example`",
+            "to the DNS alone",
+        ),
     ] {
         let complaint = complaint(&format!("{TRAFFIC}{text}"));
         assert!(complaint.contains(message), "{complaint}");
@@ -260,4 +271,17 @@ fn garbage_never_panics() {
         bytes[at] = b'{';
         let _ = parse(Path::new("s.toml"), &String::from_utf8_lossy(&bytes));
     }
+}
+
+#[test]
+fn scenarios_and_configurations_must_fit() {
+    let scenario = full();
+    let config = |text| traject_engine::config::Config::from_text(text).unwrap();
+    assert_eq!(scenario.check_config(&config("binding \"bulk\" { }")), Ok(()));
+    let error = scenario.check_config(&config("")).unwrap_err().to_string();
+    assert!(error.contains("the configuration has no binding `bulk`"), "{error}");
+    assert!(error.starts_with("scenarios/full.toml:29:11: error"), "{error}");
+    let ours = config("binding \"bulk\" { bind_address = \"192.0.2.2\" }");
+    let error = scenario.check_config(&ours).unwrap_err().to_string();
+    assert!(error.contains("`strict` has 192.0.2.2, which is our own"), "{error}");
 }

@@ -16,6 +16,7 @@ fn spec() -> ReceiverSpec {
             preference: 10,
             addresses: vec!["198.18.0.1".parse().unwrap()],
         }],
+        port: 25,
         latency: Latency { base: Duration::from_millis(20), jitter: Duration::ZERO },
         extensions: Extensions::default(),
         limits: Vec::new(),

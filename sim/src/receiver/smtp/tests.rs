@@ -28,8 +28,10 @@ use Step::{Blurt, Content as Sends, Ends, Say};
 struct Seen(Mutex<(Vec<String>, Vec<String>)>);
 
 impl Witness for Seen {
-    fn taken(&self, _at: Timestamp, message: MessageId, recipients: &[String]) {
-        self.0.lock().unwrap().0.push(format!("{message} for {}", recipients.join(" ")));
+    fn answered(&self, _: Timestamp, message: MessageId, recipients: &[String], answer: Answer) {
+        if answer.taken {
+            self.0.lock().unwrap().0.push(format!("{message} for {}", recipients.join(" ")));
+        }
     }
 
     fn breach(&self, _at: Timestamp, breach: Breach) {
@@ -46,6 +48,7 @@ fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
             preference: 10,
             addresses: vec!["198.18.0.1".parse().unwrap()],
         }],
+        port: 25,
         latency: Latency { base: Duration::from_millis(20), jitter: Duration::ZERO },
         extensions,
         limits: Vec::new(),

@@ -6,14 +6,24 @@ use toml::Spanned;
 
 use super::super::diagnostic::Position;
 use super::super::reader::Table;
-use super::super::units;
+use super::super::{Places, units};
 use super::Names;
 use crate::expect::{Condition, ConditionError, Expectation, Metric, Scope, When};
 use crate::glob::Glob;
 use crate::traffic::domain_name;
 
-pub(super) fn read_all(root: &Table<'_>, names: &Names, source: &str) -> Vec<Expectation> {
-    root.tables("expect").into_iter().filter_map(|table| read(table, names, source)).collect()
+pub(super) fn read_all(
+    root: &Table<'_>,
+    names: &Names,
+    source: &str,
+    places: &mut Places,
+) -> Vec<Expectation> {
+    let mut all = Vec::new();
+    for table in root.tables("expect") {
+        places.bindings.extend(table.text("binding"));
+        all.extend(read(table, names, source));
+    }
+    all
 }
 
 fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {

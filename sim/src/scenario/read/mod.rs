@@ -6,15 +6,18 @@ mod fault;
 mod receiver;
 mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::diagnostic::{Diagnostics, ScenarioError};
+use super::diagnostic::{Diagnostics, ScenarioError, nearest};
 use super::reader::Table;
-use super::{ConfigSource, Scenario, units};
+use super::{ConfigSource, Places, Scenario, units};
+use crate::dns::DnsSpec;
 use crate::receiver::spec::ReceiverSpec;
 
 /// Reads a scenario. `path` is where it came from: for messages, and for relative names in it.
@@ -51,12 +54,13 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let seed = root.integer("seed", 0..u64::MAX).map_or(1, toml::Spanned::into_inner);
     let horizon = read_horizon(&root);
     let config = read_config(path, &root);
-    let receivers = receiver::read_all(&root);
-    let names = Names::of(&receivers);
-    let traffic = traffic::read_all(&root);
+    let mut places = Places::default();
+    let receivers = receiver::read_all(&root, &mut places);
     let dns = dns::read(&root);
+    let names = Names::of(&receivers, &dns);
+    let traffic = traffic::read_all(&root, &names, &mut places);
     let faults = fault::read_all(&root, &names);
-    let expectations = expect::read_all(&root, &names, source);
+    let expectations = expect::read_all(&root, &names, source, &mut places);
     root.finish();
     Some(Scenario {
         path: path.to_owned(),
@@ -70,6 +74,8 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
         dns,
         faults,
         expectations,
+        source: source.to_owned(),
+        places,
     })
 }
 
@@ -113,12 +119,31 @@ fn read_config(path: &Path, root: &Table<'_>) -> Option<ConfigSource> {
 struct Names {
     /// Receiver → its domains, hosts and addresses.
     receivers: BTreeMap<String, ReceiverSpec>,
+    /// Every domain and host the DNS knows.
+    domains: BTreeSet<Arc<str>>,
 }
 
 impl Names {
-    fn of(receivers: &[ReceiverSpec]) -> Self {
+    fn of(receivers: &[ReceiverSpec], dns: &DnsSpec) -> Self {
         let by_name = |spec: &ReceiverSpec| (spec.name.to_string(), spec.clone());
-        Self { receivers: receivers.iter().map(by_name).collect() }
+        let mut domains: BTreeSet<Arc<str>> =
+            dns.names.iter().map(|name| Arc::clone(&name.name)).collect();
+        domains.extend(receivers.iter().flat_map(|spec| spec.domains.iter().cloned()));
+        Self { receivers: receivers.iter().map(by_name).collect(), domains }
+    }
+
+    /// Whether mail to `domain` can be meant; if not, a diagnostic.
+    fn check_domain(&self, table: &Table<'_>, span: Range<usize>, domain: &str) {
+        if !self.domains.contains(domain) {
+            let message = format!("nobody receives mail for `{domain}`");
+            let known = self.domains.iter().map(|domain| &**domain);
+            if nearest(domain, known.clone()).is_some() {
+                table.diagnostics().unknown(span, message, domain, known);
+            } else {
+                let hint = "give it to a `[[receiver]]`, or to the DNS alone as `[[dns.name]]`";
+                table.diagnostics().error_with_hint(span, message, hint);
+            }
+        }
     }
 
     /// The receiver named by `key`, or a diagnostic.

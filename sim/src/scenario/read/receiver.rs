@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::super::reader::Table;
-use super::super::units;
+use super::super::{Places, units};
 use crate::glob::Glob;
 use crate::receiver::spec::{
     Act, Exchange, Extensions, Greylist, GreylistKey, Latency, Limit, Limited, Per, ReceiverSpec,
@@ -17,9 +17,17 @@ use crate::receiver::spec::{
 };
 use crate::traffic::domain_name;
 
-pub(super) fn read_all(root: &Table<'_>) -> Vec<ReceiverSpec> {
+pub(super) fn read_all(root: &Table<'_>, places: &mut Places) -> Vec<ReceiverSpec> {
     let mut given = Given::default();
-    root.tables("receiver").into_iter().filter_map(|table| read(table, &mut given)).collect()
+    let mut receivers = Vec::new();
+    for table in root.tables("receiver") {
+        let place = table.span();
+        if let Some(receiver) = read(table, &mut given) {
+            receivers.push(receiver);
+            places.receivers.push(place);
+        }
+    }
+    receivers
 }
 
 /// What receivers have claimed so far: nothing may belong to two of them.
@@ -59,6 +67,8 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
         base: duration("latency", LATENCY_DEFAULT),
         jitter: duration("jitter", Duration::ZERO),
     };
+    let port =
+        table.integer("port", 1..1 << 16).map_or(PORT_DEFAULT, |port| *port.get_ref() as u16);
     let extensions = read_extensions(&table);
     let limits = table.tables("limit").into_iter().filter_map(read_limit).collect();
     let greylist = table.table("greylist").and_then(read_greylist);
@@ -68,6 +78,7 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
         name: name?.into_inner().into(),
         domains,
         exchanges,
+        port,
         latency,
         extensions,
         limits,
@@ -362,5 +373,7 @@ const LIMITS: [(&str, LimitWord); 5] = [
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
 const PREFERENCE_DEFAULT: u16 = 10;
+
+const PORT_DEFAULT: u16 = 25;
 
 const LATENCY_DEFAULT: Duration = Duration::from_millis(20);

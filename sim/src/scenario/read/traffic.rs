@@ -9,28 +9,40 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::super::reader::Table;
-use super::super::units;
+use super::super::{Places, units};
+use super::Names;
 use crate::body;
 use crate::traffic::{Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, Shape, TrafficSpec};
 
-pub(super) fn read_all(root: &Table<'_>) -> Vec<TrafficSpec> {
+pub(super) fn read_all(root: &Table<'_>, names: &Names, places: &mut Places) -> Vec<TrafficSpec> {
     let tables = root.tables("traffic");
     if tables.is_empty() && !root.has("traffic") {
         root.missing("traffic", "a `[[traffic]]` says what is sent: `to`, `messages`");
     }
-    let mut names = BTreeSet::new();
-    tables.into_iter().enumerate().filter_map(|(n, table)| read(table, n, &mut names)).collect()
+    let mut given = BTreeSet::new();
+    let mut all = Vec::new();
+    for (n, table) in tables.into_iter().enumerate() {
+        let name = read_name(&table, n, &mut given);
+        places.bindings.extend(table.text("binding"));
+        all.extend(read(table, name, names));
+    }
+    all
 }
 
-fn read(table: Table<'_>, n: usize, names: &mut BTreeSet<String>) -> Option<TrafficSpec> {
+/// The name of the `n`-th traffic; no two have the same.
+fn read_name(table: &Table<'_>, n: usize, given: &mut BTreeSet<String>) -> String {
     let name = table.text("name");
-    let name_span = name.as_ref().map_or_else(|| table.span(), Spanned::span);
+    let span = name.as_ref().map_or_else(|| table.span(), Spanned::span);
     let name = name.map_or_else(|| format!("traffic {}", n + 1), Spanned::into_inner);
-    if !names.insert(name.clone()) {
-        table.diagnostics().error(name_span, format!("two traffics are named `{name}`"));
+    if !given.insert(name.clone()) {
+        table.diagnostics().error(span, format!("two traffics are named `{name}`"));
     }
+    name
+}
+
+fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
     let from = read_from(&table);
-    let to = read_to(&table);
+    let to = read_to(&table, names);
     if !table.has("messages") {
         table.missing("messages", "how many: `messages = 1000`");
     }
@@ -73,16 +85,21 @@ fn read_from(table: &Table<'_>) -> Option<Option<MailboxPattern>> {
 }
 
 /// One pattern, a list of patterns of equal weight, or a table of patterns and weights.
-fn read_to(table: &Table<'_>) -> Option<Vec<(MailboxPattern, u32)>> {
+fn read_to(table: &Table<'_>, names: &Names) -> Option<Vec<(MailboxPattern, u32)>> {
     let Some(value) = table.get("to") else {
         table.missing("to", "a domain, a list of them, or a table `{ \"a.test\" = 3, ... }`");
         return None;
     };
-    let pattern = |value| table.parse_value(value, "to", MailboxPattern::parse);
+    let pattern = |value| {
+        let pattern = table.parse_value(value, "to", MailboxPattern::parse)?;
+        names.check_domain(table, pattern.span(), pattern.get_ref().domain());
+        Some(pattern)
+    };
     let patterns: Vec<(MailboxPattern, u32)> = match value.get_ref() {
         DeValue::Table(_) => {
             let weights = table.table_of(value, "to")?;
-            weights.pairs().into_iter().filter_map(|pair| read_weight(table, pair)).collect()
+            let pairs = weights.pairs().into_iter();
+            pairs.filter_map(|pair| read_weight(table, pair, names)).collect()
         }
         DeValue::Array(elements) => {
             elements.iter().filter_map(|one| Some((pattern(one)?.into_inner(), 1))).collect()
@@ -99,10 +116,12 @@ fn read_to(table: &Table<'_>) -> Option<Vec<(MailboxPattern, u32)>> {
 fn read_weight(
     table: &Table<'_>,
     (key, value): (Spanned<String>, &Spanned<DeValue<'_>>),
+    names: &Names,
 ) -> Option<(MailboxPattern, u32)> {
     let pattern = MailboxPattern::parse(key.get_ref())
         .map_err(|why| table.diagnostics().error(key.span(), why))
         .ok()?;
+    names.check_domain(table, key.span(), pattern.domain());
     let weight = value.get_ref().as_integer().and_then(|weight| weight.as_str().parse().ok());
     if weight.is_none() {
         table.diagnostics().error(value.span(), "a weight is a whole number");

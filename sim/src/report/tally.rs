@@ -1,0 +1,175 @@
+//! Counts a run domain by domain while it goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use traject_engine::Timestamp;
+use traject_engine::dns::Question;
+use traject_engine::record::{Attempt, Event, Record};
+use traject_engine::smtp::reply::Reply;
+
+use super::flow::{Flow, Totals};
+use super::timeline::Timeline;
+use crate::counts::{Counts, pair_of};
+use crate::oracle::{Book, Row};
+
+/// The numbers of a run.
+#[derive(Debug)]
+pub struct Tally {
+    start: Timestamp,
+    /// Messages accepted.
+    pub messages: u64,
+    /// Recipients delivered so far.
+    pub delivered: u64,
+    /// Recipients accepted so far.
+    pub accepted: u64,
+    /// Recipients that failed or were given up so far.
+    pub failed: u64,
+    domains: BTreeMap<Arc<str>, DomainTally>,
+}
+
+/// The numbers of one domain.
+#[derive(Clone, Debug, Default)]
+pub struct DomainTally {
+    /// Recipients and connections.
+    pub counts: Counts,
+    /// Deliveries over time.
+    pub timeline: Timeline,
+    /// Replies that decided attempts, in the order of their first appearance.
+    pub replies: Vec<ReplyTally>,
+    /// Attempts decided by replies beyond [`REPLIES_MAX`] different ones.
+    pub other_replies: u64,
+    /// Time recipients waited while their queue was in such a state, added up.
+    pub held: Totals,
+    /// Time recipients waited without being held back: for their turn and in the dialogue.
+    pub flowing: Duration,
+    /// What went wrong last when no connection could be made.
+    pub trouble: Option<String>,
+    /// By binding.
+    flows: BTreeMap<Arc<str>, (u32, Flow)>,
+}
+
+/// One reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyTally {
+    /// The reply.
+    pub reply: Reply,
+    /// How many attempts it decided.
+    pub count: u64,
+    /// Time that recipients waited for the retry it led to, added up.
+    pub waited: Duration,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub fn new(start: Timestamp) -> Self {
+        Self { start, messages: 0, delivered: 0, accepted: 0, failed: 0, domains: BTreeMap::new() }
+    }
+
+    /// The domains, in order.
+    pub fn domains(&self) -> &BTreeMap<Arc<str>, DomainTally> {
+        &self.domains
+    }
+
+    /// Counts a record, and what the book knew of its recipient before.
+    pub fn record(&mut self, record: &Record, before: Option<&Row>, book: &Book) {
+        let start = self.start;
+        match &record.event {
+            Event::Reception { recipients, .. } => {
+                self.messages += 1;
+                self.accepted += recipients.len() as u64;
+                for mailbox in recipients {
+                    self.domain(&mailbox.domain).counts.accept();
+                }
+                return;
+            }
+            Event::Delivery(_) => self.delivered += 1,
+            Event::PermanentFailure(_) | Event::Expiry { .. } => self.failed += 1,
+            Event::DnsFailure { question: Question::Mx(name), text, .. } => {
+                if let Some(domain) = self.domains.get_mut(name) {
+                    domain.trouble = Some(text.to_string());
+                    for (_, flow) in domain.flows.values_mut() {
+                        flow.unresolved(record.at);
+                    }
+                }
+                return;
+            }
+            _ => {}
+        }
+        let Some(pair) = pair_of(&record.event) else { return };
+        let domain = self.domain(&pair.domain);
+        let (_, flow) = domain.flows.entry(Arc::clone(&pair.binding)).or_insert_with(|| {
+            let cap = book.find_options(pair).map_or(0, |options| options.max_outbound_connections);
+            (cap, Flow::new(start, cap))
+        });
+        flow.apply(record.at, &record.event);
+        if let Some(row) = before {
+            let totals = flow.between(row.due_at, record.at);
+            let waited = record.at.saturating_since(row.due_at);
+            domain.held.at_cap += totals.at_cap;
+            domain.held.down += totals.down;
+            domain.flowing += waited.saturating_sub(totals.at_cap + totals.down);
+        }
+        domain.counts.apply(record, before);
+        domain.note(start, record);
+    }
+
+    fn domain(&mut self, name: &Arc<str>) -> &mut DomainTally {
+        if !self.domains.contains_key(name) {
+            self.domains.insert(Arc::clone(name), DomainTally::default());
+        }
+        // Unwrap is OK because it was inserted above if it was not there.
+        self.domains.get_mut(name).unwrap()
+    }
+}
+
+impl DomainTally {
+    /// Connections the configuration allows: the sum over the bindings that sent here.
+    pub fn cap(&self) -> u64 {
+        self.flows.values().map(|(cap, _)| u64::from(*cap)).sum()
+    }
+
+    /// The bindings that sent here.
+    pub fn bindings(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.flows.keys()
+    }
+
+    fn note(&mut self, start: Timestamp, record: &Record) {
+        match &record.event {
+            Event::Delivery(attempt) => {
+                self.timeline.count(record.at.saturating_since(start));
+                self.reply(attempt, &attempt.reply, Duration::ZERO);
+            }
+            Event::TransientFailure { attempt, next_attempt_at } => {
+                let wait = next_attempt_at.saturating_since(record.at);
+                self.reply(attempt, &attempt.reply, wait);
+            }
+            Event::PermanentFailure(attempt) => {
+                self.reply(attempt, &attempt.reply, Duration::ZERO);
+            }
+            Event::Expiry { attempt, last_reply, .. } => {
+                let reply = last_reply.as_ref().unwrap_or(&attempt.reply);
+                self.reply(attempt, reply, Duration::ZERO);
+            }
+            Event::ConnectionFailed { error, .. } => self.trouble = Some(error.text().to_owned()),
+            Event::QueueDelayed { reply, .. } => self.trouble = Some(reply.text.to_string()),
+            _ => {}
+        }
+    }
+
+    fn reply(&mut self, attempt: &Attempt, reply: &Reply, waited: Duration) {
+        debug_assert!(attempt.attempts > 0 || reply.local, "a reply to no attempt");
+        if let Some(known) = self.replies.iter_mut().find(|known| known.reply == *reply) {
+            known.count += 1;
+            known.waited += waited;
+        } else if self.replies.len() < REPLIES_MAX {
+            self.replies.push(ReplyTally { reply: reply.clone(), count: 1, waited });
+        } else {
+            self.other_replies += 1;
+        }
+    }
+}
+
+/// Different replies of one domain that are counted one by one.
+const REPLIES_MAX: usize = 64;

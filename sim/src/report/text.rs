@@ -1,0 +1,306 @@
+//! A report as text: at most [`WIDTH`] columns, colour only when asked for.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::timeline::Timeline;
+use super::{DomainReport, End, LimiterKind, Report};
+use crate::describe::short;
+use crate::expect::judge::ExpectationResult;
+use crate::scenario::units::show_duration;
+
+/// How a report is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// With ANSI colours.
+    pub colour: bool,
+    /// How long the run took on the wall clock; shown when given.
+    pub wall: Option<Duration>,
+}
+
+/// Columns of a report.
+pub const WIDTH: usize = 100;
+
+/// Renders a report.
+pub fn render(report: &Report, style: Style) -> String {
+    let mut page = Page { text: String::new(), colour: style.colour };
+    page.heading(report);
+    page.table(report);
+    for domain in &report.domains {
+        page.domain(domain, Duration::from_secs_f64(report.simulated_s));
+    }
+    page.expectations(&report.expectations);
+    page.footer(report, style.wall);
+    page.text
+}
+
+struct Page {
+    text: String,
+    colour: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Ink {
+    Bold,
+    Dim,
+    Good,
+    Bad,
+    Accent,
+}
+
+impl Page {
+    fn heading(&mut self, report: &Report) {
+        let title = self.ink(Ink::Bold, &report.title);
+        self.line(&title);
+        let totals = &report.totals;
+        let share = |part: u64| 100.0 * part as f64 / totals.accepted.max(1) as f64;
+        let mut facts = vec![
+            format!("{} messages", grouped(totals.messages)),
+            format!("{} recipients", grouped(totals.accepted)),
+            format!("{:.2}% delivered", share(totals.delivered)),
+        ];
+        for (part, what) in [
+            (totals.bounced, "bounced"),
+            (totals.expired, "expired"),
+            (totals.pending, "still pending"),
+        ] {
+            if part > 0 {
+                facts.push(format!("{} {what}", grouped(part)));
+            }
+        }
+        facts.push(format!("{} attempts", grouped(totals.attempts)));
+        let text = facts.join(" · ");
+        self.line(&text);
+        match report.end {
+            End::Settled | End::TimeOver => {}
+            End::Interrupted => {
+                let note = self.ink(Ink::Bad, "interrupted: these are the numbers of a part");
+                self.line(&note);
+            }
+            End::Failed => {
+                let note = self.ink(Ink::Bad, "failed: these are the numbers up to the failure");
+                self.line(&note);
+            }
+        }
+        self.line("");
+    }
+
+    fn table(&mut self, report: &Report) {
+        let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
+        for domain in &report.domains {
+            rows.push(row(domain));
+        }
+        let widths: Vec<usize> = (0..COLUMNS.len())
+            .map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0))
+            .collect();
+        let spare = WIDTH.saturating_sub(widths[1..].iter().map(|width| width + 2).sum());
+        let first = widths[0].min(spare);
+        for (n, row) in rows.iter().enumerate() {
+            let mut line = pad_end(&clip(&row[0], first), first);
+            for (cell, width) in row[1..].iter().zip(&widths[1..]) {
+                let _ = write!(line, "  {cell:>width$}");
+            }
+            let line = if n == 0 { self.ink(Ink::Dim, &line) } else { line };
+            self.line(&line);
+        }
+    }
+
+    fn domain(&mut self, domain: &DomainReport, simulated: Duration) {
+        self.line("");
+        let name = match &domain.receiver {
+            Some(receiver) if *receiver != domain.domain => {
+                format!("{} ({receiver})", domain.domain)
+            }
+            _ => domain.domain.clone(),
+        };
+        let heading = self.ink(Ink::Bold, &clip(&name, WIDTH));
+        self.line(&heading);
+        let timeline = Timeline::from_report(&domain.timeline);
+        let spark = self.ink(Ink::Accent, &timeline.sparkline(simulated, SPARK_COLUMNS));
+        self.line(&format!("  delivered   {spark}"));
+        let end = show_duration(simulated);
+        let gap = SPARK_COLUMNS.saturating_sub(1 + end.len());
+        let axis = self.ink(Ink::Dim, &format!("  over time   0{}{end}", " ".repeat(gap)));
+        self.line(&axis);
+        for (n, reply) in domain.replies.iter().take(REPLIES_SHOWN).enumerate() {
+            let label = if n == 0 { "replies" } else { "" };
+            let whose = if reply.local { "ours: " } else { "" };
+            let text = format!("{:>10} × {whose}{}", grouped(reply.count), reply.reply);
+            self.line(&clip(&format!("  {label:<9} {text}"), WIDTH));
+        }
+        if domain.replies.len() > REPLIES_SHOWN {
+            let more = domain.replies.len() - REPLIES_SHOWN;
+            let more = self.ink(Ink::Dim, &format!("{:>22} and {more} more kinds", ""));
+            self.line(&more);
+        }
+        self.labelled("held up by", &limit_text(domain));
+        if let Some(why) = &domain.pending_because {
+            self.labelled("pending", why);
+        }
+    }
+
+    fn expectations(&mut self, results: &[ExpectationResult]) {
+        if results.is_empty() {
+            return;
+        }
+        self.line("");
+        let heading = self.ink(Ink::Bold, "Expectations");
+        self.line(&heading);
+        for result in results {
+            let (sign, ink) = if result.passed { ("  ok", Ink::Good) } else { ("FAIL", Ink::Bad) };
+            let sign = self.ink(ink, sign);
+            self.line(&format!("  {sign}  {}", clip(&result.expectation, WIDTH - 8)));
+            if result.passed {
+                continue;
+            }
+            self.line(&clip(&format!("        actual: {}", result.actual), WIDTH));
+            if let (Some(at), Some(by)) = (result.broken_at_s, &result.broken_by) {
+                let at = show_duration(Duration::from_secs_f64(at));
+                self.line(&clip(&format!("        broken at {at} by: {by}"), WIDTH));
+            }
+        }
+    }
+
+    fn footer(&mut self, report: &Report, wall: Option<Duration>) {
+        self.line("");
+        let simulated = show_duration(Duration::from_secs_f64(report.simulated_s));
+        let took = match wall {
+            Some(wall) => format!("simulated {simulated} in {}", show_duration(wall)),
+            None => format!("simulated {simulated}"),
+        };
+        let why = match report.end {
+            End::Settled => "everything settled",
+            End::TimeOver => "the time was over",
+            End::Interrupted => "interrupted",
+            End::Failed => "failed",
+        };
+        self.line(&format!("{took} ({why}) · seed {} · trace {}", report.seed, report.trace_hash));
+        let replay = self.ink(Ink::Dim, &format!("replay: {}", report.replay));
+        self.line(&replay);
+    }
+
+    /// A label and a text that may take several lines.
+    fn labelled(&mut self, label: &str, text: &str) {
+        let mut line = format!("  {label:<10}  ");
+        let indent = line.chars().count();
+        for word in text.split(' ') {
+            if line.chars().count() + word.chars().count() > WIDTH {
+                self.line(line.trim_end());
+                line = " ".repeat(indent);
+            }
+            line.push_str(word);
+            line.push(' ');
+        }
+        self.line(line.trim_end());
+    }
+
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
+    }
+
+    fn ink(&self, ink: Ink, text: &str) -> String {
+        let code = match ink {
+            Ink::Bold => "1",
+            Ink::Dim => "2",
+            Ink::Good => "32",
+            Ink::Bad => "1;31",
+            Ink::Accent => "36",
+        };
+        let text = text.trim_end();
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn row(domain: &DomainReport) -> Vec<String> {
+    let seconds = |time: Option<f64>| short(time.map(Duration::from_secs_f64));
+    let ratio = domain.attempts as f64 / domain.accepted.max(1) as f64;
+    vec![
+        domain.domain.clone(),
+        grouped(domain.accepted),
+        grouped(domain.delivered),
+        grouped(domain.deferred_now),
+        grouped(domain.bounced),
+        grouped(domain.expired),
+        grouped(domain.pending),
+        format!("{ratio:.2}"),
+        seconds(domain.t50_s),
+        seconds(domain.t95_s),
+        seconds(domain.t100_s),
+        format!("{}/{}", domain.peak_connections, domain.max_connections),
+    ]
+}
+
+fn limit_text(domain: &DomainReport) -> String {
+    let Some(limiter) = &domain.limited_by else {
+        return "nothing: no mail had to wait".to_owned();
+    };
+    let per_recipient = show_duration(Duration::from_secs_f64(limiter.seconds_per_recipient));
+    let share =
+        format!("{:.0}% of all waiting, {per_recipient} a recipient", limiter.share * 100.0);
+    match limiter.kind {
+        LimiterKind::RetryAfterReply => {
+            format!("the retry schedule after \"{}\" ({share})", limiter.detail)
+        }
+        LimiterKind::RetryAfterTrouble => {
+            format!("the retry schedule after broken connections: {} ({share})", limiter.detail)
+        }
+        LimiterKind::ConnectionCap => {
+            format!("the connection cap, {}, all in use ({share})", limiter.detail)
+        }
+        LimiterKind::Unreachable => {
+            format!("no exchange could be reached: {} ({share})", limiter.detail)
+        }
+        LimiterKind::Dialogue => format!(
+            "nothing much: {per_recipient} a recipient in dialogues and for a turn on a connection"
+        ),
+    }
+}
+
+/// `12,345`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn clip(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn pad_end(text: &str, width: usize) -> String {
+    format!("{text:<width$}")
+}
+
+const COLUMNS: [&str; 12] = [
+    "domain",
+    "accepted",
+    "delivered",
+    "deferred",
+    "bounced",
+    "expired",
+    "pending",
+    "tries",
+    "t50",
+    "t95",
+    "t100",
+    "conns",
+];
+
+/// Columns of a timeline.
+const SPARK_COLUMNS: usize = 72;
+
+/// Replies shown for a domain.
+const REPLIES_SHOWN: usize = 4;
+
+#[cfg(test)]
+mod tests;

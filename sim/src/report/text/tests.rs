@@ -1,0 +1,233 @@
+//! What reports look like.
+
+use std::sync::Arc;
+
+use traject_engine::config::Config;
+use traject_engine::record::Record;
+use traject_engine::smtp::stage::Stage;
+
+use super::*;
+use crate::expect::judge::ExpectationJudge;
+use crate::expect::{Condition, Expectation, Scope, When};
+use crate::oracle::{Answer, Oracles, Routes, Target};
+use crate::report::tally::Tally;
+use crate::report::{DomainFacts, Facts};
+use crate::test_records::{
+    START, at, closed, deferral, delivery, opened, reception, remote, reply,
+};
+use crate::trace::TraceHash;
+
+/// A greylisted message, delivered in the end, and one that is still pending.
+fn report() -> Report {
+    let records = [
+        reception(0, 2, &["x@a.test"]),
+        reception(0, 4, &["y@a.test"]),
+        opened(1, 2, 1, 1),
+        deferral(1, 1, Stage::RcptTo, reply("451 4.7.1 Greylisted, please try again"), 1201),
+        closed(2, 2, 0),
+        opened(1201, 2, 1, 1),
+        delivery(1201, 2),
+        closed(1206, 2, 1),
+    ];
+    let config = Arc::new(Config::from_text("").unwrap());
+    let target = Target { preference: 10, exchange: "mx1.a.test".into(), address: remote(1).ip() };
+    let routes = Routes::new([("a.test".into(), vec![target])].into());
+    let mut oracles = Oracles::new(config, routes);
+    let mut tally = Tally::new(START);
+    let expectations: Vec<Expectation> = ["delivered == 1", "t95 <= 5m"]
+        .iter()
+        .map(|condition| Expectation {
+            when: When::AtEnd,
+            condition: Condition::parse(condition).unwrap(),
+            scope: Scope::default(),
+            reply: None,
+            line: 7,
+        })
+        .collect();
+    let mut judge = ExpectationJudge::new(START, &expectations);
+    for record in &records {
+        see(record, &mut oracles, &mut tally, &mut judge);
+    }
+    let facts = Facts {
+        title: "A small run".into(),
+        scenario: "small.toml".into(),
+        config: "small.conf".into(),
+        seed: 7,
+        trace_hash: TraceHash(0xabcd),
+        end: End::TimeOver,
+        simulated: Duration::from_secs(3600),
+        replay: "traject sim small.toml --seed 7".into(),
+    };
+    let of_domain = |_: &str| DomainFacts {
+        receiver: Some("grey".into()),
+        deferred_now: 0,
+        pending_because: Some("waiting for a turn on the open connections".into()),
+    };
+    Report::new(facts, &tally, of_domain, judge.finish(at(3600)))
+}
+
+fn see(record: &Record, oracles: &mut Oracles, tally: &mut Tally, judge: &mut ExpectationJudge) {
+    if matches!(record.event, traject_engine::record::Event::Delivery(_)) {
+        let answer = Answer { taken: true, code: Some(250) };
+        oracles.answered(record.at, traject_engine::ids::MessageId(2), "x@a.test", answer).unwrap();
+    }
+    let before = oracles.record(record).unwrap();
+    tally.record(record, before.as_ref(), oracles.book());
+    judge.record(record, before.as_ref());
+}
+
+#[test]
+fn a_report_in_plain_text() {
+    insta::assert_snapshot!(render(&report(), Style::default()), @r#"
+    A small run
+    2 messages · 2 recipients · 50.00% delivered · 1 still pending · 2 attempts
+
+    domain  accepted  delivered  deferred  bounced  expired  pending  tries    t50  t95  t100  conns
+    a.test         2          1         0        0        0        1   1.00  20m1s    -     -   1/32
+
+    a.test (grey)
+      delivered                           █
+      over time   0                                                                     1h
+      replies            1 × 250 Ok
+                         1 × 451 4.7.1 Greylisted, please try again
+      held up by  the retry schedule after "451 4.7.1 Greylisted, please try again" (100% of all
+                  waiting, 10m a recipient)
+      pending     waiting for a turn on the open connections
+
+    Expectations
+        ok  delivered == 1
+      FAIL  t95 <= 5m
+            actual: t95 = not reached
+            broken at 20m1s by: message 2 to x@a.test delivered: 250 Ok
+
+    simulated 1h (the time was over) · seed 7 · trace 0000000000000000000000000000abcd
+    replay: traject sim small.toml --seed 7
+    "#);
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let coloured = render(&report(), Style { colour: true, wall: None });
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, render(&report(), Style::default()));
+}
+
+#[test]
+fn no_line_is_too_wide() {
+    let mut report = report();
+    report.domains[0].domain = "a-rather-long-subdomain.of-an-even-longer-domain.example".into();
+    report.domains[0].accepted = 123_456_789;
+    report.domains[0].replies[0].reply = "451 ".repeat(60);
+    report.domains[0].pending_because = Some("because ".repeat(40));
+    report.expectations[0].expectation = "delivered >= 99% ".repeat(10);
+    let text = render(&report, Style::default());
+    for line in text.lines() {
+        assert!(line.chars().count() <= WIDTH, "{line}");
+    }
+}
+
+#[test]
+fn the_json_form_is_pinned() {
+    let mut report = report();
+    let delivered = &mut report.domains[0].timeline.delivered;
+    assert_eq!((delivered.len(), delivered.iter().sum::<u64>()), (301, 1));
+    delivered.truncate(1);
+    insta::assert_snapshot!(report.to_json(), @r#"
+    {
+      "version": 1,
+      "title": "A small run",
+      "scenario": "small.toml",
+      "config": "small.conf",
+      "seed": 7,
+      "trace_hash": "0000000000000000000000000000abcd",
+      "end": "time_over",
+      "simulated_s": 3600.0,
+      "totals": {
+        "messages": 2,
+        "accepted": 2,
+        "delivered": 1,
+        "bounced": 0,
+        "expired": 0,
+        "pending": 1,
+        "attempts": 2,
+        "deferrals": 1,
+        "connections": 2,
+        "connection_failures": 0
+      },
+      "domains": [
+        {
+          "domain": "a.test",
+          "receiver": "grey",
+          "accepted": 2,
+          "delivered": 1,
+          "bounced": 0,
+          "expired": 0,
+          "pending": 1,
+          "deferred_now": 0,
+          "attempts": 2,
+          "deferrals": 1,
+          "t50_s": 1201.0,
+          "t95_s": null,
+          "t99_s": null,
+          "t100_s": null,
+          "peak_connections": 1,
+          "max_connections": 32,
+          "connections": 2,
+          "connection_failures": 0,
+          "replies": [
+            {
+              "reply": "250 Ok",
+              "local": false,
+              "count": 1,
+              "waited_s": 0.0
+            },
+            {
+              "reply": "451 4.7.1 Greylisted, please try again",
+              "local": false,
+              "count": 1,
+              "waited_s": 1200.0
+            }
+          ],
+          "limited_by": {
+            "kind": "retry_after_reply",
+            "detail": "451 4.7.1 Greylisted, please try again",
+            "share": 0.9991673605328892,
+            "seconds_per_recipient": 600.0
+          },
+          "pending_because": "waiting for a turn on the open connections",
+          "timeline": {
+            "bucket_s": 4,
+            "delivered": [
+              0
+            ]
+          }
+        }
+      ],
+      "expectations": [
+        {
+          "expectation": "delivered == 1",
+          "line": 7,
+          "passed": true,
+          "actual": "delivered = 1",
+          "broken_at_s": null,
+          "broken_by": null
+        },
+        {
+          "expectation": "t95 <= 5m",
+          "line": 7,
+          "passed": false,
+          "actual": "t95 = not reached",
+          "broken_at_s": 1201.0,
+          "broken_by": "message 2 to x@a.test delivered: 250 Ok"
+        }
+      ],
+      "replay": "traject sim small.toml --seed 7"
+    }
+    "#);
+}

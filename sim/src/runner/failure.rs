@@ -1,0 +1,105 @@
+//! How a run fails, told so that it can be repeated and understood.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use traject_engine::Timestamp;
+use traject_engine::queue::reason::QueueReason;
+use traject_engine::record::Record;
+
+use super::START;
+use super::machine::LIVENESS;
+use crate::describe;
+use crate::oracle::Violation;
+
+/// A run that failed: a bug of ours, not of the scenario's author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What sort.
+    pub kind: FailureKind,
+    /// When, in the simulated world.
+    pub at: Timestamp,
+    /// Which law, and what was found.
+    pub what: String,
+    /// What was going on, oldest first.
+    pub last_events: Vec<String>,
+}
+
+/// What sort of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// An invariant was violated.
+    Violation,
+    /// Work is left, and nothing will move it.
+    Stuck,
+    /// The program panicked.
+    Panic,
+}
+
+impl Failure {
+    pub(super) fn violated(
+        violation: Violation,
+        start: Timestamp,
+        recent: &VecDeque<Record>,
+    ) -> Self {
+        let kind = match violation.invariant {
+            LIVENESS => FailureKind::Stuck,
+            _ => FailureKind::Violation,
+        };
+        let concerning = recent.iter().rev().filter(|one| violation.entity.concerns(one));
+        let mut last_events: Vec<String> =
+            concerning.take(LAST_EVENTS_MAX).map(|record| describe::line(start, record)).collect();
+        last_events.reverse();
+        let Violation { at, invariant, details, entity } = violation;
+        Self { kind, at, what: format!("{invariant}: {details} ({entity})"), last_events }
+    }
+
+    pub(super) fn stuck(at: Timestamp, what: &str) -> Self {
+        let what = format!("{LIVENESS}: {what}");
+        Self { kind: FailureKind::Stuck, at, what, last_events: Vec::new() }
+    }
+
+    pub(super) fn panicked(at: Timestamp, message: String) -> Self {
+        let what = format!("panic: {message}");
+        Self { kind: FailureKind::Panic, at, what, last_events: Vec::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            FailureKind::Violation => "an invariant was violated",
+            FailureKind::Stuck => "the run is stuck",
+            FailureKind::Panic => "the program panicked",
+        };
+        writeln!(f, "{kind} at {}", describe::instant(START, self.at))?;
+        writeln!(f, "  {}", self.what)?;
+        if !self.last_events.is_empty() {
+            writeln!(f, "  last events:")?;
+        }
+        for event in &self.last_events {
+            writeln!(f, "    {event}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a queue's mail waits, with instants counted from the start.
+pub(super) fn reason(start: Timestamp, reason: QueueReason) -> String {
+    match reason {
+        QueueReason::Delayed { until } => {
+            format!("delayed, the first until {}", describe::instant(start, until))
+        }
+        QueueReason::DnsFailed { until } => {
+            format!("the DNS failed; next look-up at {}", describe::instant(start, until))
+        }
+        QueueReason::HostsSetAside { until } => format!(
+            "every address failed; next try at {} (host_failure_retry)",
+            describe::instant(start, until)
+        ),
+        other => other.to_string(),
+    }
+}
+
+/// Events told about a failure.
+const LAST_EVENTS_MAX: usize = 12;

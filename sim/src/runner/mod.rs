@@ -1,0 +1,349 @@
+//! Runs a scenario: builds its world, lets the engine and driver that deliver for real loose in
+//! it, and reports.
+
+mod failure;
+mod machine;
+mod referee;
+mod setup;
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use traject_engine::config::Config;
+use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient};
+use traject_engine::rng::Seed;
+use traject_engine::{Engine, Timestamp};
+use traject_net::driver::{Driver, Finished, Handle};
+use traject_net::world::{Clock, Network, World};
+
+pub use self::failure::{Failure, FailureKind};
+pub use self::machine::Checks;
+pub use self::referee::{Progress, ProgressSink};
+pub(crate) use self::setup::sources;
+
+use self::machine::Watched;
+use self::referee::{Parts, Phase, Referee};
+use self::setup::Setup;
+use crate::dns::SimResolver;
+use crate::expect::judge::ExpectationJudge;
+use crate::fault;
+use crate::network::{Link, Links, RunError, SimClock, SimNetwork, SimWorld, WorldOptions};
+use crate::oracle::{Entity, Oracles, Routes, State, Violation};
+use crate::receiver::smtp::serve;
+use crate::report::{DomainFacts, End, Facts, Report};
+use crate::scenario::Scenario;
+use crate::spool::SimSpool;
+use crate::traffic::{Arrival, Plan};
+
+/// The instant at which every scenario begins: 2026-01-01, midnight UTC, a Thursday.
+pub const START: Timestamp = Timestamp::from_secs(1_767_225_600);
+
+/// How to run a scenario.
+#[derive(Default)]
+pub struct RunOptions {
+    /// Instead of the scenario's seed.
+    pub seed: Option<u64>,
+    /// End earlier than the scenario's horizon.
+    pub until: Option<Duration>,
+    /// What reports call the configuration.
+    pub config_name: String,
+    /// The command that repeats the run.
+    pub replay: String,
+    /// Where to write every record, one JSON object a line.
+    pub records: Option<Box<dyn Write + Send>>,
+    /// Told about the progress from time to time.
+    pub progress: Option<ProgressSink>,
+    /// Set it to end the run; what happened until then is reported.
+    pub interrupt: Arc<AtomicBool>,
+    /// How often the engine recounts its invariants.
+    pub checks: Checks,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The numbers, up to the failure if there was one.
+    pub report: Report,
+    /// A law that was broken; a bug of ours.
+    pub failure: Option<Failure>,
+    /// Why the records could not all be written.
+    pub write_error: Option<std::io::Error>,
+}
+
+/// Runs `scenario` with `config`, which it was [checked](Scenario::check_config) against.
+pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) -> Outcome {
+    let seed_number = options.seed.unwrap_or(scenario.seed);
+    let seed = Seed::from_u64(seed_number);
+    let setup = Setup::new(scenario, &config, seed);
+    let length = options.until.map_or(scenario.horizon, |until| until.min(scenario.horizon));
+    let referee = Arc::new(Referee::new(Parts {
+        start: START,
+        oracles: Oracles::new(Arc::clone(&config), Routes::new(setup.zones.targets())),
+        expectations: ExpectationJudge::new(START, &scenario.expectations),
+        records: options.records.take(),
+        progress: options.progress.take(),
+        interrupt: Arc::clone(&options.interrupt),
+        planned: scenario.traffic.iter().map(|traffic| traffic.messages).sum(),
+    }));
+    let mut world = SimWorld::new(WorldOptions {
+        epoch: START,
+        seed,
+        sources: setup.sources.clone(),
+        link: Link::default(),
+        ..WorldOptions::default()
+    });
+    let engine = Engine::new(config, seed, START);
+    let machine = Watched::new(engine, Arc::clone(&referee), options.checks);
+    let stage = Stage::new(&world, &referee);
+    let plan = Plan::new(seed, START, &scenario.traffic);
+    let play = stage.play(scenario.clone(), setup, machine, plan, START + length);
+    let played = world.run(play);
+    let names = Names { scenario, options: &options, seed: seed_number };
+    conclude(names, &referee, played)
+}
+
+/// What the tasks of a world work with.
+struct Stage {
+    network: SimNetwork,
+    farm: SimNetwork,
+    clock: SimClock,
+    links: Links,
+    referee: Arc<Referee>,
+}
+
+type SimHandle = Handle<Watched, SimSpool, SimClock>;
+
+/// How a world that did not break down ended.
+struct Played {
+    end: End,
+    at: Timestamp,
+    machine: Watched,
+    spool: SimSpool,
+}
+
+impl Stage {
+    fn new(world: &SimWorld, referee: &Arc<Referee>) -> Self {
+        Self {
+            network: world.network(),
+            farm: world.farm(),
+            clock: world.clock(),
+            links: world.links(),
+            referee: Arc::clone(referee),
+        }
+    }
+
+    /// The whole play; `None` when the driver ended of itself.
+    async fn play(
+        self,
+        scenario: Scenario,
+        setup: Setup,
+        machine: Watched,
+        plan: Plan,
+        deadline: Timestamp,
+    ) -> Option<Played> {
+        let spool = SimSpool::new(setup.bodies.clone());
+        self.open_exchanges(&setup).await;
+        for fault in scenario.faults {
+            self.farm.spawn(fault::play(START, fault, self.clock.clone(), self.links.clone()));
+        }
+        let world = World {
+            network: self.network.clone(),
+            resolver: SimResolver::new(setup.zones, self.clock.clone(), setup.seed),
+            spool: spool.clone(),
+            clock: self.clock.clone(),
+        };
+        let (driver, handle) = Driver::new(machine, world, ());
+        let (ended, end_of_driver) = oneshot::channel();
+        self.network.spawn(async move {
+            // A spool in memory has nothing to fail with when it is recovered.
+            if let Ok(Finished { machine, .. }) = driver.run().await {
+                let _ = ended.send(machine);
+            }
+        });
+        let traffic = send(plan, handle.clone(), self.clock.clone(), Arc::clone(&self.referee));
+        self.farm.spawn(traffic);
+        let end = self.supervise(deadline).await;
+        let at = self.clock.now();
+        handle.stop().await.ok()?;
+        let machine = end_of_driver.await.ok()?;
+        Some(Played { end, at, machine, spool })
+    }
+
+    async fn open_exchanges(&self, setup: &Setup) {
+        let sites = setup.sites(&self.referee);
+        for address in &setup.addresses {
+            self.links.set(address.socket.ip(), address.link);
+            // Fails only for an address of ours, which the scenario was checked for.
+            let Ok(listener) = self.farm.bind(address.socket, BACKLOG).await else { continue };
+            let site = Arc::clone(&sites[address.receiver()]);
+            let (host, clock) = (Arc::clone(&address.host), self.clock.clone());
+            self.farm.spawn(serve(site, host, self.farm.clone(), clock, listener));
+        }
+    }
+
+    /// Waits for the end.
+    async fn supervise(&self, deadline: Timestamp) -> End {
+        let mut deadline = deadline;
+        let mut settled = false;
+        loop {
+            match self.referee.phase() {
+                Phase::Failed => return End::Failed,
+                Phase::Interrupted => return End::Interrupted,
+                Phase::Settled => return End::Settled,
+                Phase::Closing if !settled => {
+                    settled = true;
+                    deadline = deadline.min(self.clock.now() + CLOSING_MAX);
+                }
+                Phase::Closing | Phase::Busy => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.referee.changed() => {}
+                () = self.clock.sleep_until(deadline) => {
+                    return if settled { End::Settled } else { End::TimeOver };
+                }
+            }
+        }
+    }
+}
+
+/// Submits the traffic as its time comes.
+async fn send(mut plan: Plan, handle: SimHandle, clock: SimClock, referee: Arc<Referee>) {
+    while let Some(at) = plan.next_at() {
+        clock.sleep_until(at).await;
+        let Some(arrival) = plan.next() else { break };
+        let message = message(arrival, &handle, clock.now());
+        referee.submitted();
+        if handle.submit_staged(message).await.is_err() {
+            return;
+        }
+    }
+    referee.all_submitted();
+}
+
+fn message(arrival: Arrival, handle: &SimHandle, now: Timestamp) -> StoredMessage {
+    let state = RecipientState::new(now);
+    let recipients = arrival.recipients.into_iter();
+    StoredMessage {
+        id: handle.next_message_id(),
+        reverse_path: arrival.reverse_path,
+        recipients: recipients.map(|mailbox| StoredRecipient { mailbox, state }).collect(),
+        received_at: now,
+        size_bytes: arrival.size_bytes,
+        eight_bit: arrival.eight_bit,
+        binding: arrival.binding,
+    }
+}
+
+/// What a run is called.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    scenario: &'a Scenario,
+    options: &'a RunOptions,
+    seed: u64,
+}
+
+/// Judges the end, and writes the report.
+fn conclude(
+    names: Names<'_>,
+    referee: &Referee,
+    played: Result<Option<Played>, RunError>,
+) -> Outcome {
+    let mut state = referee.state();
+    let (mut end, mut at, mut machine, mut failure) = (End::Failed, state.now, None, None);
+    match played {
+        Ok(Some(played)) => {
+            (end, at) = (played.end, played.at);
+            if state.violation.is_none() {
+                drop(state);
+                let judged = judge_end(&played, referee);
+                state = referee.state();
+                state.violation = judged.err();
+            }
+            machine = Some(played.machine);
+        }
+        Ok(None) => failure = Some(Failure::stuck(at, "the driver ended of itself")),
+        Err(RunError::Panicked { message, at }) => failure = Some(Failure::panicked(at, message)),
+        Err(RunError::Stalled { at }) => {
+            failure = Some(Failure::stuck(at, "every task waits for another"));
+        }
+    }
+    if let Some(violation) = state.violation.take() {
+        end = End::Failed;
+        failure = Some(Failure::violated(violation, START, &state.recent));
+    }
+    state.close_records();
+    let write_error = state.write_error.take();
+    let expectations = state.expectations.take().map(|judge| judge.finish(at)).unwrap_or_default();
+    let facts = Facts {
+        title: names.scenario.title.clone(),
+        scenario: name_of(&names.scenario.path),
+        config: names.options.config_name.clone(),
+        seed: names.seed,
+        trace_hash: state.trace.hash(),
+        end,
+        simulated: at.saturating_since(START),
+        replay: names.options.replay.clone(),
+    };
+    let snapshot = machine.as_ref().map(|machine| machine.engine().snapshot());
+    let book = state.oracles.book();
+    let of_domain = |domain: &str| DomainFacts {
+        receiver: setup::receiver_of(names.scenario, domain),
+        deferred_now: book
+            .rows()
+            .iter()
+            .filter(|row| row.state == State::Pending && row.attempts > 0)
+            .filter(|row| *book.pair(row.pair).domain == *domain)
+            .count() as u64,
+        pending_because: snapshot.as_ref().and_then(|snapshot| {
+            let mut queues = snapshot.queues.iter();
+            let waits = |queue: &&traject_engine::QueueSnapshot| {
+                *queue.pair.domain == *domain && queue.active + queue.delayed + queue.in_flight > 0
+            };
+            queues.find(waits).map(|queue| failure::reason(START, queue.reason))
+        }),
+    };
+    let report = Report::new(facts, &state.tally, of_domain, expectations);
+    Outcome { report, failure, write_error }
+}
+
+/// The last judgement: what the engine, the spool and the book say must agree.
+fn judge_end(played: &Played, referee: &Referee) -> Result<(), Violation> {
+    played.machine.check()?;
+    let state = referee.state();
+    let book = state.oracles.book();
+    let snapshot = played.machine.engine().snapshot();
+    let queued: u64 =
+        snapshot.queues.iter().map(|queue| queue.active + queue.delayed + queue.in_flight).sum();
+    let spooled = played.spool.len() as u64;
+    let disagreement = if queued != book.pending() {
+        format!("{queued} recipients are queued, and {} are not done", book.pending())
+    } else if spooled != book.pending_messages() {
+        format!("{spooled} messages are spooled, and {} are not done", book.pending_messages())
+    } else {
+        return Ok(());
+    };
+    Err(Violation {
+        at: played.at,
+        invariant: "conservation",
+        details: disagreement,
+        entity: Entity::Run,
+    })
+}
+
+fn name_of(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Connections an exchange has waiting at most.
+const BACKLOG: u32 = 1024;
+
+/// How long a settled run waits for its connections to close.
+const CLOSING_MAX: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests;

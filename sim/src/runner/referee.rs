@@ -1,0 +1,291 @@
+//! The referee: sees everything that crosses the engine's boundary and everything receivers take,
+//! keeps the books of the run, and stops it when a law is broken.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use traject_engine::ids::MessageId;
+use traject_engine::record::Record;
+use traject_engine::{Input, Output, Timestamp};
+
+use crate::expect::judge::ExpectationJudge;
+use crate::oracle::{Answer, Entity, Oracles, Violation};
+use crate::receiver::smtp::{Breach, Witness};
+use crate::report::tally::Tally;
+use crate::trace::Trace;
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The present instant of the simulated world.
+    pub now: Timestamp,
+    /// Messages that were planned.
+    pub planned: u64,
+    /// Messages accepted.
+    pub messages: u64,
+    /// Recipients accepted.
+    pub accepted: u64,
+    /// Recipients that are done, whatever became of them.
+    pub done: u64,
+}
+
+/// Told about the progress of a run from time to time.
+pub type ProgressSink = Box<dyn FnMut(Progress) + Send>;
+
+/// Everything that is known of a run.
+pub(super) struct Referee {
+    state: Mutex<State>,
+    /// Woken when the run may have come to its end.
+    changed: Notify,
+    /// Set from outside to end the run.
+    interrupt: Arc<AtomicBool>,
+}
+
+pub(super) struct State {
+    pub(super) trace: Trace,
+    pub(super) oracles: Oracles,
+    pub(super) tally: Tally,
+    pub(super) expectations: Option<ExpectationJudge>,
+    /// The last records, for the story of a violation.
+    pub(super) recent: VecDeque<Record>,
+    pub(super) violation: Option<Violation>,
+    pub(super) now: Timestamp,
+    records: Option<Box<dyn Write + Send>>,
+    /// Why the records can no longer be written.
+    pub(super) write_error: Option<std::io::Error>,
+    progress: Option<ProgressSink>,
+    records_seen: u64,
+    open_connections: u64,
+    /// Messages planned, submitted so far, and whether these are all.
+    planned: u64,
+    submitted: u64,
+    all_submitted: bool,
+}
+
+/// What the run is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// For messages to arrive or to be delivered.
+    Busy,
+    /// Everything is settled; connections are still open.
+    Closing,
+    /// Everything is settled.
+    Settled,
+    /// A law was broken.
+    Failed,
+    /// Somebody interrupted the run.
+    Interrupted,
+}
+
+/// What a referee is made of.
+pub(super) struct Parts {
+    pub(super) start: Timestamp,
+    pub(super) oracles: Oracles,
+    pub(super) expectations: ExpectationJudge,
+    pub(super) records: Option<Box<dyn Write + Send>>,
+    pub(super) progress: Option<ProgressSink>,
+    pub(super) interrupt: Arc<AtomicBool>,
+    pub(super) planned: u64,
+}
+
+impl Referee {
+    pub(super) fn new(parts: Parts) -> Self {
+        let state = State {
+            trace: Trace::default(),
+            oracles: parts.oracles,
+            tally: Tally::new(parts.start),
+            expectations: Some(parts.expectations),
+            recent: VecDeque::with_capacity(RECENT_RECORDS_MAX),
+            violation: None,
+            now: parts.start,
+            records: parts.records,
+            write_error: None,
+            progress: parts.progress,
+            records_seen: 0,
+            open_connections: 0,
+            planned: parts.planned,
+            submitted: 0,
+            all_submitted: false,
+        };
+        let (changed, interrupt) = (Notify::new(), parts.interrupt);
+        Self { state: Mutex::new(state), changed, interrupt }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine is handed this.
+    pub(super) fn input(&self, now: Timestamp, input: &Input<'_>) {
+        let mut state = self.state();
+        state.now = now;
+        state.trace.input(now, input);
+        if self.interrupt.load(Ordering::Relaxed) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The engine wants this.
+    pub(super) fn output(&self, now: Timestamp, output: &Output) {
+        let mut state = self.state();
+        state.trace.output(now, output);
+        if let Output::Record(record) = output {
+            state.record(record);
+            if state.phase() != Phase::Busy {
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// A law was broken.
+    pub(super) fn violated(&self, violation: Violation) {
+        self.state().violated(violation);
+        self.changed.notify_one();
+    }
+
+    /// One more message was submitted.
+    pub(super) fn submitted(&self) {
+        self.state().submitted += 1;
+    }
+
+    /// No further message will be submitted.
+    pub(super) fn all_submitted(&self) {
+        self.state().all_submitted = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until the phase may have changed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Phase::Interrupted;
+        }
+        self.state().phase()
+    }
+}
+
+impl Witness for Referee {
+    fn answered(&self, at: Timestamp, message: MessageId, recipients: &[String], answer: Answer) {
+        let judged = {
+            let oracles = &mut self.state().oracles;
+            oracles.transaction(at, message, recipients.len()).and_then(|()| {
+                let mut each = recipients.iter();
+                each.try_for_each(|one| oracles.answered(at, message, one, answer))
+            })
+        };
+        if let Err(violation) = judged {
+            self.violated(violation);
+        }
+    }
+
+    fn breach(&self, at: Timestamp, breach: Breach) {
+        let Breach { client, exchange, what } = breach;
+        self.violated(Violation {
+            at,
+            invariant: "grammar",
+            details: format!("our client {client} at {exchange}: {what}"),
+            entity: Entity::Run,
+        });
+    }
+}
+
+impl State {
+    fn record(&mut self, record: &Record) {
+        match self.oracles.record(record) {
+            Ok(before) => {
+                self.tally.record(record, before.as_ref(), self.oracles.book());
+                if let Some(expectations) = &mut self.expectations {
+                    expectations.record(record, before.as_ref());
+                }
+            }
+            Err(violation) => self.violated(violation),
+        }
+        match &record.event {
+            traject_engine::record::Event::ConnectionOpened { .. } => self.open_connections += 1,
+            traject_engine::record::Event::ConnectionClosed { .. } => {
+                self.open_connections = self.open_connections.saturating_sub(1);
+            }
+            _ => {}
+        }
+        if self.recent.len() == RECENT_RECORDS_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(record.clone());
+        self.write(record);
+        self.records_seen += 1;
+        if self.records_seen.is_multiple_of(RECORDS_A_PROGRESS) {
+            self.tell_progress();
+        }
+    }
+
+    /// Messages that were submitted are all received, and every recipient is done.
+    fn phase(&self) -> Phase {
+        if self.violation.is_some() {
+            return Phase::Failed;
+        }
+        let received = self.all_submitted && self.tally.messages == self.submitted;
+        match (received && self.oracles.book().pending() == 0, self.open_connections) {
+            (false, _) => Phase::Busy,
+            (true, 0) => Phase::Settled,
+            (true, _) => Phase::Closing,
+        }
+    }
+
+    /// Only the first violation counts: the others may be its consequences.
+    fn violated(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+
+    fn write(&mut self, record: &Record) {
+        let Some(out) = &mut self.records else { return };
+        let written = serde_json::to_writer(&mut *out, record)
+            .map_err(std::io::Error::from)
+            .and_then(|()| out.write_all(b"\n"));
+        if let Err(error) = written {
+            self.records = None;
+            self.write_error = Some(error);
+        }
+    }
+
+    /// Everything is written.
+    pub(super) fn close_records(&mut self) {
+        if let Some(mut out) = self.records.take()
+            && let Err(error) = out.flush()
+        {
+            self.write_error = Some(error);
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let tally = &self.tally;
+        let progress = Progress {
+            now: self.now,
+            planned: self.planned,
+            messages: tally.messages,
+            accepted: tally.accepted,
+            done: tally.delivered + tally.failed,
+        };
+        if let Some(tell) = &mut self.progress {
+            tell(progress);
+        }
+    }
+}
+
+impl fmt::Debug for Referee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Referee").finish_non_exhaustive()
+    }
+}
+
+/// Records kept for the story of a violation.
+const RECENT_RECORDS_MAX: usize = 4096;
+
+/// Records between two reports of progress.
+const RECORDS_A_PROGRESS: u64 = 1000;

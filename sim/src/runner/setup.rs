@@ -1,0 +1,111 @@
+//! What a scenario's world is built from.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use traject_engine::config::Config;
+use traject_engine::rng::Seed;
+
+use super::START;
+use crate::body::BodyFactory;
+use crate::dns::Zones;
+use crate::fault;
+use crate::network::Link;
+use crate::receiver::model::Receiver;
+use crate::receiver::smtp::{Site, Witness};
+use crate::receiver::spec::ReceiverSpec;
+use crate::scenario::Scenario;
+
+/// The parts of a world, before it exists.
+pub(super) struct Setup {
+    pub(super) seed: Seed,
+    pub(super) bodies: BodyFactory,
+    pub(super) zones: Zones,
+    /// Our addresses, the default ones first.
+    pub(super) sources: Vec<IpAddr>,
+    /// The addresses of all exchanges.
+    pub(super) addresses: Vec<ExchangeAddress>,
+    receivers: Vec<Arc<ReceiverSpec>>,
+}
+
+/// One address of an exchange.
+pub(super) struct ExchangeAddress {
+    pub(super) host: Arc<str>,
+    pub(super) socket: SocketAddr,
+    pub(super) link: Link,
+    /// Position of its receiver.
+    receiver: usize,
+}
+
+impl Setup {
+    pub(super) fn new(scenario: &Scenario, config: &Config, seed: Seed) -> Self {
+        let outages = fault::outages(START, &scenario.faults);
+        let zones = Zones::new(scenario.dns.clone(), &scenario.receivers, outages);
+        let mut addresses = Vec::new();
+        for (receiver, spec) in scenario.receivers.iter().enumerate() {
+            let link =
+                Link { latency: spec.latency.base, jitter: spec.latency.jitter, ..Link::default() };
+            for exchange in &spec.exchanges {
+                addresses.extend(exchange.addresses.iter().map(|address| ExchangeAddress {
+                    host: Arc::clone(&exchange.host),
+                    socket: SocketAddr::new(*address, spec.port),
+                    link,
+                    receiver,
+                }));
+            }
+        }
+        Self {
+            seed,
+            bodies: BodyFactory::new(seed),
+            zones,
+            sources: sources(scenario, config),
+            addresses,
+            receivers: scenario.receivers.iter().cloned().map(Arc::new).collect(),
+        }
+    }
+}
+
+impl Setup {
+    /// What the exchanges of each receiver share, in the order of the receivers.
+    pub(super) fn sites<W: Witness>(&self, witness: &Arc<W>) -> Vec<Arc<Site<W>>> {
+        let site = |spec: &Arc<ReceiverSpec>| {
+            let receiver = Receiver::new(Arc::clone(spec), self.seed, START);
+            Arc::new(Site::new(receiver, self.bodies.clone(), Arc::clone(witness)))
+        };
+        self.receivers.iter().map(site).collect()
+    }
+}
+
+impl ExchangeAddress {
+    /// Position of its receiver.
+    pub(super) const fn receiver(&self) -> usize {
+        self.receiver
+    }
+}
+
+/// Our addresses: the defaults, and every `bind_address` the scenario's mail can use.
+pub(crate) fn sources(scenario: &Scenario, config: &Config) -> Vec<IpAddr> {
+    let mut bound = BTreeSet::new();
+    for traffic in &scenario.traffic {
+        for (pattern, _) in &traffic.to {
+            let options = config.delivery_options(&traffic.binding, pattern.domain());
+            bound.extend(options.bind_address);
+        }
+    }
+    let defaults = [IpAddr::V4(DEFAULT_SOURCE_V4), IpAddr::V6(DEFAULT_SOURCE_V6)];
+    bound.retain(|address| !defaults.contains(address));
+    defaults.into_iter().chain(bound).collect()
+}
+
+/// The receiver a domain belongs to.
+pub(super) fn receiver_of(scenario: &Scenario, domain: &str) -> Option<String> {
+    let owns = |spec: &&ReceiverSpec| spec.domains.iter().any(|one| **one == *domain);
+    scenario.receivers.iter().find(owns).map(|spec| spec.name.to_string())
+}
+
+/// Our address where the configuration binds none.
+const DEFAULT_SOURCE_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+/// The same for IPv6.
+const DEFAULT_SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
