@@ -1,10 +1,12 @@
 //! `traject`: check a configuration, simulate what it does, deliver mail with it.
 
 mod check;
+mod daemon;
 mod diagnostics;
 mod error;
 mod explain;
 mod options;
+mod record_log;
 
 use std::panic;
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     Options(options::Args),
+    Daemon(daemon::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Check(args) => check::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Options(args) => options::run(&args),
+        Verb::Daemon(args) => daemon::run(&args),
     }
 }
 

@@ -1,0 +1,212 @@
+//! `traject daemon`: deliver mail.
+
+use std::fs::File;
+use std::future::pending;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use traject_engine::config::{Config, Severity};
+use traject_engine::ids::ListenerId;
+use traject_engine::record::Event;
+use traject_engine::rng::Seed;
+use traject_engine::{Engine, Output, Timestamp};
+use traject_net::clock::SystemClock;
+use traject_net::driver::{Driver, Handle, Observer};
+use traject_net::resolve::{DnsResolver, Upstream};
+use traject_net::spool::Journal;
+use traject_net::tokio_net::TokioNetwork;
+use traject_net::world::{Clock as _, Network as _, World};
+
+use crate::diagnostics;
+use crate::error::{CommandError, ErrorKind};
+use crate::record_log::RecordLog;
+
+/// Receive and deliver mail
+///
+/// Runs in the foreground until SIGTERM or SIGINT: then it accepts nothing more, finishes what is
+/// under way and exits. A second signal ends it at once; mail it had accepted is in the spool and
+/// goes on with the next start.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  traject daemon /etc/traject/ecelerity.conf
+  traject daemon --records /var/log/traject/records.jsonl ecelerity.conf
+
+Records, one JSON object a line, tell everything that happens to a message. What a person should
+know goes to standard error; RUST_LOG sets how much (error, warn, info, debug).
+
+Exits with 0 after a signal, with 2 if the system refuses something (a port, the spool) and with 3
+if the configuration cannot be used.")]
+pub(crate) struct Args {
+    /// The configuration file
+    #[arg(value_name = "CONFIG")]
+    config: String,
+
+    /// Append the records to this file instead of writing them to standard output
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+
+    /// How long to finish what is under way after the first signal
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    grace: u64,
+}
+
+/// Runs the daemon until it is told to end.
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let (config, _) = diagnostics::load_usable(&args.config, Severity::Warning)?;
+    start_log();
+    let system = |error: anyhow::Error| CommandError::new(ErrorKind::System, error);
+    let records = RecordLog::open(args.records.as_deref())
+        .with_context(|| format!("cannot open {}", shown(args.records.as_deref())))
+        .map_err(system)?;
+    // The engine is one task and does its own reading and writing; whatever may block has threads
+    // of its own. More threads here would only hand sockets to and fro.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")
+        .map_err(system)?;
+    runtime.block_on(serve(config.into(), records, Duration::from_secs(args.grace))).map_err(system)
+}
+
+async fn serve(config: Arc<Config>, records: RecordLog, grace: Duration) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("cannot wait for signals")?;
+    let server = config.server_options();
+    let spool = Journal::open(Path::new(&*server.spool_base))
+        .with_context(|| format!("cannot use the spool in {}", server.spool_base))?;
+    let upstream = Upstream::from_option(server.resolv_conf.as_deref());
+    let resolver = DnsResolver::new(&upstream).context("cannot ask the DNS")?;
+    let world = World { network: TokioNetwork, resolver, spool, clock: SystemClock::start() };
+    let sockets = bind(&config).await?;
+    let seed = seed().context("cannot read random bytes")?;
+    let engine = Engine::new(Arc::clone(&config), seed, world.clock.now());
+    let (mut driver, handle) = Driver::new(engine, world, Log { records });
+    for (listener, socket) in sockets {
+        tracing::info!("listening on {}", socket.local_addr()?);
+        driver.listen(listener, socket);
+    }
+    let mut run = std::pin::pin!(driver.run());
+    let finished = tokio::select! {
+        biased;
+        finished = &mut run => finished,
+        () = end(&handle, &mut signals, grace) => run.await,
+    };
+    let engine = finished.map_err(|error| anyhow!("cannot read the spool: {error:?}"))?.machine;
+    tracing::info!(messages = engine.snapshot().messages, "ended; messages left are in the spool");
+    Ok(())
+}
+
+/// Completes when the driver has to stop, having been drained as far as signals and time allow.
+/// While a driver drains it may end by itself before.
+async fn end<P, C>(handle: &Handle<Engine, P, C>, signals: &mut Signals, grace: Duration)
+where
+    P: traject_net::world::Spool,
+    C: traject_net::world::Clock,
+{
+    signals.next().await;
+    tracing::info!("ending: no new connections; again to end at once");
+    // The driver takes this, or has ended.
+    let _ = handle.drain().await;
+    tokio::select! {
+        biased;
+        () = signals.next() => tracing::warn!("ending at once"),
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!("ending with connections open: {} s have passed", grace.as_secs());
+        }
+    }
+    let _ = handle.stop().await;
+}
+
+async fn bind(config: &Config) -> anyhow::Result<Vec<(ListenerId, TcpListener)>> {
+    let mut sockets = Vec::new();
+    for endpoint in config.listeners() {
+        for address in endpoint.addresses.iter() {
+            let socket = TokioNetwork.bind(*address, endpoint.backlog).await;
+            sockets.push((
+                endpoint.id,
+                socket.with_context(|| format!("cannot listen on {address}"))?,
+            ));
+        }
+    }
+    Ok(sockets)
+}
+
+/// The two signals that end a daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        let arrived = tokio::select! {
+            arrived = self.terminate.recv() => arrived,
+            arrived = self.interrupt.recv() => arrived,
+        };
+        // Without a runtime's signal driver there are no signals.
+        if arrived.is_none() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// Writes the records down, and tells a person about trouble of our own.
+struct Log {
+    records: RecordLog,
+}
+
+impl Observer for Log {
+    fn output(&mut self, _now: Timestamp, output: &Output) {
+        let Output::Record(record) = output else { return };
+        self.records.add(record);
+        match &record.event {
+            Event::SpoolFailure { message, error } => {
+                tracing::error!(%message, ?error, "the spool refused a write");
+            }
+            Event::DnsFailure { question, error, text } => {
+                tracing::debug!(%question, ?error, %text, "no answer from the DNS");
+            }
+            Event::QueueDelayed { pair, recipients, reply, .. } => {
+                let (binding, domain) = (&pair.binding, &pair.domain);
+                tracing::info!(%binding, %domain, recipients, %reply, "queue delayed");
+            }
+            Event::HostSetAside { address, exchange, reply, .. } => {
+                tracing::info!(%address, %exchange, %reply, "exchange set aside");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn seed() -> io::Result<Seed> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(Seed(bytes))
+}
+
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
+}

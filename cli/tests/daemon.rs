@@ -1,0 +1,207 @@
+//! The daemon as its operator sees it: what it says, what it writes, how it ends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+
+/// A daemon in a folder of its own, relaying everything to `next_hop`.
+struct Daemon {
+    process: Child,
+    stderr: Lines<BufReader<ChildStderr>>,
+    folder: TempDir,
+    addr: SocketAddr,
+}
+
+impl Daemon {
+    fn start(next_hop: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "spoolbase = \"{}/spool\"\nrelay_hosts = ( \"127.0.0.1\" )\n\
+             gateway = \"{}\"\nremote_smtp_port = {}\n\
+             esmtp_listener {{ listen \"127.0.0.1:0\" {{ }} }}\n",
+            folder.path().display(),
+            next_hop.ip(),
+            next_hop.port(),
+        );
+        fs::write(folder.path().join("t.conf"), config).unwrap();
+        let mut process = daemon(folder.path()).spawn().unwrap();
+        let mut stderr = BufReader::new(process.stderr.take().unwrap()).lines();
+        let addr = stderr.by_ref().map(Result::unwrap).find_map(|line| {
+            let (_, addr) = line.split_once("listening on ")?;
+            Some(addr.parse().unwrap())
+        });
+        Self { process, stderr, folder, addr: addr.unwrap() }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for a line on standard error.
+    fn says(&mut self, text: &str) {
+        let said = self.stderr.by_ref().map(Result::unwrap).find(|line| line.contains(text));
+        assert!(said.is_some(), "the daemon ended without saying {text:?}");
+    }
+
+    /// The exit code, and the types of the records in order.
+    fn ended(mut self) -> (i32, Vec<String>) {
+        let code = self.process.wait().unwrap().code().unwrap();
+        let records = fs::read_to_string(self.folder.path().join("records")).unwrap();
+        let types = records.lines().map(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            record["type"].as_str().unwrap().to_owned()
+        });
+        (code, types.collect())
+    }
+}
+
+fn daemon(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_traject"));
+    command.arg("daemon").arg("t.conf").args(["--records", "records"]);
+    command.current_dir(folder).env_remove("RUST_LOG").stderr(Stdio::piped());
+    command
+}
+
+/// One end of a dialogue.
+struct Dialogue(BufReader<TcpStream>);
+
+impl Dialogue {
+    fn say(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Reads replies up to one with this code.
+    fn hear_code(&mut self, code: &str) {
+        while !self.hear().starts_with(&format!("{code} ")) {}
+    }
+}
+
+fn client(addr: SocketAddr) -> Dialogue {
+    let mut client = Dialogue(BufReader::new(TcpStream::connect(addr).unwrap()));
+    client.hear_code("220");
+    client.say("EHLO client.test\r\n");
+    client.hear_code("250");
+    client
+}
+
+fn send(client: &mut Dialogue, body: &str) {
+    for (command, code) in [
+        ("MAIL FROM:<a@client.test>", "250"),
+        ("RCPT TO:<b@example.org>", "250"),
+        ("DATA", "354"),
+        (&format!("{body}\r\n."), "250"),
+    ] {
+        client.say(&format!("{command}\r\n"));
+        client.hear_code(code);
+    }
+}
+
+/// A next hop that takes one message on one connection and returns what came after DATA.
+fn sink() -> (SocketAddr, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut peer = Dialogue(BufReader::new(listener.accept().unwrap().0));
+        peer.say("220 sink.test\r\n");
+        loop {
+            let command = peer.hear();
+            match command.trim_end() {
+                "DATA" => break,
+                "" => panic!("the peer has gone"),
+                _ => peer.say("250 go on\r\n"),
+            }
+        }
+        peer.say("354 go on\r\n");
+        let lines = std::iter::from_fn(|| Some(peer.hear()).filter(|line| line != ".\r\n"));
+        let body = lines.collect();
+        peer.say("250 taken\r\n");
+        let _quit = peer.hear();
+        peer.say("221 bye\r\n");
+        body
+    });
+    (addr, thread)
+}
+
+#[test]
+fn a_message_goes_through_and_sigterm_ends_in_peace() {
+    let (next_hop, sink) = sink();
+    let mut daemon = Daemon::start(next_hop);
+    let mut client = client(daemon.addr);
+    send(&mut client, "Subject: through\r\n\r\n..a dot\r\na line");
+    client.say("QUIT\r\n");
+    client.hear_code("221");
+    drop(client);
+    let mut records = String::new();
+    while !records.contains("delivery") {
+        records = fs::read_to_string(daemon.folder.path().join("records")).unwrap();
+        assert!(!records.contains("failure"), "{records}");
+        std::thread::yield_now();
+    }
+    daemon.signal("TERM");
+    daemon.says("messages=0");
+    let (code, records) = daemon.ended();
+    assert_eq!(code, 0);
+    assert_eq!(records, ["reception", "connection_opened", "delivery", "connection_closed"]);
+    let body = sink.join().unwrap();
+    assert!(body[0].starts_with("Received: from "), "{body:?}");
+    let ours = body.iter().position(|line| line.starts_with("Subject")).unwrap();
+    assert_eq!(body[ours..], ["Subject: through\r\n", "\r\n", "..a dot\r\n", "a line\r\n"]);
+}
+
+#[test]
+fn a_client_inside_is_told_and_a_second_signal_does_not_wait_for_anybody() {
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut daemon = Daemon::start(deaf.local_addr().unwrap());
+    let mut client = client(daemon.addr);
+    send(&mut client, "Subject: stays");
+    // The next hop never greets: the daemon has something under way that does not end.
+    let (mut waiting, _) = deaf.accept().unwrap();
+    daemon.signal("INT");
+    daemon.says("ending");
+    client.hear_code("421");
+    assert!(TcpStream::connect(daemon.addr).is_err(), "nobody is let in any more");
+    daemon.signal("TERM");
+    daemon.says("ending at once");
+    daemon.says("messages=1");
+    let (code, records) = daemon.ended();
+    assert_eq!(code, 0);
+    assert!(!records.contains(&"delivery".to_owned()), "{records:?}");
+    // Whatever became of the connection, it is over.
+    let _ = waiting.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn what_cannot_be_used_is_said_and_told_apart_by_the_exit_code() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [
+        ("nonsense = 1".to_owned(), 3, "unknown option `nonsense`"),
+        (
+            format!("esmtp_listener {{ listen \"{}\" {{ }} }}", taken.local_addr().unwrap()),
+            2,
+            "cannot listen on 127.0.0.1:",
+        ),
+        ("resolv_conf = \"/nowhere\"".to_owned(), 2, "cannot ask the DNS: /nowhere: "),
+    ];
+    for (config, code, words) in cases {
+        let spool = format!("spoolbase = \"{}/spool\"\n", folder.path().display());
+        fs::write(folder.path().join("t.conf"), spool + &config).unwrap();
+        let output = daemon(folder.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{config}: {stderr}");
+        assert!(stderr.contains(words), "{config}: {stderr}");
+    }
+}
