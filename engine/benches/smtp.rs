@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use traject_engine::Timestamp;
-use traject_engine::config::effective::{ReceptionOptions, RelayPolicy};
+use traject_engine::config::effective::{DeliveryMethod, ReceptionOptions, RelayPolicy};
 use traject_engine::ids::MessageId;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::client::{
@@ -98,7 +98,7 @@ fn open_client() -> (ClientSession, Transaction) {
     let wait = Duration::from_secs(300);
     let options = SessionOptions {
         ehlo_hostname: "mta.test".into(),
-        esmtp: true,
+        method: DeliveryMethod::Esmtp,
         ehlo_timeout: wait,
         mailfrom_timeout: wait,
         rcptto_timeout: wait,

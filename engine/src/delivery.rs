@@ -89,7 +89,7 @@ impl Engine {
         let conn = self.ids.conn();
         let options = self.session_options(slot);
         let queue = &mut self.queues[slot];
-        let remote = SocketAddr::new(choice.address, queue.options.remote_smtp_port);
+        let remote = SocketAddr::new(choice.address, queue.options.port());
         self.hosts.connecting(&queue.pair.binding, choice.address, conn);
         queue.connections += 1;
         queue.connects += 1;
@@ -129,7 +129,7 @@ impl Engine {
         };
         SessionOptions {
             ehlo_hostname,
-            esmtp: options.esmtp,
+            method: options.delivery_method,
             ehlo_timeout: options.ehlo_timeout,
             mailfrom_timeout: options.mailfrom_timeout,
             rcptto_timeout: options.rcptto_timeout,

@@ -64,6 +64,16 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
     }
 }
 
+/// Why a delivery method has no effect; `None` for those that have.
+fn why_not_spoken(method: &str) -> Option<&'static str> {
+    match method {
+        "ECSTREAM" => Some("ECStream is a protocol of the original alone"),
+        "APN" | "GCM" => Some("the push services it belongs to were shut down"),
+        "MM7" => Some("mail is not delivered over HTTP"),
+        _ => None,
+    }
+}
+
 /// An address with or without brackets.
 pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -76,9 +86,10 @@ fn half_working(name: &str, scope: ScopeKind, value: &Value, span: Span) -> Opti
         ("server_max_outbound_connections", ScopeKind::Binding | ScopeKind::BindingGroup, _) => {
             Some(not_yet(span, &format!("`{name}` in a {}", scope.name())))
         }
-        ("delivery_method", _, Value::Word(method)) if !matches!(*method, "ESMTP" | "SMTP") => {
-            let what = format!("delivery by {method}");
-            Some(not_yet(span, &what).label("mail is delivered by ESMTP"))
+        ("delivery_method", _, Value::Word(method)) => {
+            let message = format!("`{method}` is not spoken: {}", why_not_spoken(method)?);
+            let finding = Diagnostic::warning(span, message).label("mail is delivered by ESMTP");
+            Some(finding.help("write `ESMTP`, `SMTP` or `LMTP`"))
         }
         ("rfc2822_lone_lf_in_body", _, Value::Word("ignore")) => Some(
             Diagnostic::warning(span, "`ignore` is taken as `fix`")

@@ -59,18 +59,41 @@ pub struct DeliveryOptions {
     pub mx_failures_fallback_to_a: i32,
     /// Consecutive DNS failures that fail all mail of the domain; 0: never.
     pub dns_failures_to_purge: u32,
-    /// Port of the exchange.
+    /// Port of the exchange, unless `delivery_method` is LMTP.
     pub remote_smtp_port: u16,
+    /// Port of the exchange when `delivery_method` is LMTP.
+    pub lmtp_port: u16,
     /// Next hop instead of the domain's exchanges.
     pub gateway: Option<Arc<str>>,
     /// Source address; `None` lets the system choose.
     pub bind_address: Option<IpAddr>,
     /// Name we introduce ourselves with, already resolved from `__hostname__`.
     pub ehlo_hostname: EhloName,
-    /// Whether to try EHLO first (`delivery_method = ESMTP`) or HELO only (`SMTP`).
-    pub esmtp: bool,
+    /// What is spoken to the exchange.
+    pub delivery_method: DeliveryMethod,
     /// Hold all mail.
     pub suspend_delivery: bool,
+}
+
+impl DeliveryOptions {
+    /// The port to connect to.
+    pub const fn port(&self) -> u16 {
+        match self.delivery_method {
+            DeliveryMethod::Esmtp | DeliveryMethod::Smtp => self.remote_smtp_port,
+            DeliveryMethod::Lmtp => self.lmtp_port,
+        }
+    }
+}
+
+/// `delivery_method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMethod {
+    /// EHLO, or HELO where that is not known (RFC 5321).
+    Esmtp,
+    /// HELO, and so no extensions.
+    Smtp,
+    /// LHLO, and a reply for each recipient after the message (RFC 2033).
+    Lmtp,
 }
 
 /// `max_retries`.

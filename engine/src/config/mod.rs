@@ -26,6 +26,8 @@ mod parser;
 mod pattern;
 pub mod print;
 #[cfg(test)]
+mod protocol_tests;
+#[cfg(test)]
 mod resolution_tests;
 mod resolve;
 pub mod scope;

@@ -15,7 +15,8 @@ use super::checks::parse_address;
 use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
-    DeliveryOptions, EhloName, MaxRetries, ReceptionOptions, RelayPolicy, ServerOptions,
+    DeliveryMethod, DeliveryOptions, EhloName, MaxRetries, ReceptionOptions, RelayPolicy,
+    ServerOptions,
 };
 use super::options::{OptionId, id};
 use super::tree::{DEFAULT, Setting};
@@ -190,10 +191,12 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         dns_failures_to_purge: get!(count "dns_failures_to_purge"),
         // The option's range is that of the type.
         remote_smtp_port: get!(int "remote_smtp_port") as u16,
+        // The option's range is that of the type.
+        lmtp_port: get!(int "lmtp_port") as u16,
         gateway: get!(text "gateway"),
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
-        esmtp: get!(word "delivery_method") != "SMTP",
+        delivery_method: delivery_method(get!(word "delivery_method")),
         suspend_delivery: get!(bool "suspend_delivery"),
     }
 }
@@ -252,6 +255,15 @@ fn max_retries(value: Option<&Value>) -> MaxRetries {
         Some(Value::Word("none")) => MaxRetries::Unlimited,
         Some(&Value::Int(count)) => MaxRetries::Count(u32::try_from(count).unwrap_or(u32::MAX)),
         _ => MaxRetries::Auto,
+    }
+}
+
+/// Methods that are not spoken here are reported when the configuration is read.
+fn delivery_method(word: &str) -> DeliveryMethod {
+    match word {
+        "SMTP" => DeliveryMethod::Smtp,
+        "LMTP" => DeliveryMethod::Lmtp,
+        _ => DeliveryMethod::Esmtp,
     }
 }
 

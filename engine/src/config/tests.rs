@@ -7,7 +7,7 @@ use alloc::string::{String, ToString as _};
 use insta::assert_snapshot;
 
 use super::*;
-use crate::config::effective::{EhloName, MaxRetries};
+use crate::config::effective::{DeliveryMethod, EhloName, MaxRetries};
 use crate::smtp::data::StrayPolicy;
 
 /// Files by name; a name that ends with a slash is a directory.
@@ -78,7 +78,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
     assert_eq!(&*server.hostname, "mx.test");
     assert_eq!(server.resolv_conf.as_deref(), Some("/etc/resolv.conf"));
     assert_eq!(&*server.spool_base, "/var/spool/traject");
-    assert_snapshot!(format!("{:#?}", config.delivery_options("default", "x.test")), @r##"
+    assert_snapshot!(format!("{:#?}", config.delivery_options("default", "x.test")), @r#"
     DeliveryOptions {
         retry_interval: 1200s,
         max_retry_interval: 43200s,
@@ -104,15 +104,16 @@ fn nothing_is_a_configuration_of_built_in_values() {
         mx_failures_fallback_to_a: 3,
         dns_failures_to_purge: 10,
         remote_smtp_port: 25,
+        lmtp_port: 2003,
         gateway: None,
         bind_address: None,
         ehlo_hostname: Literal(
             "mx.test",
         ),
-        esmtp: true,
+        delivery_method: Esmtp,
         suspend_delivery: false,
     }
-    "##);
+    "#);
     let client = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());
     assert_snapshot!(format!("{client:#?}"), @r##"
     ReceptionOptions {
@@ -220,7 +221,7 @@ fn later_assignments_and_address_literals() {
     assert_eq!(options.retry_interval.as_secs(), 6);
     assert_eq!(options.bind_address, Some("2001:db8::1".parse().unwrap()));
     assert_eq!(options.ehlo_hostname, EhloName::OfMessage);
-    assert!(!options.esmtp);
+    assert_eq!(options.delivery_method, DeliveryMethod::Smtp);
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 mod chaos;
 mod delivery;
+mod protocol;
 mod reception;
 mod world;

@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) bodies_wanted: Vec<(ConnId, MessageId)>,
     /// Recount every invariant after each input.
     pub(crate) checked: bool,
+    /// Connections asked for: from where, if that was said, and to where.
+    pub(crate) connects: Vec<(Option<IpAddr>, SocketAddr)>,
     messages: u64,
     pub(crate) inputs: u64,
     pub(crate) latency: Duration,
@@ -121,6 +123,7 @@ impl World {
             to_clients: BTreeMap::new(),
             bodies_wanted: Vec::new(),
             checked: true,
+            connects: Vec::new(),
             messages: 0,
             inputs: 0,
             latency: LATENCY,
@@ -272,7 +275,10 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Connect { conn, peer, .. } => self.connect(conn, peer),
+            Output::Connect { conn, source, peer } => {
+                self.connects.push((source, peer));
+                self.connect(conn, peer);
+            }
             Output::Write { conn, bytes } if conn.is_by_engine() => self.written(conn, &bytes),
             Output::Write { conn, bytes } => {
                 let text = String::from_utf8(bytes).expect("replies are ASCII");

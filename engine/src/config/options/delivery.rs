@@ -141,9 +141,11 @@ options! {
     /// Host to hand mail to instead of the domain's own exchanges: a name or an address. The
     /// options of the gateway's name apply, not those of the recipient's domain.
     "gateway": Text, "", PAIR, WORKS, "conf.ref.gateway";
-    /// Port of the exchange.
+    /// Port of the exchange, except with `delivery_method = LMTP`.
     "remote_smtp_port": PORT, "25", PAIR, WORKS, "conf.ref.remote_smtp_port";
-    /// Protocol towards the next hop: `SMTP` says HELO and never EHLO.
+    /// Protocol towards the next hop. `ESMTP` says EHLO, and HELO where that is not known; `SMTP`
+    /// says HELO and so uses no extensions; `LMTP` says LHLO on port `lmtp_port` and has a reply
+    /// for each recipient after the message.
     "delivery_method": Word(&["ESMTP", "SMTP", "LMTP", "ECSTREAM", "APN", "GCM", "MM7"]), "ESMTP",
         PAIR, WORKS, "conf.ref.delivery_method";
 }
@@ -164,7 +166,7 @@ options! {
     /// Tell the next hop who the original client was, with the XCLIENT command.
     "xclient": Word(&["no", "ifavailable", "required"]), "no", PAIR, DELIVERY, "conf.ref.xclient";
     /// Port of the next hop with `delivery_method = LMTP`.
-    "lmtp_port": PORT, "2003", PAIR, DELIVERY, "conf.ref.lmtp_port";
+    "lmtp_port": PORT, "2003", PAIR, WORKS, "conf.ref.lmtp_port";
 }
 "response-rewrite" {
     /// Replies of receivers with a code from 400 to 599 that are replaced before they count.

@@ -7,6 +7,7 @@ use core::fmt::Write;
 
 use super::end::{End, ExpectEmptyDot, ExpectRset};
 use super::{ClientOutput, RecipientResult, State, Step, Transaction};
+use crate::config::effective::DeliveryMethod;
 use crate::limits::PIPELINED_COMMANDS_MAX;
 use crate::smtp::data::{BodyError, BodyInfo};
 use crate::smtp::ehlo::{Capabilities, SizeLimit};
@@ -22,9 +23,9 @@ pub(super) struct Envelope {
     /// RCPT commands answered.
     answered: usize,
     data_sent: bool,
-    /// Indexes, ascending, of the recipients that were refused and have their result. Empty as
-    /// long as all goes well.
-    refused: Vec<u32>,
+    /// Indexes, ascending, of the recipients that have their result: those refused, and in LMTP
+    /// those whose final reply is here. Empty as long as all goes well.
+    settled: Vec<u32>,
     /// MAIL was refused, every recipient has its result; replies to commands that were sent ahead
     /// are still to come.
     over: bool,
@@ -38,7 +39,7 @@ impl Envelope {
             sent: 0,
             answered: 0,
             data_sent: false,
-            refused: Vec::new(),
+            settled: Vec::new(),
             over: false,
         };
         if let Some(reply) = refuse_unsent(&envelope.transaction, &step.link.capabilities) {
@@ -60,11 +61,11 @@ impl Envelope {
         if self.over {
             return;
         }
-        let mut refused = self.refused.iter().peekable();
+        let mut settled = self.settled.iter().peekable();
         let mut waiting = (0_u32..)
             .zip(&self.transaction.recipients)
             .map(|(index, _)| index)
-            .filter(|index| refused.next_if_eq(&index).is_none());
+            .filter(|index| settled.next_if_eq(&index).is_none());
         // Most messages have one recipient, and its result is not copied.
         let Some(mut index) = waiting.next() else { return };
         for next in waiting {
@@ -75,9 +76,20 @@ impl Envelope {
         step.out.push(ClientOutput::Recipient { index, stage, result });
     }
 
+    /// Gives the first recipient that has no result yet this one. False when it was the last.
+    fn settle_next(&mut self, stage: Stage, result: RecipientResult, step: &mut Step<'_>) -> bool {
+        let leading = (0..).zip(&self.settled).take_while(|(index, settled)| index == *settled);
+        let place = leading.count();
+        // What one message may hold always fits.
+        let index = place as u32;
+        self.settled.insert(place, index);
+        step.out.push(ClientOutput::Recipient { index, stage, result });
+        self.settled.len() < self.transaction.recipients.len()
+    }
+
     /// Whether a recipient was accepted, of those answered.
     fn any_accepted(&self) -> bool {
-        !self.over && self.answered > self.refused.len()
+        !self.over && self.answered > self.settled.len()
     }
 
     /// Sends the next group of commands: a single one without PIPELINING. Only called when
@@ -205,7 +217,7 @@ impl ExpectRcpt {
         if let (Some(result), false) = (result, envelope.over) {
             // Unwrap is OK because a message has RECIPIENTS_PER_MESSAGE_MAX recipients at most.
             let index = u32::try_from(envelope.answered).unwrap();
-            envelope.refused.push(index);
+            envelope.settled.push(index);
             step.out.push(ClientOutput::Recipient { index, stage: Stage::RcptTo, result });
         }
         envelope.answered += 1;
@@ -226,6 +238,10 @@ impl ExpectData {
                 step.out.push(ClientOutput::WriteBody(self.envelope.transaction.message));
                 step.wait(step.link.options.body_timeout);
                 return State::SendingBody(SendingBody { envelope: self.envelope });
+            }
+            // Nothing would answer the dot: there is a reply for each recipient, and there is none.
+            Severity::Intermediate if step.link.options.method == DeliveryMethod::Lmtp => {
+                return State::ExpectData(self).end(End::Violation(NOBODY_TO_SEND_TO), step);
             }
             Severity::Intermediate => return ExpectEmptyDot::begin(step),
             Severity::Transient => RecipientResult::Transient(reply.to_reply()),
@@ -283,7 +299,7 @@ pub(super) struct ExpectFinal {
 }
 
 impl ExpectFinal {
-    pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
+    pub(super) fn on_reply(mut self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
         let result = match reply.severity() {
             Severity::Positive => RecipientResult::Delivered(reply.to_reply()),
             Severity::Transient => RecipientResult::Transient(reply.to_reply()),
@@ -292,7 +308,21 @@ impl ExpectFinal {
                 return State::ExpectFinal(self).end(End::Violation("3xx to the final dot"), step);
             }
         };
-        self.envelope.settle(Stage::BodyReply, result, step);
-        step.free()
+        match step.link.options.method {
+            DeliveryMethod::Esmtp | DeliveryMethod::Smtp => {
+                self.envelope.settle(Stage::BodyReply, result, step);
+                step.free()
+            }
+            // One reply for each recipient accepted, in their order (RFC 2033 section 4.2).
+            DeliveryMethod::Lmtp => {
+                if !self.envelope.settle_next(Stage::BodyReply, result, step) {
+                    return step.free();
+                }
+                step.wait(step.link.options.body_timeout);
+                State::ExpectFinal(self)
+            }
+        }
     }
 }
+
+const NOBODY_TO_SEND_TO: &str = "354 to DATA without a recipient";

@@ -9,7 +9,8 @@
 //!
 //! Each state is a value that takes a reply and becomes the next state. What can happen in every
 //! state, a 421, silence, a lost connection, a broken protocol, is in `end`; how far the client
-//! runs ahead of the replies (PIPELINING) is in `envelope`.
+//! runs ahead of the replies (PIPELINING) is in `envelope`. LMTP (RFC 2033) differs in its greeting,
+//! and in `ExpectFinal`: a reply comes for each recipient.
 
 mod end;
 mod envelope;
@@ -23,6 +24,7 @@ use core::time::Duration;
 use self::end::{End, ExpectEmptyDot, ExpectQuit, ExpectRset};
 use self::envelope::{Envelope, ExpectData, ExpectFinal, ExpectMail, ExpectRcpt, SendingBody};
 use self::open::{ExpectBanner, ExpectEhlo, ExpectHelo};
+use crate::config::effective::DeliveryMethod;
 use crate::ids::MessageId;
 use crate::io::NetError;
 use crate::record::CloseReason;
@@ -282,11 +284,11 @@ impl State {
 /// How one session behaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionOptions {
-    /// Argument of EHLO and HELO.
+    /// Argument of EHLO, HELO and LHLO.
     pub ehlo_hostname: Arc<str>,
-    /// Whether to try EHLO first.
-    pub esmtp: bool,
-    /// Wait for the banner and for the reply to EHLO and HELO.
+    /// Which of them to say.
+    pub method: DeliveryMethod,
+    /// Wait for the banner and for the reply to EHLO, HELO and LHLO.
     pub ehlo_timeout: Duration,
     /// Wait for the reply to MAIL FROM.
     pub mailfrom_timeout: Duration,

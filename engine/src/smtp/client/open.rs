@@ -1,9 +1,10 @@
-//! From the connection to the first `Ready`: banner, EHLO, HELO.
+//! From the connection to the first `Ready`: banner, then EHLO, HELO or LHLO.
 
 use alloc::format;
 
 use super::end::End;
 use super::{State, Step};
+use crate::config::effective::DeliveryMethod;
 use crate::smtp::ehlo::Capabilities;
 use crate::smtp::reply::{ReplyView, Severity};
 
@@ -14,14 +15,20 @@ pub(super) struct ExpectBanner;
 impl ExpectBanner {
     pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
         match reply.severity() {
-            Severity::Positive if step.link.options.esmtp => {
-                say_hello("EHLO", step);
-                State::ExpectEhlo(ExpectEhlo)
-            }
-            Severity::Positive => {
-                say_hello("HELO", step);
-                State::ExpectHelo(ExpectHelo)
-            }
+            Severity::Positive => match step.link.options.method {
+                DeliveryMethod::Esmtp => {
+                    say_hello("EHLO", step);
+                    State::ExpectEhlo(ExpectEhlo)
+                }
+                DeliveryMethod::Lmtp => {
+                    say_hello("LHLO", step);
+                    State::ExpectEhlo(ExpectEhlo)
+                }
+                DeliveryMethod::Smtp => {
+                    say_hello("HELO", step);
+                    State::ExpectHelo(ExpectHelo)
+                }
+            },
             Severity::Transient | Severity::Permanent => {
                 State::ExpectBanner(self).end(End::Refused(reply.to_reply()), step)
             }
@@ -32,7 +39,7 @@ impl ExpectBanner {
     }
 }
 
-/// EHLO is sent; its reply's lines are gathered in `Link::capabilities` as they come.
+/// EHLO or LHLO is sent; its reply's lines are gathered in `Link::capabilities` as they come.
 #[derive(Debug)]
 pub(super) struct ExpectEhlo;
 
@@ -40,13 +47,13 @@ impl ExpectEhlo {
     pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
         match reply.severity() {
             Severity::Positive => step.free(),
-            // A server from before ESMTP (RFC 5321 section 3.2).
-            Severity::Permanent => {
+            // A server from before ESMTP (RFC 5321 section 3.2). LMTP has no older form.
+            Severity::Permanent if step.link.options.method == DeliveryMethod::Esmtp => {
                 step.link.capabilities = Capabilities::default();
                 say_hello("HELO", step);
                 State::ExpectHelo(ExpectHelo)
             }
-            Severity::Transient => {
+            Severity::Transient | Severity::Permanent => {
                 State::ExpectEhlo(self).end(End::Refused(reply.to_reply()), step)
             }
             Severity::Intermediate => {

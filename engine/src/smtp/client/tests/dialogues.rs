@@ -99,7 +99,7 @@ fn extensions_of_a_refused_ehlo_do_not_count() {
 
 #[test]
 fn helo_only() {
-    let options = SessionOptions { esmtp: false, ..options() };
+    let options = SessionOptions { method: DeliveryMethod::Smtp, ..options() };
     check_with(
         &options,
         "

@@ -2,6 +2,7 @@
 //! answers: lines it writes (`C:`) and what it tells its owner (`=`).
 
 mod dialogues;
+mod lmtp;
 mod stages;
 
 use alloc::format;
@@ -17,7 +18,7 @@ use crate::io::SpoolError;
 fn options() -> SessionOptions {
     SessionOptions {
         ehlo_hostname: "us.example".into(),
-        esmtp: true,
+        method: DeliveryMethod::Esmtp,
         ehlo_timeout: Duration::from_secs(10),
         mailfrom_timeout: Duration::from_secs(20),
         rcptto_timeout: Duration::from_secs(30),

@@ -176,8 +176,9 @@ proptest! {
     fn every_recipient_has_one_result(
         happenings in prop::collection::vec(happening(), 0..40),
         opened in any::<bool>(),
+        method in prop::sample::select(vec![DeliveryMethod::Esmtp, DeliveryMethod::Lmtp]),
     ) {
-        let mut dialogue = Dialogue::new(options());
+        let mut dialogue = Dialogue::new(SessionOptions { method, ..options() });
         if opened {
             dialogue.receive(b"220 hi\r\n", Arrival::Together);
             dialogue.receive(b"250-hi\r\n250-PIPELINING\r\n250 8BITMIME\r\n", Arrival::Together);

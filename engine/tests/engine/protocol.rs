@@ -1,0 +1,62 @@
+//! What is said to exchanges, and what their words come to.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::world::{Answer, World, accepting};
+
+/// Commands as an exchange hears them, banner and dot included.
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<String>>>);
+
+impl Heard {
+    /// A receiver that takes everything but answers `command` (a prefix) its own way.
+    fn except(
+        &self,
+        command: &'static str,
+        answer: &'static str,
+    ) -> impl FnMut(u32, &str, u64) -> Answer + 'static {
+        let heard = self.clone();
+        move |_, said, _| {
+            heard.0.borrow_mut().push(said.into());
+            match said.starts_with(command) {
+                true => Answer::Say(answer.into()),
+                false => accepting(said),
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+#[test]
+fn lmtp_goes_to_its_own_port_and_has_a_result_for_each_recipient() {
+    let mut world = World::new("delivery_method = LMTP");
+    let heard = Heard::default();
+    world.receiver("x.test", heard.except(".", "250 2.1.5 stored\n452 4.2.2 full\n550 5.2.0 no"));
+    world.submit(0, &["a@x.test", "b@x.test", "c@x.test"]);
+    world.run_to(60);
+    assert_eq!(world.connects[0].1.port(), 2003);
+    assert_eq!(heard.take()[1], "LHLO localhost.test");
+    insta::assert_snapshot!(world.story().join("\n"), @"
+    0.000 received for 3
+    0.040 opened 192.0.2.1 (1)
+    0.200 delivered a@x.test try 1: 250 2.1.5 stored
+    0.200 deferred b@x.test try 1: 452 4.2.2 full (reply to body), next at 1200
+    0.200 failed c@x.test try 1: 550 5.2.0 no (reply to body)
+    5.220 closed 192.0.2.1 Idle after 1
+    ");
+}
+
+#[test]
+fn smtp_says_helo_and_uses_no_extensions() {
+    let mut world = World::new("delivery_method = SMTP remote_smtp_port = 26");
+    let heard = Heard::default();
+    world.receiver("x.test", heard.except("EHLO", "250 x"));
+    world.submit(0, &["a@x.test"]);
+    world.run_to(1);
+    assert_eq!(world.connects[0].1.port(), 26);
+    assert_eq!(heard.take()[1..3], ["HELO localhost.test", "MAIL FROM:<sender@from.test>"]);
+}
