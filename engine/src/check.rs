@@ -38,6 +38,7 @@ impl Engine {
     pub fn check(&self) -> Result<(), Violation> {
         self.check_conservation()?;
         self.check_connections()?;
+        self.check_shared_caps()?;
         self.check_liveness()
     }
 
@@ -103,6 +104,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Caps that several queues share are counted right and kept.
+    fn check_shared_caps(&self) -> Result<(), Violation> {
+        for (key, found, max) in self.count_at_caps() {
+            let kept = self.gates.open(&key);
+            ensure(kept == found && found <= max, "caps", || {
+                format!("{key:?}: counted {kept}, found {found}, cap {max}")
+            })?;
+        }
+        Ok(())
+    }
+
     /// Whoever waits, waits for something that will come.
     fn check_liveness(&self) -> Result<(), Violation> {
         for (slot, queue) in &self.queues {
@@ -125,9 +137,15 @@ impl Engine {
             let woken = match queue.reason {
                 QueueReason::Suspended | QueueReason::Draining => true,
                 QueueReason::Resolving => self.routes.is_pending(&queue.pair.domain, slot),
-                QueueReason::ServerMaxOutboundConnections => {
-                    self.waiting_for_server.contains(&slot)
-                }
+                // Caps open when a connection ends, throttles with time; whoever is not first in
+                // line is woken by who is.
+                QueueReason::ServerMaxOutboundConnections
+                | QueueReason::ScopeMaxOutboundConnections => queue.ticket.is_some(),
+                QueueReason::ThrottledMessages { .. }
+                | QueueReason::ThrottledConnections { .. } => queue
+                    .ticket
+                    .as_ref()
+                    .is_some_and(|ticket| queue.timer.is_some() || !self.gates.is_first(ticket)),
                 QueueReason::ConnectionGoal => queue.connections > 0,
                 QueueReason::MaxOutboundConnections => {
                     queue.connections > 0 || queue.options.max_outbound_connections == 0

@@ -36,6 +36,8 @@ pub(crate) struct Outbound {
     deliveries: u32,
     recipients_sent: u32,
     close_reason: CloseReason,
+    /// When the place of its first message in `outbound_throttle_messages` was taken.
+    reserved: Option<Timestamp>,
     flight: Option<Flight>,
 }
 
@@ -49,6 +51,7 @@ enum Phase {
 #[derive(Debug)]
 struct Flight {
     batch: Batch,
+    begun_at: Timestamp,
     results: Vec<Option<(Stage, RecipientResult)>>,
     missing: usize,
 }
@@ -88,6 +91,7 @@ impl Engine {
     pub(crate) fn connect(&mut self, slot: usize, choice: Choice) {
         let conn = self.ids.conn();
         let options = self.session_options(slot);
+        let reserved = self.pass_connection_gates(slot);
         let queue = &mut self.queues[slot];
         let remote = SocketAddr::new(choice.address, queue.options.port());
         self.hosts.connecting(&queue.pair.binding, choice.address, conn);
@@ -108,6 +112,7 @@ impl Engine {
             deliveries: 0,
             recipients_sent: 0,
             close_reason: CloseReason::Lost,
+            reserved,
             flight: None,
         };
         self.outbound.insert(conn, outbound);
@@ -178,7 +183,7 @@ impl Engine {
             let reply = Reply::local(451, EnhancedCode(4, 4, 1), error.text());
             self.host_failed(slot, conn, remote.ip(), exchange, Stage::Connect, reply);
         }
-        self.connection_gone(slot, conn, remote.ip());
+        self.connection_gone(slot, conn, remote.ip(), outbound.reserved);
     }
 
     /// Hands an input to a session and does what it wants, giving it work as long as it asks.
@@ -252,7 +257,12 @@ impl Engine {
             let address = outbound.remote.ip();
             self.address_works(slot, address);
         }
-        self.next_input(conn)
+        let input = self.next_input(conn);
+        if input.is_none() {
+            // Perhaps there is mail that has to wait for something else now.
+            self.touch(slot);
+        }
+        input
     }
 
     fn address_works(&mut self, slot: usize, address: IpAddr) {
@@ -279,14 +289,28 @@ impl Engine {
         {
             return Some(ClientInput::Quit(CloseReason::LimitReached));
         }
-        let started = (!options.suspend_delivery)
-            .then(|| self.next_batch(slot, batch_limit(&options, sent)))
-            .flatten();
-        let Some(batch) = started else {
-            self.queues[slot].idle.push(conn);
-            return None;
+        let work = !options.suspend_delivery && self.queues[slot].has_active();
+        match work.then(|| self.permitted_batch(conn, slot, batch_limit(&options, sent))).flatten()
+        {
+            Some(batch) => Some(ClientInput::Start(self.begin_flight(conn, batch))),
+            None => {
+                self.queues[slot].idle.push(conn);
+                None
+            }
+        }
+    }
+
+    /// Takes the next batch, or what of it `outbound_throttle_messages` lets pass.
+    fn permitted_batch(&mut self, conn: ConnId, slot: usize, max: u32) -> Option<Batch> {
+        let reserved = self.outbound.get_mut(&conn)?.reserved.take();
+        let budget = self.message_budget(slot, reserved);
+        let max = match max {
+            0 => budget,
+            max => max.min(budget),
         };
-        Some(ClientInput::Start(self.begin_flight(conn, batch)))
+        let batch = (budget > 0).then(|| self.next_batch(slot, max)).flatten()?;
+        self.charge_messages(slot, batch.recipients.len() as u32);
+        Some(batch)
     }
 
     /// Takes the next batch that may be attempted from a queue.
@@ -316,15 +340,19 @@ impl Engine {
         let recipients = batch.recipients.len();
         outbound.recipients_sent = outbound.recipients_sent.saturating_add(recipients as u32);
         let results = alloc::vec![None; recipients];
-        outbound.flight = Some(Flight { batch, results, missing: recipients });
+        let begun_at = self.now;
+        outbound.flight = Some(Flight { batch, begun_at, results, missing: recipients });
         transaction
     }
 
-    /// Has an idle session look for work, as a message has come in.
-    pub(crate) fn wake_idle(&mut self, conn: ConnId) {
-        if let Some(input) = self.next_input(conn) {
+    /// Has an idle session look for work, as there is some. False when it may not have it.
+    pub(crate) fn wake_idle(&mut self, conn: ConnId) -> bool {
+        let input = self.next_input(conn);
+        let woken = input.is_some();
+        if let Some(input) = input {
             self.drive_outbound(conn, input);
         }
+        woken
     }
 
     fn not_attempted(&mut self, conn: ConnId) {
@@ -332,8 +360,10 @@ impl Engine {
         let slot = outbound.queue;
         if let Some(flight) = outbound.flight.take() {
             let queue = &mut self.queues[slot];
-            queue.end_flight(flight.batch.recipients.len());
+            let recipients = flight.batch.recipients.len();
+            queue.end_flight(recipients);
             queue.give_back(flight.batch);
+            self.refund_messages(slot, flight.begun_at, recipients as u32);
             self.touch(slot);
         }
     }
@@ -480,18 +510,22 @@ impl Engine {
             reason: outbound.close_reason,
             deliveries: outbound.deliveries,
         });
-        self.connection_gone(slot, conn, outbound.remote.ip());
+        self.connection_gone(slot, conn, outbound.remote.ip(), outbound.reserved);
     }
 
     /// Whoever waited for a connection to end looks for work.
-    fn connection_gone(&mut self, slot: usize, conn: ConnId, address: IpAddr) {
+    fn connection_gone(
+        &mut self,
+        slot: usize,
+        conn: ConnId,
+        address: IpAddr,
+        reserved: Option<Timestamp>,
+    ) {
+        self.release_connection_gates(slot, reserved);
         let binding = self.queues[slot].pair.binding.clone();
         let waiting = self.hosts.gone(&binding, address, conn);
         self.touch_all(waiting);
         self.touch(slot);
-        if let Some(waiting) = self.waiting_for_server.pop_front() {
-            self.touch(waiting);
-        }
     }
 
     pub(crate) fn drain_outbound(&mut self) {

@@ -18,6 +18,7 @@ use crate::reception::{Inbound, SpoolPurpose};
 use crate::record::{Event, Pair, Record};
 use crate::rng::Seed;
 use crate::sched::host::HostHealth;
+use crate::shaping::gates::Gates;
 use crate::smtp::client::{ClientInput, ClientOutput};
 use crate::smtp::server::{ServerInput, ServerOutput};
 use crate::time::Timestamp;
@@ -58,8 +59,8 @@ pub struct Engine {
     pub(crate) spooling: BTreeMap<SpoolOp, SpoolPurpose>,
     /// Queues to look at before the input is done with.
     dirty: BTreeSet<usize>,
-    /// Queues that wait for `server_max_outbound_connections`, first come first served.
-    pub(crate) waiting_for_server: VecDeque<usize>,
+    /// Limits that several queues share.
+    pub(crate) gates: Gates,
     pub(crate) draining: bool,
     /// Buffers used again and again.
     pub(crate) client_outputs: Vec<ClientOutput>,
@@ -94,7 +95,7 @@ impl Engine {
             inbound: BTreeMap::new(),
             spooling: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            waiting_for_server: VecDeque::new(),
+            gates: Gates::default(),
             draining: false,
             client_outputs: Vec::new(),
             server_outputs: Vec::new(),

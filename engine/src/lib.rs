@@ -26,6 +26,7 @@ mod reception;
 pub mod record;
 pub mod rng;
 mod sched;
+pub mod shaping;
 pub mod smtp;
 mod snapshot;
 pub mod time;

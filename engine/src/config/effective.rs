@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use crate::ids::ListenerId;
+use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
 
 /// Options of one (binding, domain) pair, fallback applied. Each field is the option of the same
@@ -73,6 +74,38 @@ pub struct DeliveryOptions {
     pub delivery_method: DeliveryMethod,
     /// Hold all mail.
     pub suspend_delivery: bool,
+    /// Messages in a time; `None`: no limit.
+    pub outbound_throttle_messages: Option<SharedThrottle>,
+    /// New connections in a time; `None`: no limit.
+    pub outbound_throttle_connections: Option<SharedThrottle>,
+    /// Caps on the connections of the process, the group and the binding
+    /// (`server_max_outbound_connections`), each of them to be kept.
+    pub server_max_outbound_connections: Arc<[SharedCap]>,
+    /// Caps on the connections of everything a stanza applies to, added up
+    /// (`scope_max_outbound_connections`), each of them to be kept.
+    pub scope_max_outbound_connections: Arc<[SharedCap]>,
+    /// Seconds over which the due times of a queue that is moved to delayed are spread
+    /// (`delayed_binding_domain_fuzz`); 0: not at all.
+    pub delayed_binding_domain_fuzz: u32,
+}
+
+/// A throttle, and the stanza that sets it: everything that falls back to the stanza shares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedThrottle {
+    /// The stanza; empty for the global scope.
+    pub scope: Arc<str>,
+    /// The limit.
+    pub rate: Rate,
+}
+
+/// A cap on connections, and the stanza that sets it: the connections of everything the stanza
+/// applies to are added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedCap {
+    /// The stanza; empty for the global scope.
+    pub scope: Arc<str>,
+    /// The limit.
+    pub max: u32,
 }
 
 impl DeliveryOptions {
@@ -177,8 +210,6 @@ pub struct ListenEndpoint {
 pub struct ServerOptions {
     /// `hostname`, or the system's name.
     pub hostname: Arc<str>,
-    /// Sessions of the whole process.
-    pub server_max_outbound_connections: u32,
     /// `resolv_conf`: a file in the form of resolv.conf, or `address:port` of one upstream.
     pub resolv_conf: Option<Arc<str>>,
     /// `spool_base`: the spool's directory.

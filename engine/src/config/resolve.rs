@@ -16,12 +16,13 @@ use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
     DeliveryMethod, DeliveryOptions, EhloName, MaxRetries, ReceptionOptions, RelayPolicy,
-    ServerOptions,
+    ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::tree::{DEFAULT, Setting};
 use super::value::Value;
 use crate::limits;
+use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
 
 /// The built-in values, by [`OptionId::index`].
@@ -102,6 +103,44 @@ impl<'a> Chain<'a> {
     /// The setting that applies; `None` if the built-in value does.
     pub(super) fn setting(&self, id: OptionId) -> Option<&'a Setting> {
         self.places.iter().find_map(|layer| layer.settings.get(&id))
+    }
+
+    /// All places that set an option, nearest first.
+    fn layers(&self, id: OptionId) -> impl Iterator<Item = (&'a Layer, &'a Value)> {
+        self.places
+            .iter()
+            .filter_map(move |layer| layer.settings.get(&id).map(|set| (*layer, &set.value)))
+    }
+
+    /// The throttle that applies, with the place that sets it.
+    fn throttle(&self, id: OptionId) -> Option<SharedThrottle> {
+        let (layer, value) = self.layers(id).next()?;
+        match value {
+            Value::Rate(Some(rate)) => {
+                let per = Duration::from_secs(u64::from(rate.seconds));
+                let rate = Rate { events: rate.events, per };
+                Some(SharedThrottle { scope: layer.scope.clone(), rate })
+            }
+            _ => None,
+        }
+    }
+
+    /// Every cap that applies; the built-in one, if there is one, is the global scope's.
+    fn caps(&self, id: OptionId) -> Arc<[SharedCap]> {
+        let max = |value: &Value| match value {
+            Value::Int(number) => u32::try_from(*number).unwrap_or(u32::MAX),
+            _ => u32::MAX,
+        };
+        let mut caps: Vec<SharedCap> = self
+            .layers(id)
+            .map(|(layer, value)| SharedCap { scope: layer.scope.clone(), max: max(value) })
+            .collect();
+        if let Some(value) = &self.defaults[id.index()]
+            && caps.iter().all(|cap| !cap.scope.is_empty())
+        {
+            caps.push(SharedCap { scope: Arc::from(""), max: max(value) });
+        }
+        caps.into()
     }
 
     /// The value that applies; `None` if there is not even a built-in one.
@@ -198,6 +237,11 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
         delivery_method: delivery_method(get!(word "delivery_method")),
         suspend_delivery: get!(bool "suspend_delivery"),
+        outbound_throttle_messages: get!(throttle "outbound_throttle_messages"),
+        outbound_throttle_connections: get!(throttle "outbound_throttle_connections"),
+        server_max_outbound_connections: get!(caps "server_max_outbound_connections"),
+        scope_max_outbound_connections: get!(caps "scope_max_outbound_connections"),
+        delayed_binding_domain_fuzz: get!(count "delayed_binding_domain_fuzz"),
     }
 }
 
@@ -242,7 +286,6 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
     }
     ServerOptions {
         hostname: get!(text "hostname").unwrap_or_else(|| hostname.clone()),
-        server_max_outbound_connections: get!(count "server_max_outbound_connections"),
         resolv_conf: get!(text "resolv_conf"),
         spool_base: get!(text "spoolbase").unwrap_or_default(),
         min_dns_ttl: get!(seconds "min_dns_ttl"),

@@ -112,6 +112,16 @@ fn nothing_is_a_configuration_of_built_in_values() {
         ),
         delivery_method: Esmtp,
         suspend_delivery: false,
+        outbound_throttle_messages: None,
+        outbound_throttle_connections: None,
+        server_max_outbound_connections: [
+            SharedCap {
+                scope: "",
+                max: 20000,
+            },
+        ],
+        scope_max_outbound_connections: [],
+        delayed_binding_domain_fuzz: 0,
     }
     "#);
     let client = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());

@@ -12,6 +12,7 @@ use crate::config::effective::DeliveryOptions;
 use crate::ids::{ConnId, MessageId};
 use crate::queue::reason::QueueReason;
 use crate::record::Pair;
+use crate::shaping::gates::Ticket;
 use crate::time::Timestamp;
 use crate::timers::TimerHandle;
 
@@ -54,6 +55,8 @@ pub(crate) struct Queue {
     pub(crate) trying_since: Option<Timestamp>,
     /// The hold of the last failed look-up that moved the queue to delayed.
     pub(crate) dns_failed_until: Option<Timestamp>,
+    /// Its place in line at a shared limit.
+    pub(crate) ticket: Option<Ticket>,
     /// The queue's one timer.
     pub(crate) timer: Option<TimerHandle>,
     /// Why nothing more is going out now.
@@ -89,6 +92,7 @@ impl Queue {
             connects: 0,
             trying_since: None,
             dns_failed_until: None,
+            ticket: None,
             timer: None,
             reason: QueueReason::Empty,
         }

@@ -35,6 +35,18 @@ pub enum QueueReason {
     MaxOutboundConnections,
     /// `server_max_outbound_connections` is reached.
     ServerMaxOutboundConnections,
+    /// `scope_max_outbound_connections` of a stanza that applies is reached.
+    ScopeMaxOutboundConnections,
+    /// `outbound_throttle_messages` lets nothing pass; others that share it may be first in line.
+    ThrottledMessages {
+        /// When it lets the next message pass.
+        until: Timestamp,
+    },
+    /// `outbound_throttle_connections` lets nothing pass; others may be first in line.
+    ThrottledConnections {
+        /// When it lets the next connection pass.
+        until: Timestamp,
+    },
     /// Every address failed lately and is set aside (`host_failure_retry`).
     HostsSetAside {
         /// When the first may be tried again.
@@ -42,6 +54,19 @@ pub enum QueueReason {
     },
     /// An address that failed is being tried again with one connection.
     Probing,
+}
+
+impl QueueReason {
+    /// Whether the queue stands in line at a limit it shares with others.
+    pub(crate) const fn is_in_line(self) -> bool {
+        matches!(
+            self,
+            Self::ServerMaxOutboundConnections
+                | Self::ScopeMaxOutboundConnections
+                | Self::ThrottledMessages { .. }
+                | Self::ThrottledConnections { .. }
+        )
+    }
 }
 
 impl fmt::Display for QueueReason {
@@ -57,6 +82,15 @@ impl fmt::Display for QueueReason {
             Self::MaxOutboundConnections => f.write_str("max_outbound_connections reached"),
             Self::ServerMaxOutboundConnections => {
                 f.write_str("server_max_outbound_connections reached")
+            }
+            Self::ScopeMaxOutboundConnections => {
+                f.write_str("scope_max_outbound_connections reached")
+            }
+            Self::ThrottledMessages { until } => {
+                write!(f, "outbound_throttle_messages; the next may pass at {until}")
+            }
+            Self::ThrottledConnections { until } => {
+                write!(f, "outbound_throttle_connections; the next may pass at {until}")
             }
             Self::HostsSetAside { until } => {
                 write!(f, "every address failed; next try at {until} (host_failure_retry)")

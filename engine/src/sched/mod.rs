@@ -2,12 +2,14 @@
 
 pub(crate) mod goal;
 pub(crate) mod host;
+mod turns;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::config::effective::DeliveryOptions;
 use crate::dns::{DnsAnswer, DnsError};
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageId, QueryId};
@@ -19,6 +21,7 @@ use crate::queue::Batch;
 use crate::queue::reason::QueueReason;
 use crate::queue::retry::{give_up_reply, limit_reached, wait_before_retry};
 use crate::record::{Attempt, Event, GiveUp};
+use crate::rng::Purpose;
 use crate::sched::goal::connection_goal;
 use crate::smtp::reply::{EnhancedCode, Reply};
 use crate::smtp::stage::Stage;
@@ -39,21 +42,24 @@ impl Engine {
             self.feed_idle_sessions(slot);
         }
         let reason = self.open_connections(slot);
+        if !reason.is_in_line() {
+            self.leave_line(slot);
+        }
         let queue = &mut self.queues[slot];
         queue.reason = reason;
         if queue.is_unused() {
             return self.remove_queue(slot);
         }
-        let at = wake_at(reason, queue.next_due(), queue.trying_until());
+        let first = queue.ticket.as_ref().is_some_and(|ticket| self.gates.is_first(ticket));
+        let at = wake_at(reason, first, queue.next_due(), queue.trying_until());
         self.timers.adjust(&mut queue.timer, at, WakeupReason::Queue(slot));
     }
 
     fn feed_idle_sessions(&mut self, slot: usize) {
         while self.queues[slot].has_active()
             && let Some(conn) = self.queues[slot].idle.pop()
-        {
-            self.wake_idle(conn);
-        }
+            && self.wake_idle(conn)
+        {}
     }
 
     fn remove_queue(&mut self, slot: usize) {
@@ -107,6 +113,10 @@ impl Engine {
                 None => QueueReason::Empty,
             };
         }
+        // Connections are of no use while no message may pass.
+        if let Some(reason) = self.message_throttle_shut(slot) {
+            return reason;
+        }
         loop {
             let queue = &self.queues[slot];
             let max = queue.options.max_outbound_connections;
@@ -117,13 +127,10 @@ impl Engine {
             if queue.connections >= connection_goal(max, aggressiveness, queue.demand()) {
                 return QueueReason::ConnectionGoal;
             }
-            let server_max = self.config.server_options().server_max_outbound_connections;
-            if self.outbound.len() >= server_max as usize {
-                if !self.waiting_for_server.contains(&slot) {
-                    self.waiting_for_server.push_back(slot);
-                }
-                return QueueReason::ServerMaxOutboundConnections;
+            if let Some(reason) = self.connection_gate_shut(slot) {
+                return reason;
             }
+            let queue = &self.queues[slot];
             let (binding, now) = (&queue.pair.binding, self.now);
             let usable = |address| self.hosts.usable(binding, address, now);
             match plan.choose(&self.seed, &queue.pair.domain, queue.connects, usable) {
@@ -278,7 +285,8 @@ impl Engine {
             }
             moved += batch.recipients.len() as u32;
             let due = self.now + wait_before_retry(&options, batch.attempts.max(1));
-            self.queues[slot].delay(due.max(not_before), batch);
+            let due = due.max(not_before) + self.fuzz(&options, batch.message);
+            self.queues[slot].delay(due, batch);
         }
         if moved > 0
             && let Some(next_attempt_at) = self.queues[slot].next_due()
@@ -286,6 +294,19 @@ impl Engine {
             let recipients = moved;
             self.record(Event::QueueDelayed { pair, recipients, reply, next_attempt_at });
         }
+    }
+
+    /// How much later than the others a message of a bulk move is due
+    /// (`delayed_binding_domain_fuzz`).
+    fn fuzz(&self, options: &DeliveryOptions, message: MessageId) -> Duration {
+        let spread = u64::from(options.delayed_binding_domain_fuzz) * 1_000_000;
+        let moved_at = self.now.as_micros();
+        Duration::from_micros(self.seed.draw_below(
+            Purpose::DelayedFuzz,
+            message.0,
+            moved_at,
+            spread,
+        ))
     }
 
     /// Fails everything active for good.
@@ -360,6 +381,7 @@ impl Engine {
 /// address or the DNS may be tried again, or when trying has lasted `connect_timeout_to_delay`.
 fn wake_at(
     reason: QueueReason,
+    first_in_line: bool,
     next_due: Option<Timestamp>,
     trying_until: Option<Timestamp>,
 ) -> Option<Timestamp> {
@@ -369,10 +391,15 @@ fn wake_at(
             Some(trying_until.map_or(until, |trying| until.min(trying)))
         }
         QueueReason::DnsFailed { until } => Some(until),
+        // Whoever is not first in line is woken when it is.
+        QueueReason::ThrottledMessages { until } | QueueReason::ThrottledConnections { until } => {
+            first_in_line.then_some(until)
+        }
         QueueReason::Probing
         | QueueReason::ConnectionGoal
         | QueueReason::MaxOutboundConnections
-        | QueueReason::ServerMaxOutboundConnections => trying_until,
+        | QueueReason::ServerMaxOutboundConnections
+        | QueueReason::ScopeMaxOutboundConnections => trying_until,
         QueueReason::Suspended | QueueReason::Draining | QueueReason::Resolving => None,
     };
     own.into_iter().chain(next_due).min()
@@ -397,7 +424,10 @@ mod tests {
             (QueueReason::Suspended, None, Some(at(20)), None),
             (QueueReason::DnsFailed { until: at(8) }, Some(at(9)), None, Some(at(8))),
         ] {
-            assert_eq!(wake_at(reason, next_due, trying_until), wake, "{reason:?}");
+            assert_eq!(wake_at(reason, true, next_due, trying_until), wake, "{reason:?}");
         }
+        let throttled = QueueReason::ThrottledMessages { until: at(60) };
+        assert_eq!(wake_at(throttled, true, Some(at(90)), None), Some(at(60)));
+        assert_eq!(wake_at(throttled, false, Some(at(90)), None), Some(at(90)));
     }
 }

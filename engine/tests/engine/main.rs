@@ -4,4 +4,5 @@ mod chaos;
 mod delivery;
 mod protocol;
 mod reception;
+mod shaping;
 mod world;

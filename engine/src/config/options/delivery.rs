@@ -58,7 +58,7 @@ options! {
         "conf.ref.reserve_maintenance_interval";
     /// Connections of everything in the stanza that sets it, added up: of a domain over all
     /// bindings, or of all domains that a regular expression matches.
-    "scope_max_outbound_connections": COUNT, "", PAIR, DELIVERY,
+    "scope_max_outbound_connections": COUNT, "", PAIR, WORKS,
         "conf.ref.scope_max_outbound_connections";
     /// Give a connection without work to another domain of the binding that has the same exchange.
     "migrate_connections_between_sibling_domains": Bool, "true", GLOBAL, DELIVERY,
@@ -72,11 +72,11 @@ options! {
 }
 "throttle" {
     /// New connections within a time, shared by all that inherit it from the stanza that sets it.
-    "outbound_throttle_connections": Rate, "", PAIR, DELIVERY,
+    "outbound_throttle_connections": Rate, "", PAIR, WORKS,
         "conf.ref.outbound_throttle_connections";
     /// Messages delivered within a time, shared by all that inherit it from the stanza that sets
     /// it.
-    "outbound_throttle_messages": Rate, "", PAIR, DELIVERY, "conf.ref.outbound_throttle_messages";
+    "outbound_throttle_messages": Rate, "", PAIR, WORKS, "conf.ref.outbound_throttle_messages";
 }
 "cluster" {
     /// `max_outbound_connections` counted over all nodes; -1 is no limit.
@@ -189,7 +189,7 @@ options! {
 }
 "fuzz" {
     /// Seconds over which messages are spread that must be retried all at once; 0 spreads none.
-    "delayed_binding_domain_fuzz": COUNT, "0", BINDINGS, DELIVERY,
+    "delayed_binding_domain_fuzz": COUNT, "0", BINDINGS, WORKS,
         "conf.ref.delayed_binding_domain_fuzz";
     /// Longest time in seconds between two looks at a domain that has active mail.
     "delayed_queue_scan_interval": SECONDS, "15", GLOBAL, DELIVERY,

@@ -1,0 +1,225 @@
+//! Gates: what several queues share, and how they take turns at it.
+//!
+//! A cap that is added up over many pairs and a throttle that many pairs fall back to are both a
+//! gate. Who finds a gate shut gets in line and waits at no other. The line is first come, first
+//! served, one unit a turn: who has passed and wants more goes to its end. So nobody starves,
+//! however long the queues of others are.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+
+use super::throttle::{Rate, Throttle};
+use crate::time::Timestamp;
+
+/// Which gate: the option and the stanza that sets it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GateKey {
+    /// The kind of limit.
+    pub(crate) kind: GateKind,
+    /// The stanza.
+    pub(crate) scope: Arc<str>,
+}
+
+/// The kinds of limits that are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum GateKind {
+    /// `server_max_outbound_connections`.
+    ServerMax,
+    /// `scope_max_outbound_connections`.
+    ScopeMax,
+    /// `outbound_throttle_connections`.
+    ConnectionThrottle,
+    /// `outbound_throttle_messages`.
+    MessageThrottle,
+}
+
+/// A place in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    key: GateKey,
+    number: u64,
+}
+
+impl Ticket {
+    /// Whether it is a place in line at that gate.
+    pub(crate) fn is_for(&self, key: &GateKey) -> bool {
+        self.key == *key
+    }
+}
+
+/// All gates that were ever asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Gates {
+    gates: BTreeMap<GateKey, Gate>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Gate {
+    /// Connections that count towards a cap.
+    open: u32,
+    throttle: Throttle,
+    /// Slots in line, by number.
+    line: BTreeMap<u64, usize>,
+}
+
+impl Gates {
+    /// Connections that count towards a cap.
+    pub(crate) fn open(&self, key: &GateKey) -> u32 {
+        self.gates.get(key).map_or(0, |gate| gate.open)
+    }
+
+    /// Counts a connection towards a cap.
+    pub(crate) fn enter(&mut self, key: &GateKey) {
+        self.gate(key).open += 1;
+    }
+
+    /// A connection that counted is gone. Returns who is first in line.
+    pub(crate) fn leave(&mut self, key: &GateKey) -> Option<usize> {
+        let gate = self.gate(key);
+        gate.open -= 1;
+        gate.first()
+    }
+
+    /// When a throttle lets the next event pass, and how many may pass now.
+    pub(crate) fn throttle(
+        &mut self,
+        key: &GateKey,
+        rate: Rate,
+        now: Timestamp,
+    ) -> (Timestamp, u32) {
+        let gate = self.gate(key);
+        if gate.throttle.rate() != rate {
+            gate.throttle.set_rate(rate);
+        }
+        (gate.throttle.ready_at(now), gate.throttle.room(now))
+    }
+
+    /// Notes events at a throttle.
+    pub(crate) fn charge(&mut self, key: &GateKey, now: Timestamp, events: u32) {
+        let gate = self.gate(key);
+        for _ in 0..events {
+            gate.throttle.charge(now);
+        }
+    }
+
+    /// Takes back an event noted at `at` that did not happen after all. `None` when it has left
+    /// the window already; else who is first in line.
+    pub(crate) fn refund(
+        &mut self,
+        key: &GateKey,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Option<Option<usize>> {
+        let gate = self.gate(key);
+        gate.throttle.refund(at, now).then(|| gate.first())
+    }
+
+    /// Whether it is a queue's turn: nobody is in line, or it is the first.
+    pub(crate) fn is_turn_of(&self, key: &GateKey, ticket: Option<&Ticket>) -> bool {
+        let Some(gate) = self.gates.get(key) else { return true };
+        match gate.line.first_key_value() {
+            None => true,
+            Some((first, _)) => {
+                ticket.is_some_and(|ticket| ticket.key == *key && ticket.number == *first)
+            }
+        }
+    }
+
+    /// Gets a queue in line, unless it is already.
+    pub(crate) fn line_up(&mut self, key: &GateKey, slot: usize, ticket: &mut Option<Ticket>) {
+        if ticket.as_ref().is_some_and(|ticket| ticket.key == *key) {
+            return;
+        }
+        self.next_number += 1;
+        let number = self.next_number;
+        self.gate(key).line.insert(number, slot);
+        *ticket = Some(Ticket { key: key.clone(), number });
+    }
+
+    /// Takes a queue out of its line. Returns who is first there now, if that has changed.
+    pub(crate) fn give_up(&mut self, ticket: Ticket) -> Option<usize> {
+        let gate = self.gates.get_mut(&ticket.key)?;
+        let was_first =
+            gate.line.first_key_value().is_some_and(|(first, _)| *first == ticket.number);
+        gate.line.remove(&ticket.number);
+        if was_first { gate.first() } else { None }
+    }
+
+    /// Whether the holder of a ticket is first in line.
+    pub(crate) fn is_first(&self, ticket: &Ticket) -> bool {
+        self.is_turn_of(&ticket.key, Some(ticket))
+    }
+
+    fn gate(&mut self, key: &GateKey) -> &mut Gate {
+        self.gates.entry(key.clone()).or_insert_with(|| Gate {
+            open: 0,
+            throttle: Throttle::new(Rate { events: 0, per: core::time::Duration::ZERO }),
+            line: BTreeMap::new(),
+        })
+    }
+}
+
+impl Gate {
+    fn first(&self) -> Option<usize> {
+        self.line.first_key_value().map(|(_, slot)| *slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    fn key(scope: &str) -> GateKey {
+        GateKey { kind: GateKind::MessageThrottle, scope: scope.into() }
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let mut gates = Gates::default();
+        let gate = key("global");
+        let mut tickets = [None, None, None];
+        assert!(gates.is_turn_of(&gate, None));
+        for (slot, ticket) in tickets.iter_mut().enumerate() {
+            gates.line_up(&gate, slot, ticket);
+            gates.line_up(&gate, slot, ticket);
+        }
+        let [first, second, third] = tickets.map(Option::unwrap);
+        assert!(gates.is_turn_of(&gate, Some(&first)));
+        assert!(!gates.is_turn_of(&gate, Some(&second)));
+        assert!(!gates.is_turn_of(&gate, None));
+        // The second loses patience: nobody needs to be told. The first passes: the third is next.
+        assert_eq!(gates.give_up(second), None);
+        assert_eq!(gates.give_up(first), Some(2));
+        assert_eq!(gates.give_up(third), None);
+        assert!(gates.is_turn_of(&gate, None));
+    }
+
+    #[test]
+    fn caps_count_and_tell_the_first_in_line() {
+        let mut gates = Gates::default();
+        let gate = GateKey { kind: GateKind::ServerMax, scope: "".into() };
+        gates.enter(&gate);
+        gates.enter(&gate);
+        assert_eq!(gates.open(&gate), 2);
+        gates.line_up(&gate, 7, &mut None);
+        assert_eq!(gates.leave(&gate), Some(7));
+        assert_eq!(gates.open(&gate), 1);
+    }
+
+    #[test]
+    fn a_throttle_of_the_same_stanza_keeps_its_history_when_its_rate_changes() {
+        let mut gates = Gates::default();
+        let rate = |events| Rate { events, per: Duration::from_secs(10) };
+        let now = Timestamp::from_secs(5);
+        assert_eq!(gates.throttle(&key("g"), rate(3), now), (now, 3));
+        gates.charge(&key("g"), now, 3);
+        assert_eq!(gates.throttle(&key("g"), rate(3), now), (Timestamp::from_secs(15), 0));
+        assert_eq!(gates.throttle(&key("other"), rate(3), now), (now, 3));
+        assert_eq!(gates.throttle(&key("g"), rate(5), now), (now, 2));
+        assert_eq!(gates.refund(&key("g"), now, now), Some(None));
+        assert_eq!(gates.throttle(&key("g"), rate(3), now), (now, 1));
+    }
+}

@@ -1,0 +1,4 @@
+//! Traffic shaping: limits that several queues share.
+
+pub(crate) mod gates;
+pub mod throttle;

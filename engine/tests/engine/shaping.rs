@@ -1,0 +1,163 @@
+//! Limits that queues share: throttles and caps that are added up.
+
+use std::collections::BTreeMap;
+
+use crate::world::{World, accepting};
+
+/// Seconds of all deliveries.
+fn delivered_at(world: &World) -> Vec<f64> {
+    let told = world.told("delivered");
+    told.iter().map(|line| line[..9].trim().parse().unwrap()).collect()
+}
+
+/// The most events in any window of that many seconds.
+fn peak(instants: &[f64], window: f64) -> usize {
+    let held = |from: f64| {
+        instants.iter().filter(|at| **at >= from && **at < from + window - 1e-6).count()
+    };
+    instants.iter().map(|from| held(*from)).max().unwrap_or_default()
+}
+
+#[test]
+fn a_message_throttle_is_kept_and_used_to_the_full() {
+    let mut world = World::new("outbound_throttle_messages = \"10/60\" idle_timeout = 600");
+    world.receiver("x.test", |_, said, _| accepting(said));
+    for _ in 0..35 {
+        world.submit(0, &["a@x.test"]);
+    }
+    world.run_to(1000);
+    let delivered = delivered_at(&world);
+    assert_eq!(delivered.len(), 35);
+    assert!(peak(&delivered, 60.0) <= 10, "{delivered:?}");
+    // Ten at once, ten as soon as each window allows: the last five after three minutes.
+    assert!(delivered[34] > 180.0 && delivered[34] < 181.0, "{delivered:?}");
+}
+
+#[test]
+fn sessions_that_idle_out_between_windows_cost_no_throughput() {
+    let mut world = World::new("outbound_throttle_messages = \"5/60\"");
+    world.receiver("x.test", |_, said, _| accepting(said));
+    for _ in 0..20 {
+        world.submit(0, &["a@x.test"]);
+    }
+    world.run_to(1000);
+    let delivered = delivered_at(&world);
+    assert!(peak(&delivered, 60.0) <= 5, "{delivered:?}");
+    assert!(delivered[19] < 182.0, "{delivered:?}");
+    assert!(world.count("closed") > 1);
+}
+
+#[test]
+fn a_throttle_is_shared_by_the_stanza_that_sets_it_and_nobody_starves() {
+    let config = "
+        binding_group \"g\" {
+          outbound_throttle_messages = \"10/10\"
+          binding \"green\" { }
+          binding \"grey\" { }
+          binding \"loud\" { outbound_throttle_messages = \"4/10\" }
+        }";
+    let mut world = World::new(config);
+    world.receiver("x.test", |_, said, _| accepting(said));
+    world.receiver("y.test", |_, said, _| accepting(said));
+    for _ in 0..100 {
+        world.submit_from(0, "green", &["a@x.test"]);
+    }
+    for _ in 0..20 {
+        world.submit_from(0, "grey", &["b@y.test"]);
+        world.submit_from(0, "loud", &["loud@x.test"]);
+    }
+    world.run_to(3600);
+    let mut by_mailbox: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for line in world.told("delivered") {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        by_mailbox.entry(words[2].into()).or_default().push(words[0].parse().unwrap());
+    }
+    let loud = by_mailbox.remove("loud@x.test").unwrap();
+    assert_eq!(loud.len(), 20);
+    assert!(peak(&loud, 10.0) <= 4);
+    let grey = by_mailbox["b@y.test"].clone();
+    let mut shared: Vec<f64> = by_mailbox.into_values().flatten().collect();
+    shared.sort_by(f64::total_cmp);
+    assert_eq!(shared.len(), 120);
+    assert!(peak(&shared, 10.0) <= 10);
+    // Twelve windows for 120 messages.
+    assert!(shared[119] < 112.0, "{shared:?}");
+    // The short queue has turns in every window, however long the other is.
+    let windows: BTreeMap<u32, usize> = grey.iter().fold(BTreeMap::new(), |mut count, at| {
+        *count.entry((*at / 10.0) as u32).or_default() += 1;
+        count
+    });
+    let (first, last) = (windows.first_key_value().unwrap(), windows.last_key_value().unwrap());
+    assert_eq!(windows.len() as u32, last.0 - first.0 + 1, "{grey:?}");
+}
+
+#[test]
+fn a_connection_throttle_spaces_connections() {
+    let mut world =
+        World::new("outbound_throttle_connections = \"2/10\" max_deliveries_per_connection = 1");
+    world.receiver("x.test", |_, said, _| accepting(said));
+    for _ in 0..9 {
+        world.submit(0, &["a@x.test"]);
+    }
+    world.run_to(600);
+    let opened = world.told("opened");
+    let opened: Vec<f64> = opened.iter().map(|l| l[..9].trim().parse().unwrap()).collect();
+    assert_eq!(opened.len(), 9);
+    assert!(peak(&opened, 10.0) <= 2);
+    assert!(opened[8] < 41.0, "{opened:?}");
+}
+
+#[test]
+fn a_refused_recipient_counts_but_mail_given_back_does_not() {
+    let mut world = World::new("outbound_throttle_messages = \"4/1000\" idle_timeout = 2000");
+    let address = world.receiver("x.test", |_, said, _| accepting(said));
+    world.exchanges.get_mut(&address).unwrap().refuses = true;
+    for _ in 0..4 {
+        world.submit(0, &["a@x.test"]);
+    }
+    world.run_to(100);
+    world.exchanges.get_mut(&address).unwrap().refuses = false;
+    // The connections that never came about have given their places back.
+    world.run_to(200);
+    assert_eq!(world.count("delivered"), 4, "{:#?}", world.story());
+}
+
+#[test]
+fn caps_that_are_added_up() {
+    let config = "
+        server_max_outbound_connections = 9
+        domain \"/test$/\" { scope_max_outbound_connections = 5 }
+        binding \"red\" { server_max_outbound_connections = 3 }
+        binding \"blue\" { }";
+    let mut world = World::new(config);
+    let domains = ["a.test", "b.test", "c.test"];
+    for domain in domains {
+        world.receiver(domain, |_, said, _| accepting(said));
+        for binding in ["red", "blue"] {
+            for _ in 0..50 {
+                world.submit_from(0, binding, &[&format!("x@{domain}")]);
+            }
+        }
+    }
+    // check() counts every cap anew after each input.
+    world.run_to(120);
+    assert_eq!(world.count("delivered"), 300);
+    assert!(world.engine.is_at_rest());
+}
+
+#[test]
+fn a_moved_queue_is_spread_over_the_fuzz() {
+    let mut world = World::new("delayed_binding_domain_fuzz = 1024");
+    let address = world.receiver("x.test", |_, said, _| accepting(said));
+    world.exchanges.get_mut(&address).unwrap().refuses = true;
+    for _ in 0..50 {
+        world.submit(0, &["a@x.test"]);
+    }
+    world.run_to(1000);
+    world.exchanges.get_mut(&address).unwrap().refuses = false;
+    world.run_to(4000);
+    let delivered = delivered_at(&world);
+    assert_eq!(delivered.len(), 50);
+    assert!(delivered[0] >= 2100.0 && delivered[49] < 3130.0, "{delivered:?}");
+    assert!(delivered[49] - delivered[0] > 700.0, "{delivered:?}");
+}
