@@ -113,6 +113,14 @@ pub(super) struct Terminal {
     pub(super) timed_out: bool,
     /// Its FIN has arrived at the peer.
     pub(super) finished: bool,
+    /// Since when its kernel may have packets that are not collected yet.
+    pub(super) pending_since: Option<Timestamp>,
+    /// Bytes, and one for a FIN, that its kernel has and has not sent.
+    pub(super) unsent: usize,
+    /// Its task has nothing more to send.
+    pub(super) closed: bool,
+    /// Number of the packet it sent last among those collected at one time.
+    pub(super) last_collected: usize,
     /// Bytes received that no task has read.
     pub(super) unread: usize,
     /// A reset has arrived, and is handed over once everything before it is read.
@@ -179,13 +187,34 @@ impl Conn {
         }
     }
 
-    /// Puts a packet on its way; answers when it is due: never before an earlier one.
-    pub(super) fn dispatch(&mut self, from: End, now: Timestamp, travel: Duration) -> Timestamp {
+    /// A segment leaves `from` at `sent`; answers when it is due: never before an earlier one.
+    pub(super) fn dispatch(&mut self, from: End, sent: Timestamp, travel: Duration) -> Timestamp {
         self.in_flight += 1;
         let sender = self.end_mut(from);
         sender.sent += 1;
-        sender.last_due = sender.last_due.max(now + travel);
+        sender.last_due = sender.last_due.max(sent + travel);
         sender.last_due
+    }
+
+    /// The kernel of `from` has handed out a segment.
+    pub(super) fn note_sent(&mut self, from: End, segment: &TcpSegment) {
+        let sender = self.end_mut(from);
+        sender.acknowledged = segment.ack;
+        sender.window = usize::from(segment.window);
+        let sent = segment.payload.len() + usize::from(segment.flags.fin);
+        sender.unsent = sender.unsent.saturating_sub(sent);
+    }
+
+    /// Whether nothing can come of the arrival of `segment` at `to`: it only acknowledges, and
+    /// there is nothing left to send.
+    pub(super) fn is_silent(&self, to: End, segment: &TcpSegment) -> bool {
+        only_acknowledges(segment) && self.end(to).open && self.end(to).unsent == 0
+    }
+
+    /// Whether the segment that `from` sent as the `number`-th of those collected at one time tells
+    /// nothing that a later one of them does not.
+    pub(super) fn is_redundant(&self, from: End, number: usize, segment: &TcpSegment) -> bool {
+        only_acknowledges(segment) && self.server.open && self.end(from).last_collected != number
     }
 
     /// A segment of `from` has arrived.
@@ -203,10 +232,17 @@ impl Conn {
     pub(super) fn is_over(&self) -> bool {
         let closed = self.client.finished && self.server.finished;
         let gone = |end: &Terminal| {
-            !end.used && end.held.is_empty() && (closed || end.dead || end.inner.is_none())
+            let idle = !end.used && end.held.is_empty() && end.pending_since.is_none();
+            idle && (closed || end.dead || end.inner.is_none())
         };
         self.in_flight == 0 && gone(&self.client) && gone(&self.server)
     }
+}
+
+/// Whether a segment carries nothing and changes nothing.
+fn only_acknowledges(segment: &TcpSegment) -> bool {
+    let flags = segment.flags;
+    segment.payload.is_empty() && !flags.syn && !flags.fin && !flags.rst
 }
 
 #[cfg(test)]

@@ -147,24 +147,28 @@ impl Links {
 
     /// Sets the link between us and `address`, for packets sent from now on.
     pub fn set(&self, address: IpAddr, link: Link) {
-        self.shared.wire().links.set(address, link);
+        let mut wire = self.shared.wire();
+        wire.flush();
+        wire.links.set(address, link);
     }
 
     /// Begins a fault. Faults on one path add up.
     pub fn impose(&self, path: Path, fault: Fault) -> FaultId {
-        self.shared.wire().links.impose(path, fault)
+        let mut wire = self.shared.wire();
+        wire.flush();
+        wire.links.impose(path, fault)
     }
 
     /// Ends a fault. Unknown ones, such as those that have ended, are ignored.
     pub fn lift(&self, fault: FaultId) {
-        self.shared.wire().links.lift(fault);
+        let mut wire = self.shared.wire();
+        wire.flush();
+        wire.links.lift(fault);
     }
 
     /// Resets the connections that are open or opening now: at once at the far end, a latency
     /// later at ours. Answers how many.
     pub fn reset(&self, path: Path) -> usize {
-        self.shared.collect();
-        self.shared.mark_changed();
         self.shared.wire().reset_all(path)
     }
 

@@ -61,8 +61,8 @@
 //!   sent, then timers fire in the order they were set. Jitter is drawn for each packet of each
 //!   connection, so one connection more does not move the others.
 //! - The window is 64 KiB without scaling: a connection moves at most 64 KiB a round trip.
-//! - A kernel has 16,384 ports for connections; our first eight addresses have one each, the farm
-//!   has one for all its clients.
+//! - Each side has 16 kernels with 16,384 ports for connecting each. All connections between two
+//!   addresses use one kernel, which other pairs may share.
 //! - A world belongs to the thread that made it, one at a time. Worlds in parallel need threads.
 
 mod agenda;

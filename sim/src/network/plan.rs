@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use traject_engine::rng::entity;
 use turmoil_net::{HostId, Net};
 
 /// First port that kernels give to the connecting side; listeners stay below.
@@ -21,7 +22,9 @@ pub(super) enum Side {
 pub(super) struct Plan {
     sources: Vec<IpAddr>,
     our_kernels: Vec<Kernel>,
-    farm_kernel: Kernel,
+    farm_kernels: Vec<Kernel>,
+    /// Listeners placed so far.
+    placed: usize,
     listeners: BTreeMap<SocketAddr, Door>,
 }
 
@@ -67,14 +70,15 @@ pub(super) enum Answer {
 impl Plan {
     /// Makes the kernels.
     pub(super) fn new(net: &mut Net, sources: Vec<IpAddr>) -> Self {
-        let mut kernel = |number: u8| {
-            let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number));
-            Kernel { host: net.add_host(address), address, listener_port: 0 }
+        let mut kernels = |network: u8| -> Vec<Kernel> {
+            let address = |number: u8| IpAddr::V4(Ipv4Addr::new(10, 0, network, number));
+            (1..=KERNELS_PER_SIDE)
+                .map(address)
+                .map(|address| Kernel { host: net.add_host(address), address, listener_port: 0 })
+                .collect()
         };
-        let farm_kernel = kernel(1);
-        let ours = sources.len().clamp(1, OUR_KERNELS_MAX) as u8;
-        let our_kernels = (0..ours).map(|index| kernel(2 + index)).collect();
-        Self { sources, our_kernels, farm_kernel, listeners: BTreeMap::new() }
+        let (our_kernels, farm_kernels) = (kernels(0), kernels(1));
+        Self { sources, our_kernels, farm_kernels, placed: 0, listeners: BTreeMap::new() }
     }
 
     /// Whether `address` is on our side.
@@ -109,15 +113,15 @@ impl Plan {
         }
     }
 
-    /// The kernel that connects from `address`.
-    pub(super) fn kernel_for(&self, side: Side, address: IpAddr) -> Kernel {
-        match side {
-            Side::Farm => self.farm_kernel,
-            Side::Ours => {
-                let index = self.sources.iter().position(|source| *source == address);
-                self.our_kernels[index.unwrap_or(0) % self.our_kernels.len()]
-            }
-        }
+    /// The kernel that connects from `source` to `server`. All connections between the two are
+    /// in one kernel, so no two have the same ports.
+    pub(super) fn kernel_for(&self, side: Side, source: IpAddr, server: IpAddr) -> Kernel {
+        let kernels = match side {
+            Side::Farm => &self.farm_kernels,
+            Side::Ours => &self.our_kernels,
+        };
+        let hash = entity_of(source).rotate_left(32) ^ entity_of(server);
+        kernels[(hash % kernels.len() as u64) as usize]
     }
 
     /// Chooses where a listener for `local` will live. Port 0 becomes a free port.
@@ -133,9 +137,11 @@ impl Plan {
         if self.conflicts(outer) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
+        self.placed += 1;
+        let number = self.placed % usize::from(KERNELS_PER_SIDE);
         let kernel = match side {
-            Side::Farm => &mut self.farm_kernel,
-            Side::Ours => &mut self.our_kernels[0],
+            Side::Farm => &mut self.farm_kernels[number],
+            Side::Ours => &mut self.our_kernels[number],
         };
         kernel.listener_port = kernel.listener_port % (EPHEMERAL_PORT_MIN - 1) + 1;
         let inner = SocketAddr::new(kernel.address, kernel.listener_port);
@@ -215,9 +221,18 @@ fn wildcard(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Kernels for our addresses; more addresses share them. A kernel has 16,384 ports for
-/// connections, and each costs time whenever packets are collected.
-const OUR_KERNELS_MAX: usize = 8;
+/// A number for an address.
+fn entity_of(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => entity(&address.octets()),
+        IpAddr::V6(address) => entity(&address.octets()),
+    }
+}
+
+/// Kernels of each side. Opening and closing a connection takes time for every other connection of
+/// its kernel; collecting packets takes a little time for every kernel. Each has 16,384 ports for
+/// connecting.
+pub(super) const KERNELS_PER_SIDE: u8 = 16;
 
 /// First port that `bind` to port 0 tries.
 const FREE_PORT_MIN: u16 = 10_000;

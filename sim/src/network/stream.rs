@@ -12,7 +12,7 @@ use turmoil_net::HostId;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 
 use super::conn::{ConnRef, End};
-use super::wire::RECEIVE_BUFFER_BYTES;
+use super::wire::Wire;
 use super::world::Shared;
 
 /// A value whose methods need turmoil-net's current kernel to be the right one, even its `drop`.
@@ -48,7 +48,6 @@ impl<T> Drop for Homed<T> {
         if self.shared.is_open() {
             turmoil_net::set_current(self.host);
             self.value = None;
-            self.shared.mark_changed();
         } else {
             // The network is gone, and a socket of it panics when it is dropped.
             std::mem::forget(self.value.take());
@@ -114,7 +113,9 @@ impl SimListener {
 impl Drop for SimListener {
     fn drop(&mut self) {
         if self.socket.shared.is_open() {
-            self.socket.shared.wire().plan.unlisten(self.local);
+            let mut wire = self.socket.shared.wire();
+            wire.plan.unlisten(self.local);
+            wire.mark_listener();
         }
     }
 }
@@ -137,8 +138,9 @@ impl SimStream {
 
     /// Resets the connection. What was written before is on its way.
     pub(super) fn abort(self) {
-        self.socket.shared.collect();
-        self.socket.shared.wire().reset(self.conn, self.end);
+        let mut wire = self.socket.shared.wire();
+        wire.flush();
+        wire.reset(self.conn, self.end);
     }
 
     /// The kernel knows only resets; the wire knows why it ended the connection.
@@ -150,10 +152,26 @@ impl SimStream {
         error
     }
 
-    /// Fails when the peer is gone, and only this end does not know because it has not read yet.
-    fn check_peer(&self) -> io::Result<()> {
-        let gone = self.socket.shared.wire().reset_waits(self.conn, self.end);
-        if gone { Err(self.explain(io::ErrorKind::ConnectionReset.into())) } else { Ok(()) }
+    /// Does something that makes the kernel send; `note` tells the wire how it went.
+    fn act<T>(
+        &mut self,
+        operation: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
+        note: impl FnOnce(&mut Wire, &T),
+    ) -> Poll<io::Result<T>> {
+        let shared = Arc::clone(&self.socket.shared);
+        let mut wire = shared.wire();
+        if wire.reset_waits(self.conn, self.end) {
+            // The peer is gone; this end has only not read so far.
+            drop(wire);
+            return Poll::Ready(Err(self.explain(io::ErrorKind::ConnectionReset.into())));
+        }
+        wire.touch(self.conn, self.end);
+        let done = ready!(operation(Pin::new(self.socket.enter())));
+        if let Ok(done) = &done {
+            note(&mut wire, done);
+        }
+        drop(wire);
+        Poll::Ready(done.map_err(|error| self.explain(error)))
     }
 }
 
@@ -166,16 +184,14 @@ impl AsyncRead for SimStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let (conn, end) = (self.conn, self.end);
+        self.socket.shared.wire().before_read(conn, end, buf.remaining());
         let before = buf.filled().len();
         let polled = ready!(Pin::new(self.socket.enter()).poll_read(cx, buf));
         polled.map_err(|error| self.explain(error))?;
         let count = buf.filled().len() - before;
         if count > 0 {
-            self.socket.shared.wire().note_read(self.conn, self.end, count);
-        }
-        // A smaller read sends nothing: the kernel tells its peer of a larger window only then.
-        if count >= RECEIVE_BUFFER_BYTES / 2 {
-            self.socket.shared.mark_changed();
+            self.socket.shared.wire().note_read(conn, end, count);
         }
         Poll::Ready(Ok(()))
     }
@@ -187,11 +203,9 @@ impl AsyncWrite for SimStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_peer()?;
-        let polled = ready!(Pin::new(self.socket.enter()).poll_write(cx, buf));
-        let written = polled.map_err(|error| self.explain(error))?;
-        self.socket.shared.mark_changed();
-        Poll::Ready(Ok(written))
+        let (conn, end) = (self.conn, self.end);
+        let note = |wire: &mut Wire, count: &usize| wire.note_written(conn, end, *count);
+        self.act(|socket| socket.poll_write(cx, buf), note)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -199,10 +213,8 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = ready!(Pin::new(self.socket.enter()).poll_shutdown(cx));
-        polled.map_err(|error| self.explain(error))?;
-        self.socket.shared.mark_changed();
-        Poll::Ready(Ok(()))
+        let (conn, end) = (self.conn, self.end);
+        self.act(|socket| socket.poll_shutdown(cx), |wire, ()| wire.note_closed(conn, end))
     }
 }
 

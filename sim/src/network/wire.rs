@@ -5,6 +5,12 @@
 //! missing: it sends again what a black hole swallowed, times connections out, buries half-open
 //! ones, announces windows, answers for sockets that are gone, and keeps a reset back until the
 //! data before it is read.
+//!
+//! Asking the kernels for packets costs time for every socket there is, so it is put off: what an
+//! end sends now arrives a latency later at the earliest, and until then nobody can tell whether
+//! the packet was collected. The wire collects when the first such packet might be due, or when
+//! something else is about to happen at an end whose packets are outstanding, and each packet
+//! counts as sent at the instant at which its end became active.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -37,13 +43,16 @@ pub(super) struct Wire {
     pub(super) observer: Option<Observer>,
     pub(super) stats: Stats,
     conns: Slab<Conn>,
-    /// Connections that may be over: forgotten when nothing more comes of their last packet.
-    closing: Vec<ConnRef>,
+    /// Connections with an end whose packets are outstanding.
+    pending: Vec<ConnRef>,
+    /// When these must be collected.
+    deadline: Option<Timestamp>,
     generation: u16,
     /// Connections so far by (far address, near address, server's port), to key their draws.
     opened: BTreeMap<(IpAddr, IpAddr, u16), u64>,
     events: Agenda<Event>,
-    outgoing: Vec<Packet>,
+    packets: Vec<Packet>,
+    outgoing: Vec<Outgoing>,
     largest_segment: usize,
 }
 
@@ -53,6 +62,15 @@ enum Event {
     Arrival { conn: ConnRef, from: End, segment: TcpSegment },
     /// Packets of `from` that were lost are sent again.
     Retry { conn: ConnRef, from: End },
+}
+
+/// A packet that was collected: as which one, when it was sent, on which connection, by whom.
+struct Outgoing {
+    number: usize,
+    sent: Timestamp,
+    conn: ConnRef,
+    from: End,
+    segment: TcpSegment,
 }
 
 impl Wire {
@@ -76,10 +94,12 @@ impl Wire {
             observer: None,
             stats: Stats::default(),
             conns: Slab::new(),
-            closing: Vec::new(),
+            pending: Vec::new(),
+            deadline: None,
             generation: 0,
             opened: BTreeMap::new(),
             events: Agenda::new(),
+            packets: Vec::new(),
             outgoing: Vec::new(),
             largest_segment: (options.mtu as usize).saturating_sub(HEADERS_BYTES),
         }
@@ -101,7 +121,7 @@ impl Wire {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let client = self.plan.source_for(side, source, server.ip())?;
-        let kernel = self.plan.kernel_for(side, client);
+        let kernel = self.plan.kernel_for(side, client, server.ip());
         let (near, far) = match self.plan.is_ours(server.ip()) {
             true => (server.ip(), client),
             false => (client, server.ip()),
@@ -121,7 +141,9 @@ impl Wire {
         conn.generation = self.generation;
         let slot = self.conns.insert(conn);
         self.stats.connections += 1;
-        Ok((ConnRef { slot, generation: self.generation }, kernel.host))
+        let conn = ConnRef { slot, generation: self.generation };
+        self.mark(conn, End::Client);
+        Ok((conn, kernel.host))
     }
 
     /// Connections that a kernel, a packet or a task still knows.
@@ -145,27 +167,81 @@ impl Wire {
 
 /// What goes out.
 impl Wire {
-    /// Takes what the kernels want to send, and puts it on its way.
-    pub(super) fn collect(&mut self) {
-        self.stats.collections += 1;
-        let mut packets = mem::take(&mut self.outgoing);
-        self.guard().egress_all(&mut packets);
-        for packet in packets.drain(..) {
-            self.send(packet);
-        }
-        self.outgoing = packets;
-        for conn in mem::take(&mut self.closing) {
-            if self.get(conn).is_some_and(Conn::is_over) {
-                self.conns.remove(conn.slot);
-            }
+    /// Something is about to happen at one end: what it has sent before must not change by it.
+    pub(super) fn touch(&mut self, conn_ref: ConnRef, end: End) {
+        let now = self.now;
+        let since = self.get(conn_ref).and_then(|conn| conn.end(end).pending_since);
+        if since.is_some_and(|since| since < now) {
+            self.collect();
         }
     }
 
-    /// Sends one packet of a kernel.
-    fn send(&mut self, packet: Packet) {
-        let Transport::Tcp(segment) = packet.payload else { return };
-        let Some(conn_ref) = ConnRef::from_alias(packet.dst, segment.dst_port) else { return };
-        let Some(conn) = self.get_mut(conn_ref) else { return };
+    /// Something has happened, or is about to happen, at one end: it may send packets now.
+    pub(super) fn mark(&mut self, conn_ref: ConnRef, end: End) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(conn_ref.slot) else { return };
+        if conn.generation != conn_ref.generation || conn.end(end).pending_since.is_some() {
+            return;
+        }
+        conn.end_mut(end).pending_since = Some(now);
+        let Addresses { near, far, local, .. } = conn.addresses;
+        self.links.refresh(&mut conn.route, near, far);
+        let latency = conn.route.link.latency + conn.route.delay;
+        let ahead = if local { Duration::ZERO } else { latency.min(LOOKAHEAD_MAX) };
+        self.pending.push(conn_ref);
+        self.collect_by(now + ahead);
+    }
+
+    /// A listener is gone: its kernel may send packets now for whoever waited.
+    pub(super) fn mark_listener(&mut self) {
+        self.collect_by(self.now);
+    }
+
+    fn collect_by(&mut self, deadline: Timestamp) {
+        self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+    }
+
+    /// Collects packets if there may be any, before what they meet is changed.
+    pub(super) fn flush(&mut self) {
+        if self.deadline.is_some() {
+            self.collect();
+        }
+    }
+
+    /// Takes what the kernels want to send, and puts it on its way. They forget closed sockets.
+    fn collect(&mut self) {
+        self.stats.collections += 1;
+        self.deadline = None;
+        let mut packets = mem::take(&mut self.packets);
+        self.guard().egress_all(&mut packets);
+        let mut outgoing = mem::take(&mut self.outgoing);
+        let numbered = packets.drain(..).enumerate();
+        outgoing.extend(numbered.filter_map(|(number, packet)| self.identify(number, packet)));
+        outgoing.sort_by_key(|outgoing| outgoing.sent);
+        for Outgoing { number, sent, conn, from, segment } in outgoing.drain(..) {
+            // Like a kernel that delays its acknowledgements, one packet acknowledges all that
+            // arrived at one time.
+            if !self.get(conn).is_some_and(|conn| conn.is_redundant(from, number, &segment)) {
+                self.put(sent, conn, from, segment);
+            }
+        }
+        (self.packets, self.outgoing) = (packets, outgoing);
+        let mut pending = mem::take(&mut self.pending);
+        for conn_ref in pending.drain(..) {
+            if let Some(conn) = self.get_mut(conn_ref) {
+                (conn.client.pending_since, conn.server.pending_since) = (None, None);
+            }
+            self.settle(conn_ref);
+        }
+        self.pending = pending;
+    }
+
+    /// Finds out whose packet this is, and notes what it says about its sender.
+    fn identify(&mut self, number: usize, packet: Packet) -> Option<Outgoing> {
+        let Transport::Tcp(segment) = packet.payload else { return None };
+        let conn_ref = ConnRef::from_alias(packet.dst, segment.dst_port)?;
+        let now = self.now;
+        let conn = self.get_mut(conn_ref)?;
         let from = if segment.src_port >= EPHEMERAL_PORT_MIN { End::Client } else { End::Server };
         if segment.flags.syn {
             match from {
@@ -176,32 +252,33 @@ impl Wire {
                 End::Server => {
                     conn.handshake_ack = Some(segment.seq.wrapping_add(1));
                     if conn.server.dead {
-                        return self.bury(conn_ref);
+                        self.bury(conn_ref);
+                        return None;
                     }
                 }
             }
         }
-        let sender = conn.end_mut(from);
-        sender.acknowledged = segment.ack;
-        sender.window = usize::from(segment.window);
+        conn.note_sent(from, &segment);
+        conn.end_mut(from).last_collected = number;
+        let sent = conn.end(from).pending_since.unwrap_or(now);
         if segment.flags.rst {
-            sender.dead = true;
+            conn.end_mut(from).dead = true;
             if from == End::Server && !conn.accepted {
                 self.leave_queue(conn_ref);
             }
         }
-        self.put(conn_ref, from, segment);
+        Some(Outgoing { number, sent, conn: conn_ref, from, segment })
     }
 
     /// Puts a segment on the wire: on its way, or behind those that are lost.
-    fn put(&mut self, conn_ref: ConnRef, from: End, segment: TcpSegment) {
+    fn put(&mut self, sent: Timestamp, conn_ref: ConnRef, from: End, segment: TcpSegment) {
         let Some(conn) = self.conns.get_mut(conn_ref.slot) else { return };
         debug_assert_eq!(conn.generation, conn_ref.generation);
         let Addresses { near, far, local, .. } = conn.addresses;
         self.links.refresh(&mut conn.route, near, far);
         let lost = conn.cut || conn.route.black_hole;
         if lost || !conn.end(from).held.is_empty() {
-            return self.hold(conn_ref, from, segment);
+            return self.hold(sent, conn_ref, from, segment);
         }
         // What stays between our own addresses takes no time.
         let link = if local { Link::default() } else { conn.route.link };
@@ -214,22 +291,22 @@ impl Wire {
         };
         let bytes = (HEADERS_BYTES + segment.payload.len()) as u32;
         let outbound = conn.address(from).ip() == near;
-        let leaves = self.links.occupy(self.now, link, far, outbound, bytes);
+        let leaves = self.links.occupy(sent, link, far, outbound, bytes);
         let travel = leaves + link.latency + conn.route.delay + Duration::from_micros(jitter);
-        let due = conn.dispatch(from, self.now, travel);
+        let due = conn.dispatch(from, sent, travel);
+        debug_assert!(due >= self.now, "collected too late");
         self.events.insert(due, Event::Arrival { conn: conn_ref, from, segment });
     }
 
     /// A segment is lost: it waits to be sent again.
-    fn hold(&mut self, conn_ref: ConnRef, from: End, segment: TcpSegment) {
-        let now = self.now;
+    fn hold(&mut self, sent: Timestamp, conn_ref: ConnRef, from: End, segment: TcpSegment) {
         let Some(conn) = self.get_mut(conn_ref) else { return };
         let patience = patience_of(conn);
         let sender = conn.end_mut(from);
         sender.held.push_back(segment);
         if sender.held.len() == 1 {
             sender.retries = 0;
-            self.events.insert(now + patience.wait(0), Event::Retry { conn: conn_ref, from });
+            self.events.insert(sent + patience.wait(0), Event::Retry { conn: conn_ref, from });
         }
     }
 
@@ -248,7 +325,7 @@ impl Wire {
         }
         let held = mem::take(&mut self.conns[conn_ref.slot].end_mut(from).held);
         for segment in held {
-            self.put(conn_ref, from, segment);
+            self.put(self.now, conn_ref, from, segment);
         }
     }
 
@@ -296,49 +373,54 @@ impl Wire {
 
 /// What comes in.
 impl Wire {
-    /// When the next event or timer is due.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        match (self.events.next_due(), self.timers.next_due()) {
-            (Some(event), Some(timer)) => Some(event.min(timer)),
-            (event, timer) => event.or(timer),
+    /// When the next event or timer is due, once every packet that might come first is collected.
+    pub(super) fn next_due(&mut self) -> Option<Timestamp> {
+        loop {
+            let due = match (self.events.next_due(), self.timers.next_due()) {
+                (Some(event), Some(timer)) => Some(event.min(timer)),
+                (event, timer) => event.or(timer),
+            };
+            match self.deadline {
+                Some(deadline) if due.is_none_or(|due| deadline <= due) => self.collect(),
+                _ => return due,
+            }
         }
     }
 
-    /// Goes to `now`: lets happen what is due, and wakes who slept until then. Answers whether
-    /// anything happened on the wire.
-    pub(super) fn advance(&mut self, now: Timestamp) -> bool {
+    /// Goes to `now`: lets happen what is due, and wakes who slept until then.
+    pub(super) fn advance(&mut self, now: Timestamp) {
         self.now = now;
-        let mut happened = false;
         while let Some(event) = self.events.pop_due(now) {
             match event {
                 Event::Arrival { conn, from, segment } => self.arrive(conn, from, segment),
                 Event::Retry { conn, from } => self.retry(conn, from),
             }
-            happened = true;
         }
         while let Some(waker) = self.timers.pop_due(now) {
             self.stats.timers += 1;
             waker.wake();
         }
-        happened
     }
 
     /// A packet has reached its receiver.
     fn arrive(&mut self, conn_ref: ConnRef, from: End, segment: TcpSegment) {
         self.stats.packets += 1;
-        let Some(conn) = self.get_mut(conn_ref) else { return };
-        conn.in_flight -= 1;
+        let to = from.peer();
         self.observe(conn_ref, from, &segment);
         let Some(conn) = self.get_mut(conn_ref) else { return };
-        let to = from.peer();
+        conn.in_flight -= 1;
         if conn.abandoned {
             return self.settle(conn_ref);
         }
         if conn.end(to).dead {
             if !segment.flags.rst {
-                self.put(conn_ref, to, control(RST, 0, 0));
+                self.put(self.now, conn_ref, to, control(RST, 0, 0));
             }
             return self.settle(conn_ref);
+        }
+        if !conn.is_silent(to, &segment) {
+            self.touch(conn_ref, to);
+            self.mark(conn_ref, to);
         }
         if from == End::Client && segment.flags.syn {
             return self.arrive_syn(conn_ref, segment);
@@ -347,10 +429,11 @@ impl Wire {
             self.kill(conn_ref, to);
             return self.settle(conn_ref);
         }
+        let conn = &mut self.conns[conn_ref.slot];
         let left = conn.end(to).open && !conn.end(to).used;
         if !segment.payload.is_empty() && (conn.route.reset || left) {
             self.kill(conn_ref, to);
-            return self.put(conn_ref, to, control(RST, 0, 0));
+            return self.put(self.now, conn_ref, to, control(RST, 0, 0));
         }
         conn.note_arrival(from, &segment);
         let opens = to == End::Server && !conn.server.open;
@@ -372,9 +455,9 @@ impl Wire {
         match answer {
             Answer::Refused => {
                 let reset = control(RST, 0, syn.seq.wrapping_add(1));
-                self.put(conn_ref, End::Server, reset);
+                self.put(self.now, conn_ref, End::Server, reset);
             }
-            Answer::Full => self.hold(conn_ref, End::Client, syn),
+            Answer::Full => self.hold(self.now, conn_ref, End::Client, syn),
             Answer::Taken { listener, inner } => {
                 conn.listener = Some(listener);
                 conn.server.inner = Some(inner);
@@ -404,7 +487,7 @@ impl Wire {
 
     /// Tells whoever watches.
     fn observe(&mut self, conn_ref: ConnRef, from: End, segment: &TcpSegment) {
-        let Some(conn) = self.conns.get(conn_ref.slot) else { return };
+        let Some(conn) = self.get(conn_ref) else { return };
         let (source, destination) = (conn.address(from), conn.address(from.peer()));
         trace!(at = %self.now, %source, %destination, flags = ?segment.flags, bytes = segment.payload.len());
         if let Some(observer) = &mut self.observer {
@@ -464,17 +547,19 @@ impl Wire {
         self.settle(conn_ref);
     }
 
-    /// Resets a connection from one end: at once there, a latency later at the peer.
+    /// Resets a connection from one end: at once there, a latency later at the peer. What it has
+    /// sent must be collected.
     pub(super) fn reset(&mut self, conn_ref: ConnRef, from: End) {
         if self.get(conn_ref).is_none_or(|conn| conn.end(from).dead) {
             return;
         }
         self.kill(conn_ref, from);
-        self.put(conn_ref, from, control(RST, 0, 0));
+        self.put(self.now, conn_ref, from, control(RST, 0, 0));
     }
 
     /// Resets every connection on `path` from its far end.
     pub(super) fn reset_all(&mut self, path: Path) -> usize {
+        self.flush();
         let concerned = self.on_path(path);
         for (conn, far) in &concerned {
             self.reset(*conn, *far);
@@ -484,6 +569,7 @@ impl Wire {
 
     /// Loses whatever is sent from now on on every connection on `path`.
     pub(super) fn cut_all(&mut self, path: Path) -> usize {
+        self.flush();
         let concerned = self.on_path(path);
         for (conn, _) in &concerned {
             self.conns[conn.slot].cut = true;
@@ -508,10 +594,10 @@ impl Wire {
             .collect()
     }
 
-    /// Forgets the connection soon, when it is over.
+    /// Forgets the connection when it is over.
     fn settle(&mut self, conn_ref: ConnRef) {
         if self.get(conn_ref).is_some_and(Conn::is_over) {
-            self.closing.push(conn_ref);
+            self.conns.remove(conn_ref.slot);
         }
     }
 
@@ -550,6 +636,16 @@ impl Wire {
         Some(client)
     }
 
+    /// The task of one end is about to read up to `bytes`. The kernel tells the peer of a larger
+    /// window when it hands out half its buffer at once.
+    pub(super) fn before_read(&mut self, conn_ref: ConnRef, end: End, bytes: usize) {
+        let unread = self.get(conn_ref).map_or(0, |conn| conn.end(end).unread);
+        if unread.min(bytes) >= RECEIVE_BUFFER_BYTES / 2 {
+            self.touch(conn_ref, end);
+            self.mark(conn_ref, end);
+        }
+    }
+
     /// The task of one end has read `bytes`.
     pub(super) fn note_read(&mut self, conn_ref: ConnRef, end: End, bytes: usize) {
         let largest_segment = self.largest_segment;
@@ -565,6 +661,14 @@ impl Wire {
         }
     }
 
+    /// The kernel of one end has taken `count` bytes from its task.
+    pub(super) fn note_written(&mut self, conn_ref: ConnRef, end: End, count: usize) {
+        if let Some(conn) = self.get_mut(conn_ref) {
+            conn.end_mut(end).unsent += count;
+        }
+        self.mark(conn_ref, end);
+    }
+
     /// Tells the peer of one end that it may send more.
     fn announce_window(&mut self, conn_ref: ConnRef, end: End, window: usize) {
         // Acknowledgements that the kernel still has were made before the data was read: their
@@ -575,7 +679,7 @@ impl Wire {
         terminal.window = window;
         let acknowledged = terminal.acknowledged;
         let update = TcpSegment { window: window as u16, ..control(ACK, 0, acknowledged) };
-        self.put(conn_ref, end, update);
+        self.put(self.now, conn_ref, end, update);
     }
 
     /// Whether one end was reset, with data left to read.
@@ -588,12 +692,27 @@ impl Wire {
         self.get(conn).is_some_and(|conn| conn.end(end).timed_out)
     }
 
-    /// The task of one end has dropped its socket.
+    /// The kernel of one end will send a FIN.
+    pub(super) fn note_closed(&mut self, conn_ref: ConnRef, end: End) {
+        if let Some(conn) = self.get_mut(conn_ref) {
+            let terminal = conn.end_mut(end);
+            terminal.unsent += usize::from(!mem::replace(&mut terminal.closed, true));
+        }
+        self.mark(conn_ref, end);
+    }
+
+    /// The task of one end is about to drop its socket.
     pub(super) fn release(&mut self, conn_ref: ConnRef, end: End) {
+        self.touch(conn_ref, end);
         if let Some(conn) = self.get_mut(conn_ref) {
             conn.end_mut(end).used = false;
         }
-        self.settle(conn_ref);
+        self.note_closed(conn_ref, end);
+    }
+
+    /// A kernel has no port left. Those of closed sockets become free when packets are collected.
+    pub(super) fn free_ports(&mut self) {
+        self.collect();
     }
 }
 
@@ -623,11 +742,15 @@ const NO_FLAGS: TcpFlags =
 const ACK: TcpFlags = TcpFlags { ack: true, ..NO_FLAGS };
 const RST: TcpFlags = TcpFlags { rst: true, ack: true, ..NO_FLAGS };
 
+/// Packets are collected no later than this, on a longer link too: before the first
+/// retransmission.
+const LOOKAHEAD_MAX: Duration = Duration::from_millis(200);
+
 /// IP and TCP headers, without options (IPv4).
 const HEADERS_BYTES: usize = 40;
 
 /// Data received and not yet read, for each connection.
-pub(super) const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Largest window: there is no scaling.
 const WINDOW_BYTES_MAX: usize = u16::MAX as usize;

@@ -129,7 +129,6 @@ impl SimWorld {
     pub fn new(options: WorldOptions) -> Self {
         let shared = Arc::new(Shared {
             now: AtomicU64::new(options.epoch.as_micros()),
-            changed: AtomicBool::new(false),
             open: AtomicBool::new(true),
             main_wanted: Arc::new(AtomicBool::new(false)),
             wire: Mutex::new(Wire::new(&options)),
@@ -229,22 +228,19 @@ impl fmt::Debug for SimWorld {
     }
 }
 
-/// Every task waits: sends what the kernels have to send, then goes to the next thing due.
+/// Every task waits: goes to the next thing due.
 fn turn(shared: &Weak<Shared>) {
     let Some(shared) = shared.upgrade() else { return };
     if shared.main_wanted.load(Ordering::Relaxed) {
         return;
     }
-    shared.collect();
     let mut wire = shared.wire();
     wire.stats.turns += 1;
     match wire.next_due() {
         Some(due) => {
             let now = shared.now().max(due);
             shared.now.store(now.as_micros(), Ordering::Relaxed);
-            if wire.advance(now) {
-                shared.mark_changed();
-            }
+            wire.advance(now);
             drop(wire);
             shared.wake_supervisor();
         }
@@ -258,8 +254,6 @@ fn turn(shared: &Weak<Shared>) {
 /// What every handle of a world shares.
 pub(super) struct Shared {
     now: AtomicU64,
-    /// A socket has something to send, or may have.
-    changed: AtomicBool,
     open: AtomicBool,
     main_wanted: Arc<AtomicBool>,
     wire: Mutex<Wire>,
@@ -286,18 +280,6 @@ impl Shared {
     /// Whether the network is still there.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
-    }
-
-    /// Socket state changed: there may be something to send.
-    pub(super) fn mark_changed(&self) {
-        self.changed.store(true, Ordering::Relaxed);
-    }
-
-    /// Puts what the kernels have to send on its way.
-    pub(super) fn collect(&self) {
-        if self.changed.swap(false, Ordering::Relaxed) {
-            self.wire().collect();
-        }
     }
 
     /// Ends the run; the first failure counts.
@@ -348,15 +330,17 @@ impl Network for SimNetwork {
         source: Option<IpAddr>,
         peer: SocketAddr,
     ) -> io::Result<(SimStream, SocketAddr)> {
-        let (conn, host) = self.shared.wire().open(self.side, source, peer)?;
-        let mut attempt = Attempt { shared: Arc::clone(&self.shared), conn, done: false };
-        self.shared.mark_changed();
-        let connecting = at_home(&self.shared, host, TcpStream::connect(conn.alias()));
-        let socket = connecting.await.map_err(|error| attempt.explain(error))?;
-        let socket = Homed::new(Arc::clone(&self.shared), host, socket);
-        let local = self.shared.wire().client_of(conn).ok_or(io::ErrorKind::ConnectionReset)?;
-        attempt.done = true;
-        Ok((SimStream::new(socket, conn, End::Client), local))
+        let ports_used_up = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        let mut connected = self.connect_once(source, peer).await;
+        if connected.as_ref().is_err_and(ports_used_up) {
+            self.shared.wire().free_ports();
+            connected = self.connect_once(source, peer).await;
+        }
+        connected.map_err(|error| match error.kind() {
+            // What Linux says.
+            io::ErrorKind::AddrInUse => io::ErrorKind::AddrNotAvailable.into(),
+            _ => error,
+        })
     }
 
     /// Our side listens on our addresses, on loopback and on the wildcard address; the farm on any
@@ -411,6 +395,24 @@ impl Network for SimNetwork {
     }
 }
 
+impl SimNetwork {
+    /// Connects; `AddrInUse` when the kernel has no port to spare just now.
+    async fn connect_once(
+        &self,
+        source: Option<IpAddr>,
+        peer: SocketAddr,
+    ) -> io::Result<(SimStream, SocketAddr)> {
+        let (conn, host) = self.shared.wire().open(self.side, source, peer)?;
+        let mut attempt = Attempt { shared: Arc::clone(&self.shared), conn, done: false };
+        let connecting = at_home(&self.shared, host, TcpStream::connect(conn.alias()));
+        let socket = connecting.await.map_err(|error| attempt.explain(error))?;
+        let socket = Homed::new(Arc::clone(&self.shared), host, socket);
+        let local = self.shared.wire().client_of(conn).ok_or(io::ErrorKind::ConnectionReset)?;
+        attempt.done = true;
+        Ok((SimStream::new(socket, conn, End::Client), local))
+    }
+}
+
 /// A `connect` that is not done yet.
 struct Attempt {
     shared: Arc<Shared>,
@@ -419,22 +421,16 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// What Linux says when a connection fails as this one did.
+    /// The kernel knows only refusals; the wire knows that nobody answered.
     fn explain(&self, error: io::Error) -> io::Error {
-        match error.kind() {
-            io::ErrorKind::AddrInUse => io::ErrorKind::AddrNotAvailable.into(),
-            _ if self.shared.wire().timed_out(self.conn, End::Client) => {
-                io::ErrorKind::TimedOut.into()
-            }
-            _ => error,
-        }
+        let timed_out = self.shared.wire().timed_out(self.conn, End::Client);
+        if timed_out { io::ErrorKind::TimedOut.into() } else { error }
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.done && self.shared.is_open() {
-            self.shared.mark_changed();
             self.shared.wire().abandon(self.conn);
         }
     }

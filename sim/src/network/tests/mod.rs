@@ -6,7 +6,7 @@ mod transfers;
 mod world;
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +15,7 @@ use traject_engine::rng::Seed;
 use traject_net::world::{Clock, Network};
 use turmoil_net::{NetstatEntry, NetstatState};
 
+use super::plan::KERNELS_PER_SIDE;
 use super::{Link, SimClock, SimListener, SimNetwork, SimStream, SimWorld, WorldOptions};
 
 const OUR_ADDRESS: &str = "192.0.2.1";
@@ -48,10 +49,12 @@ impl Lab {
         let clock = self.clock.clone();
         self.run(async move { pause(&clock, Duration::from_secs(3600)).await });
         assert_eq!(self.world.open_connections(), 0);
-        for kernel in ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"] {
-            let left = turmoil_net::netstat(kernel);
-            let listens = |entry: &NetstatEntry| entry.state == Some(NetstatState::Listen);
-            assert!(left.entries.iter().all(listens), "{left}");
+        for kernel in 1..=KERNELS_PER_SIDE {
+            for network in [0, 1] {
+                let left = turmoil_net::netstat(Ipv4Addr::new(10, 0, network, kernel));
+                let listens = |entry: &NetstatEntry| entry.state == Some(NetstatState::Listen);
+                assert!(left.entries.iter().all(listens), "{left}");
+            }
         }
     }
 }

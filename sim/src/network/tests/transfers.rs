@@ -185,7 +185,8 @@ fn an_address_without_a_free_port_is_not_available() {
             }
         }
         assert_eq!((streams.len(), errors), (PORTS, vec![ErrorKind::AddrNotAvailable]));
-        network.connect(Some(ip("192.0.2.2")), at(EXCHANGE)).await.unwrap();
+        let _other = bind(&farm, "198.51.100.8:25").await;
+        connect(&network, "198.51.100.8:25").await;
         // One port is free again when both ends have closed.
         drop((streams.remove(0), farm.accept(&listener).await));
         pause(&clock, Duration::from_secs(1)).await;

@@ -171,7 +171,7 @@ fn busy_world(seed: u64, jitter: u64) -> Vec<String> {
 #[test]
 fn the_same_seed_is_the_same_world() {
     let jittered = busy_world(1, 3_000);
-    assert!(jittered.len() > 20 * 5 * 4, "{} packets", jittered.len());
+    assert!(jittered.len() > 20 * 5 * 3, "{} packets", jittered.len());
     assert_eq!(jittered, busy_world(1, 3_000));
     assert_ne!(jittered, busy_world(2, 3_000));
     assert_eq!(busy_world(1, 0), busy_world(2, 0), "without jitter nothing is drawn");
