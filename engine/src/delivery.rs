@@ -377,6 +377,10 @@ impl Engine {
     ) {
         let Some(outbound) = self.outbound.get_mut(&conn) else { return };
         let Some(flight) = &mut outbound.flight else { return };
+        let result = match &self.queues[outbound.queue].options.response_transcode {
+            Some(transcode) => transcode.apply(result),
+            None => result,
+        };
         let place = &mut flight.results[index as usize];
         debug_assert!(place.is_none(), "two results for one recipient");
         flight.missing -= usize::from(place.is_none());

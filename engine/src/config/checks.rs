@@ -9,6 +9,7 @@ use super::scope::ScopeKind;
 use super::source::Span;
 use super::tree::{not_yet, status_finding};
 use super::value::Value;
+use crate::smtp::transcode::Replacement;
 
 /// Whether options in stanzas of that kind have an effect.
 pub(super) const fn scope_works(kind: ScopeKind) -> bool {
@@ -55,6 +56,15 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
             Diagnostic::error(span, format!("`{text}` is neither a path nor `address:port`"))
                 .help("for example \"/etc/resolv.conf\" or \"192.0.2.53:53\""),
         ),
+        "response_transcode_replace"
+            if !text.is_empty() && !Replacement::parse(text).may_be_reply() =>
+        {
+            Some(
+                Diagnostic::error(span, "this is no reply that says no")
+                    .label("must begin with a code from 400 to 599")
+                    .help("for example \"450 4.7.1 $0\""),
+            )
+        }
         "hostname" | "banner_hostname" | "received_hostname" | "ehlo_hostname"
             if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) =>
         {

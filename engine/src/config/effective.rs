@@ -8,6 +8,7 @@ use core::time::Duration;
 use crate::ids::ListenerId;
 use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
+use crate::smtp::transcode::Transcode;
 
 /// Options of one (binding, domain) pair, fallback applied. Each field is the option of the same
 /// name; units are in the type or the field's doc.
@@ -74,6 +75,8 @@ pub struct DeliveryOptions {
     pub delivery_method: DeliveryMethod,
     /// Hold all mail.
     pub suspend_delivery: bool,
+    /// Rewrites replies (`response_transcode_pattern` and `response_transcode_replace`).
+    pub response_transcode: Option<Transcode>,
     /// Messages in a time; `None`: no limit.
     pub outbound_throttle_messages: Option<SharedThrottle>,
     /// New connections in a time; `None`: no limit.

@@ -1,9 +1,12 @@
 //! Options of the outbound protocol: what each value comes to, and what is said about it.
 
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
+
+use insta::assert_snapshot;
 
 use super::effective::{DeliveryMethod, DeliveryOptions};
 use super::tests::{findings, load};
+use crate::smtp::reply::Reply;
 
 /// The options of mail to `x.test`, and the first line of each finding.
 fn options(text: &'static str) -> (DeliveryOptions, String) {
@@ -31,6 +34,46 @@ fn delivery_methods_and_their_ports() {
         let (options, _) = options(text.leak());
         assert_eq!(options.port(), port, "{method}");
     }
+}
+
+#[test]
+fn rewriting_needs_a_pattern_and_a_reply() {
+    let reply = Reply::parse("554 5.7.1 blocked", false).unwrap();
+    for (text, expected) in [
+        (r#"response_transcode_pattern = "^554 (.*)$""#, None),
+        (r#"response_transcode_replace = "450 4.7.1 later""#, None),
+        (
+            r#"response_transcode_pattern = "^554 [0-9.]+ (.*)$"
+               domain x.test { response_transcode_replace = "450 4.7.1 [$1]" }"#,
+            Some("450 4.7.1 [blocked]"),
+        ),
+        (
+            r#"response_transcode_pattern = "^554" response_transcode_replace = "450 later"
+               domain x.test { response_transcode_replace = "" }"#,
+            None,
+        ),
+    ] {
+        let (options, found) = options(text);
+        let rewritten = options.response_transcode.and_then(|rule| rule.rewrite(&reply));
+        assert_eq!(rewritten.map(|reply| reply.to_string()).as_deref(), expected, "{text}");
+        assert_eq!(found, "", "{text}");
+    }
+}
+
+#[test]
+fn rules_that_cannot_rewrite() {
+    assert_snapshot!(findings(&load(
+        r#"
+response_transcode_pattern = "^55(0|4"
+response_transcode_replace = "250 ok"
+"#
+    )), @r#"
+    error main.conf:2:30-39 this regular expression cannot be used
+      ^ unclosed group
+    error main.conf:3:30-38 this is no reply that says no
+      ^ must begin with a code from 400 to 599
+      = for example "450 4.7.1 $0"
+    "#);
 }
 
 #[test]

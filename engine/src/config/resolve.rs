@@ -24,6 +24,7 @@ use super::value::Value;
 use crate::limits;
 use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
+use crate::smtp::transcode::Transcode;
 
 /// The built-in values, by [`OptionId::index`].
 pub(super) type Defaults = Arc<[Option<Value>]>;
@@ -242,6 +243,10 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         server_max_outbound_connections: get!(caps "server_max_outbound_connections"),
         scope_max_outbound_connections: get!(caps "scope_max_outbound_connections"),
         delayed_binding_domain_fuzz: get!(count "delayed_binding_domain_fuzz"),
+        response_transcode: transcode(
+            chain.value(const { id("response_transcode_pattern") }),
+            get!(text "response_transcode_replace"),
+        ),
     }
 }
 
@@ -307,6 +312,16 @@ fn delivery_method(word: &str) -> DeliveryMethod {
         "SMTP" => DeliveryMethod::Smtp,
         "LMTP" => DeliveryMethod::Lmtp,
         _ => DeliveryMethod::Esmtp,
+    }
+}
+
+/// Both options are needed.
+fn transcode(pattern: Option<&Value>, replacement: Option<Arc<str>>) -> Option<Transcode> {
+    match pattern {
+        Some(Value::Pattern(pattern)) => {
+            Some(Transcode::new(pattern.regex().clone(), &replacement?))
+        }
+        _ => None,
     }
 }
 

@@ -112,6 +112,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
         ),
         delivery_method: Esmtp,
         suspend_delivery: false,
+        response_transcode: None,
         outbound_throttle_messages: None,
         outbound_throttle_connections: None,
         server_max_outbound_connections: [

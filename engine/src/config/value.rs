@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use regex::Regex;
+
 use super::ast::{self, Element};
 use super::cidr::Cidr;
 use super::scope::in_words;
@@ -76,6 +78,8 @@ pub enum Value {
     Duration(Duration),
     /// Of the kinds that are text.
     Text(Arc<str>),
+    /// Of [`Kind::Regex`].
+    Pattern(Pattern),
     /// Of the kinds that are lists of words; domains are in lower case.
     Words(Arc<[Arc<str>]>),
     /// Of [`Kind::Cidrs`].
@@ -84,6 +88,27 @@ pub enum Value {
     Map(Arc<BTreeMap<Arc<str>, Arc<str>>>),
     /// Of [`Kind::Senders`]; `None` for every domain.
     Senders(Option<Arc<[Arc<str>]>>),
+}
+
+/// A compiled regular expression. Two are equal when their texts are.
+#[derive(Clone, Debug)]
+pub struct Pattern(Arc<Regex>);
+
+impl Pattern {
+    fn new(regex: Regex) -> Self {
+        Self(Arc::new(regex))
+    }
+
+    /// The expression.
+    pub const fn regex(&self) -> &Arc<Regex> {
+        &self.0
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 /// So many events in so many seconds.
@@ -150,7 +175,7 @@ impl Kind {
             Self::Rate => read_rate(word).map(Value::Rate),
             Self::Duration => read_duration(word).map(Value::Duration),
             Self::Text | Self::Path => Some(Value::Text(Arc::from(word))),
-            Self::Regex => super::pattern::compile(word).ok().map(|_| Value::Text(Arc::from(word))),
+            Self::Regex => super::pattern::compile(word).ok().map(Pattern::new).map(Value::Pattern),
             Self::Octal => i64::from_str_radix(word, 8)
                 .ok()
                 .filter(|mode| (0..=0o7777).contains(mode))
@@ -367,6 +392,7 @@ impl fmt::Display for Value {
             Self::Bounds(low, high) => write!(f, "( {low} {high} )"),
             Self::Duration(duration) => write!(f, "{} seconds", duration.as_secs()),
             Self::Text(text) => f.write_str(text),
+            Self::Pattern(pattern) => f.write_str(pattern.regex().as_str()),
             Self::Words(words) => write_list(f, words.iter()),
             Self::Cidrs(cidrs) => write_list(f, cidrs.iter()),
             Self::Map(map) => {

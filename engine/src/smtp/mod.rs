@@ -14,3 +14,4 @@ pub mod line;
 pub mod reply;
 pub mod server;
 pub mod stage;
+pub mod transcode;

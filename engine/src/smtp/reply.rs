@@ -28,6 +28,19 @@ impl Reply {
         Self { code, enhanced: Some(enhanced), text: text.into(), local: true }
     }
 
+    /// Reads a reply of one line without its end, as a server would say it or we in its place.
+    /// `None` if it does not begin with a code from 200 to 599.
+    pub fn parse(line: &str, local: bool) -> Option<Self> {
+        let (code, last, text) = split_code(line.as_bytes())?;
+        let (enhanced, text) = match EnhancedCode::take(code / 100, text) {
+            Some((enhanced, rest)) => (Some(enhanced), rest),
+            None => (None, text),
+        };
+        let mut fit = String::new();
+        push_text(&mut fit, text);
+        last.then(|| Self { code, enhanced, text: fit.into(), local })
+    }
+
     /// What the first digit says (RFC 5321 section 4.2.1: unknown codes act by it).
     pub const fn severity(&self) -> Severity {
         Severity::of(self.code)

@@ -60,3 +60,50 @@ fn smtp_says_helo_and_uses_no_extensions() {
     assert_eq!(world.connects[0].1.port(), 26);
     assert_eq!(heard.take()[1..3], ["HELO localhost.test", "MAIL FROM:<sender@from.test>"]);
 }
+
+#[test]
+fn a_rewritten_reply_decides_and_the_dialogue_goes_by_what_was_said() {
+    // Hard to soft: tried again. The recipient after it is not concerned.
+    let mut world = World::new(
+        r#"response_transcode_pattern = "^550 5[.]7[.]1 (.*)"
+           response_transcode_replace = "450 4.7.1 softened: $1""#,
+    );
+    let heard = Heard::default();
+    world.receiver("x.test", heard.except("RCPT TO:<a@", "550 5.7.1 blocked"));
+    world.submit(0, &["a@x.test", "b@x.test"]);
+    world.run_to(1);
+    insta::assert_snapshot!(world.story().join("\n"), @"
+    0.000 received for 2
+    0.040 opened 192.0.2.1 (1)
+    0.120 deferred a@x.test try 1: 450 4.7.1 softened: blocked (RCPT TO), next at 1200
+    0.120 delivered b@x.test try 1: 250 2.0.0 ok
+    ");
+
+    // A 421 made final still ends the session; the silence after it, our own words, are rewritten
+    // as well.
+    let mut world = World::new(
+        r#"max_outbound_connections = 1
+           response_transcode_pattern = "^4.. .*(closing|closed by)"
+           response_transcode_replace = "554 5.4.2 gave up""#,
+    );
+    world.receiver("x.test", |conn, said, _| match (conn, said) {
+        (1, "DATA") => Answer::Bye("421 4.3.2 closing".into()),
+        (2, "DATA") => Answer::Reset,
+        _ => accepting(said),
+    });
+    for who in ["a@x.test", "b@x.test", "c@x.test"] {
+        world.submit(0, &[who]);
+    }
+    world.run_to(60);
+    insta::assert_snapshot!(world.story()[3..].join("\n"), @"
+    0.040 opened 192.0.2.1 (1)
+    0.100 failed a@x.test try 1: 554 5.4.2 gave up (DATA)
+    0.100 closed 192.0.2.1 ServiceUnavailable after 0
+    0.120 opened 192.0.2.1 (1)
+    0.180 failed b@x.test try 1: 554 5.4.2 gave up (DATA)
+    0.180 closed 192.0.2.1 Lost after 0
+    0.200 opened 192.0.2.1 (1)
+    0.280 delivered c@x.test try 1: 250 2.0.0 ok
+    5.300 closed 192.0.2.1 Idle after 1
+    ");
+}

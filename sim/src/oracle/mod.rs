@@ -106,7 +106,7 @@ impl Oracles {
             let before = before?;
             if let Some(row) = &before {
                 let options = self.book.options(row.pair);
-                outcome::judge(&record.event, row)?;
+                outcome::judge(&record.event, row, options)?;
                 retry::judge(record, row, options)?;
                 copies::judge_result(&record.event, row)?;
             }

@@ -1,6 +1,7 @@
 //! Outcome: 2xx is delivered, 4xx and a lost connection are delayed, 5xx is bounced; and the reply
 //! in the record is the one the receiver gave.
 
+use traject_engine::config::effective::DeliveryOptions;
 use traject_engine::record::{Attempt, Event};
 use traject_engine::smtp::reply::Severity;
 use traject_engine::smtp::stage::Stage;
@@ -8,7 +9,7 @@ use traject_engine::smtp::stage::Stage;
 use super::{Finding, Row, ensure};
 
 /// Judges the result of an attempt.
-pub(super) fn judge(event: &Event, row: &Row) -> Result<(), Finding> {
+pub(super) fn judge(event: &Event, row: &Row, options: &DeliveryOptions) -> Result<(), Finding> {
     let (attempt, fits) = match event {
         Event::Delivery(attempt) => {
             let fits = attempt.reply.severity() == Severity::Positive
@@ -19,7 +20,7 @@ pub(super) fn judge(event: &Event, row: &Row) -> Result<(), Finding> {
         Event::TransientFailure { attempt, .. } => {
             (attempt, attempt.reply.severity() == Severity::Transient)
         }
-        Event::PermanentFailure(attempt) => (attempt, is_final(attempt)),
+        Event::PermanentFailure(attempt) => (attempt, is_final(attempt, options)),
         Event::Expiry { attempt, last_reply, .. } => {
             let transient = |severity| severity == Severity::Transient;
             let fits = attempt.reply.severity() == Severity::Permanent
@@ -31,20 +32,23 @@ pub(super) fn judge(event: &Event, row: &Row) -> Result<(), Finding> {
     };
     let reply = &attempt.reply;
     ensure(LAW, fits, || format!("{} at {:?} became {}", reply, attempt.stage, kind(event)))?;
+    let rewritten = options.response_transcode.is_some() && !matches!(event, Event::Delivery(_));
     let heard = attempt.stage == Stage::BodyReply && !reply.local;
-    ensure(LAW, !heard || reply.code == row.answered, || {
+    ensure(LAW, !heard || rewritten || reply.code == row.answered, || {
         format!("the receiver said {}, and the record {}", row.answered, reply.code)
     })
 }
 
 /// A receiver's 5xx, or our own before or instead of a dialogue; `never_retry` makes a transient
 /// failure final, too, which the retry oracle knows about.
-fn is_final(attempt: &Attempt) -> bool {
+fn is_final(attempt: &Attempt, options: &DeliveryOptions) -> bool {
     match (attempt.reply.severity(), attempt.reply.local) {
         (Severity::Permanent, false) => true,
         (Severity::Permanent, true) => {
-            // Nobody knows what became of a message whose connection was lost: never final.
-            !matches!(attempt.stage, Stage::Connect | Stage::Body | Stage::BodyReply)
+            // Nobody knows what became of a message whose connection was lost: never final, unless
+            // somebody wants it so.
+            options.response_transcode.is_some()
+                || !matches!(attempt.stage, Stage::Connect | Stage::Body | Stage::BodyReply)
         }
         (Severity::Transient, _) => true,
         (Severity::Positive | Severity::Intermediate, _) => false,

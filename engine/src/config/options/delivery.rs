@@ -169,10 +169,14 @@ options! {
     "lmtp_port": PORT, "2003", PAIR, WORKS, "conf.ref.lmtp_port";
 }
 "response-rewrite" {
-    /// Replies of receivers with a code from 400 to 599 that are replaced before they count.
-    "response_transcode_pattern": Regex, "", PAIR, DELIVERY, "conf.ref.response_transcode_pattern";
-    /// What such a reply is replaced by, its code included; `$1` is the first group of the pattern.
-    "response_transcode_replace": Text, "", PAIR, DELIVERY, "conf.ref.response_transcode_replace";
+    /// Replies with a code from 400 to 599 that are replaced before they count. It is tried on the
+    /// whole reply on one line, its code included. Our own words where the receiver gave none are
+    /// replaced too if they are transient. Needs `response_transcode_replace`.
+    "response_transcode_pattern": Regex, "", PAIR, WORKS, "conf.ref.response_transcode_pattern";
+    /// The whole reply instead of one that `response_transcode_pattern` matches, its code included;
+    /// `$0` is the match, `$1` to `$9` are its groups. Unless it begins with a code from 400 to 599
+    /// the reply stays as it is.
+    "response_transcode_replace": Text, "", PAIR, WORKS, "conf.ref.response_transcode_replace";
 }
 "queue-memory" {
     /// Messages of a domain's active queue that are kept in memory; -1 is no limit.
