@@ -154,7 +154,9 @@ impl Engine {
                     queue.timer.is_some()
                 }
                 // Another queue's connection probes; its end wakes those who wait.
-                QueueReason::Probing => !self.outbound.is_empty(),
+                QueueReason::Probing | QueueReason::HostMaxOutboundConnections => {
+                    !self.outbound.is_empty()
+                }
                 QueueReason::Empty | QueueReason::Delayed { .. } => false,
             };
             if !woken {

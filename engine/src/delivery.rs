@@ -70,6 +70,11 @@ impl Outbound {
         }
     }
 
+    /// The exchange's name.
+    pub(crate) fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
     /// The address talked to.
     pub(crate) const fn remote(&self) -> SocketAddr {
         self.remote
@@ -91,7 +96,7 @@ impl Engine {
     pub(crate) fn connect(&mut self, slot: usize, choice: Choice) {
         let conn = self.ids.conn();
         let options = self.session_options(slot);
-        let reserved = self.pass_connection_gates(slot);
+        let reserved = self.pass_connection_gates(slot, &choice.exchange);
         let queue = &mut self.queues[slot];
         let remote = SocketAddr::new(choice.address, queue.options.port());
         self.hosts.connecting(&queue.pair.binding, choice.address, conn);
@@ -178,12 +183,13 @@ impl Engine {
             exchange: exchange.clone(),
             error,
         });
+        self.release_connection_gates(slot, &exchange, outbound.reserved);
         // Our own shutdown is nobody's failure.
         if !(self.draining && error == NetError::TimedOut) {
             let reply = Reply::local(451, EnhancedCode(4, 4, 1), error.text());
             self.host_failed(slot, conn, remote.ip(), exchange, Stage::Connect, reply);
         }
-        self.connection_gone(slot, conn, remote.ip(), outbound.reserved);
+        self.connection_gone(slot, conn, remote.ip());
     }
 
     /// Hands an input to a session and does what it wants, giving it work as long as it asks.
@@ -514,18 +520,12 @@ impl Engine {
             reason: outbound.close_reason,
             deliveries: outbound.deliveries,
         });
-        self.connection_gone(slot, conn, outbound.remote.ip(), outbound.reserved);
+        self.release_connection_gates(slot, &outbound.exchange, outbound.reserved);
+        self.connection_gone(slot, conn, outbound.remote.ip());
     }
 
     /// Whoever waited for a connection to end looks for work.
-    fn connection_gone(
-        &mut self,
-        slot: usize,
-        conn: ConnId,
-        address: IpAddr,
-        reserved: Option<Timestamp>,
-    ) {
-        self.release_connection_gates(slot, reserved);
+    fn connection_gone(&mut self, slot: usize, conn: ConnId, address: IpAddr) {
         let binding = self.queues[slot].pair.binding.clone();
         let waiting = self.hosts.gone(&binding, address, conn);
         self.touch_all(waiting);

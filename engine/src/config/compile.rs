@@ -83,6 +83,15 @@ pub(super) struct Compiled {
     pub(super) endpoints: Vec<Endpoint>,
 }
 
+impl Compiled {
+    /// Whether there is a `host` stanza anywhere.
+    pub(super) fn has_hosts(&self) -> bool {
+        let bindings = self.bindings.values().map(|binding| &binding.container);
+        let mut containers = bindings.chain(self.groups.values()).chain([&self.global]);
+        containers.any(|container| !container.hosts.is_empty())
+    }
+}
+
 /// Compiles the tree. What is found wrong goes to `findings`; the result then counts for nothing.
 pub(super) fn compile(root: Stanza, findings: &mut Findings) -> Compiled {
     let (global, rest) = container(root, "");

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+use super::Cidr;
 use crate::ids::ListenerId;
 use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
@@ -221,4 +222,12 @@ pub struct ServerOptions {
     pub min_dns_ttl: Duration,
     /// Ceiling of DNS TTLs.
     pub max_dns_ttl: Duration,
+    /// Use IPv6 addresses of exchanges.
+    pub use_ipv6: bool,
+    /// Within a preference, try IPv6 addresses before IPv4 addresses.
+    pub prefer_ipv6_mxs: bool,
+    /// A destination with an exchange there fails.
+    pub prohibited_hosts: Arc<[Cidr]>,
+    /// Addresses that are never connected to.
+    pub skip_hosts: Arc<[Cidr]>,
 }

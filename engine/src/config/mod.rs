@@ -54,7 +54,9 @@ pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
 
 use self::compile::Compiled;
 use self::diagnostic::Findings;
-use self::effective::{DeliveryOptions, ListenEndpoint, ReceptionOptions, ServerOptions};
+use self::effective::{
+    DeliveryOptions, ListenEndpoint, ReceptionOptions, ServerOptions, SharedCap,
+};
 use self::resolve::{Chain, Defaults};
 use crate::ids::ListenerId;
 
@@ -121,6 +123,15 @@ impl Config {
     pub fn delivery_options(&self, binding: &str, domain: &str) -> DeliveryOptions {
         let chain = Chain::of_pair(&self.compiled, &self.defaults, binding, domain);
         resolve::delivery(&chain, &self.server.hostname)
+    }
+
+    /// The cap on connections to the exchange `host` for mail of `binding`, if a `host` stanza sets
+    /// one.
+    pub fn host_cap(&self, binding: &str, host: &str) -> Option<SharedCap> {
+        if !self.compiled.has_hosts() {
+            return None;
+        }
+        resolve::host_cap(&Chain::of_host(&self.compiled, &self.defaults, binding, host))
     }
 
     /// The options of a client at `peer` that connected to `listener`. A listener that this

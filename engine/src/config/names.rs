@@ -45,6 +45,11 @@ impl Names {
         self.patterns.push((regex, layer));
     }
 
+    /// Whether there are no stanzas.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.patterns.is_empty()
+    }
+
     /// The stanzas for a name, most specific first: its own, then the patterns that match it.
     pub(super) fn matching(&self, name: &str) -> impl Iterator<Item = &Layer> {
         let mut positions = self.any_ending.clone();

@@ -12,6 +12,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::checks::parse_address;
+use super::cidr::Cidr;
 use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
@@ -70,6 +71,27 @@ impl<'a> Chain<'a> {
         places.extend([binding, group].into_iter().flatten().map(|container| &container.layer));
         places.extend(compiled.global.domains.matching(&domain));
         places.push(&compiled.global.layer);
+        Self { places, defaults }
+    }
+
+    /// Of an exchange that mail of a binding goes to. This chain never falls through to domains or
+    /// to values outside `host` stanzas.
+    pub(super) fn of_host(
+        compiled: &'a Compiled,
+        defaults: &'a Defaults,
+        binding: &str,
+        host: &str,
+    ) -> Self {
+        let binding = compiled.bindings.get(binding).or_else(|| compiled.bindings.get(DEFAULT));
+        let group = match binding {
+            Some(binding) => binding.group.as_deref(),
+            None => Some(DEFAULT),
+        };
+        let group = group.and_then(|group| compiled.groups.get(group));
+        let binding = binding.map(|binding| &binding.container);
+        let host = domain::key(host);
+        let containers = [binding, group, Some(&compiled.global)].into_iter().flatten();
+        let places = containers.flat_map(|container| container.hosts.matching(&host)).collect();
         Self { places, defaults }
     }
 
@@ -184,6 +206,13 @@ impl<'a> Chain<'a> {
         }
     }
 
+    fn networks(&self, id: OptionId) -> Arc<[Cidr]> {
+        match self.value(id) {
+            Some(Value::Cidrs(networks)) => networks.clone(),
+            _ => Arc::default(),
+        }
+    }
+
     fn context(&self, name: &str) -> Option<Arc<str>> {
         let maps =
             self.places.iter().filter_map(|layer| layer.settings.get(&const { id("context") }));
@@ -250,6 +279,18 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
     }
 }
 
+/// The cap of an exchange: of the nearest `host` stanza that sets one, unless it says -1.
+pub(super) fn host_cap(chain: &Chain<'_>) -> Option<SharedCap> {
+    let (layer, value) = chain.layers(const { id("max_outbound_connections") }).next()?;
+    match value {
+        Value::Int(number) => {
+            let max = u32::try_from(*number).ok()?;
+            Some(SharedCap { scope: layer.scope.clone(), max })
+        }
+        _ => None,
+    }
+}
+
 /// The options of a client.
 pub(super) fn reception(chain: &Chain<'_>, hostname: &Arc<str>, peer: IpAddr) -> ReceptionOptions {
     macro_rules! get {
@@ -295,6 +336,10 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         spool_base: get!(text "spoolbase").unwrap_or_default(),
         min_dns_ttl: get!(seconds "min_dns_ttl"),
         max_dns_ttl: get!(seconds "max_dns_ttl"),
+        use_ipv6: get!(bool "use_ipv6"),
+        prefer_ipv6_mxs: get!(bool "prefer_ipv6_mxs"),
+        prohibited_hosts: get!(networks "prohibited_hosts"),
+        skip_hosts: get!(networks "skip_hosts"),
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Usable {
     Busy,
     /// Not now: set aside after a failure.
     SetAside,
+    /// Not now: a cap on the exchange is reached.
+    AtCap,
 }
 
 impl Plan {
@@ -65,29 +67,37 @@ impl Plan {
     /// spreads over them.
     ///
     /// While an address of a better preference is merely [`Usable::Busy`], no worse preference is
-    /// used: the receiver's order is not ours to change for convenience.
+    /// used: the receiver's order is not ours to change for convenience. Our own cap on an exchange
+    /// is no such reason. With `ipv6_first`, IPv6 addresses of a preference come before its IPv4
+    /// addresses.
     pub fn choose(
         &self,
         seed: &Seed,
         destination: &str,
         n: u64,
-        usable: impl Fn(IpAddr) -> Usable,
+        ipv6_first: bool,
+        usable: impl Fn(&Exchange, IpAddr) -> Usable,
     ) -> Option<Choice> {
         let key = entity(destination.as_bytes());
         for level in self.exchanges.chunk_by(|a, b| a.preference == b.preference) {
-            let mut busy = false;
+            let mut order = Vec::new();
             for exchange in in_drawn_order(level, seed, Purpose::MxOrder, key, n) {
                 let host = key ^ entity(exchange.name.as_bytes());
                 let addresses = &exchange.addresses;
-                for address in in_drawn_order(addresses, seed, Purpose::AddressOrder, host, n) {
-                    match usable(*address) {
-                        Usable::Yes => {
-                            let exchange = exchange.name.clone();
-                            return Some(Choice { exchange, address: *address });
-                        }
-                        Usable::Busy => busy = true,
-                        Usable::SetAside => {}
+                let drawn = in_drawn_order(addresses, seed, Purpose::AddressOrder, host, n);
+                order.extend(drawn.map(|address| (exchange, *address)));
+            }
+            if ipv6_first {
+                order.sort_by_key(|(_, address)| address.is_ipv4());
+            }
+            let mut busy = false;
+            for (exchange, address) in order {
+                match usable(exchange, address) {
+                    Usable::Yes => {
+                        return Some(Choice { exchange: exchange.name.clone(), address });
                     }
+                    Usable::Busy => busy = true,
+                    Usable::SetAside | Usable::AtCap => {}
                 }
             }
             if busy {
@@ -165,7 +175,8 @@ mod tests {
     }
 
     fn chosen(n: u64, usable: impl Fn(IpAddr) -> Usable) -> Option<IpAddr> {
-        plan().choose(&Seed::from_u64(1), "x.test", n, usable).map(|choice| choice.address)
+        let usable = |_: &Exchange, address| usable(address);
+        plan().choose(&Seed::from_u64(1), "x.test", n, false, usable).map(|choice| choice.address)
     }
 
     #[test]
@@ -190,12 +201,35 @@ mod tests {
                 false => Usable::Yes,
             }
         };
+        let capped = |address: IpAddr| match address == ip(4) {
+            true => Usable::Yes,
+            false => Usable::AtCap,
+        };
         for n in 0..50 {
+            assert_eq!(chosen(n, capped), Some(ip(4)));
             assert_eq!(chosen(n, aside(&[1, 3])), Some(ip(2)));
             assert_eq!(chosen(n, aside(&[1, 2, 3])), Some(ip(4)));
             assert_eq!(chosen(n, aside(&[1, 2, 3, 4])), None);
             let busy = |address| if address == ip(4) { Usable::Yes } else { Usable::Busy };
             assert_eq!(chosen(n, busy), None);
+        }
+    }
+
+    #[test]
+    fn ipv6_comes_first_within_a_preference_only() {
+        let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+        let mut plan = plan();
+        plan.exchanges[1].addresses.push(v6(1));
+        plan.exchanges[2].addresses.push(v6(2));
+        let choose = |n, usable: &dyn Fn(IpAddr) -> Usable| {
+            let usable = |_: &Exchange, address| usable(address);
+            plan.choose(&Seed::from_u64(1), "x.test", n, true, usable).map(|choice| choice.address)
+        };
+        for n in 0..50 {
+            assert_eq!(choose(n, &|_| Usable::Yes), Some(v6(1)));
+            let second =
+                choose(n, &|a| if a == v6(1) { Usable::SetAside } else { Usable::Yes }).unwrap();
+            assert!(second.is_ipv4() && second != ip(4), "{second}");
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct DnsPolicy {
     pub(crate) ttl_min: Duration,
     /// `max_dns_ttl`.
     pub(crate) ttl_max: Duration,
+    /// `use_ipv6`.
+    pub(crate) use_ipv6: bool,
 }
 
 /// What is known about a destination.
@@ -371,11 +373,15 @@ impl Route {
             match hosts.get(&record.exchange).map(|host| &host.state) {
                 Some(HostState::Known { addresses, expires: until }) => {
                     expires = expires.min(*until);
-                    plan.exchanges.push(Exchange {
-                        name: record.exchange.clone(),
-                        preference: record.preference,
-                        addresses: addresses.clone(),
-                    });
+                    let mut addresses = addresses.clone();
+                    addresses.retain(|address| address.is_ipv4() || self.policy.use_ipv6);
+                    if !addresses.is_empty() {
+                        plan.exchanges.push(Exchange {
+                            name: record.exchange.clone(),
+                            preference: record.preference,
+                            addresses,
+                        });
+                    }
                 }
                 // Asked because the MX records could not be had: a name without addresses may
                 // well have exchanges.

@@ -9,6 +9,7 @@ const POLICY: DnsPolicy = DnsPolicy {
     failure_hold: Duration::from_secs(100),
     ttl_min: Duration::ZERO,
     ttl_max: Duration::from_secs(1000),
+    use_ipv6: true,
 };
 
 #[derive(Default)]
@@ -255,6 +256,21 @@ fn ttls_are_clamped() {
     world.nothing_asked();
     assert_eq!(world.lookup_with(policy, "x.test", 1, 1000), "10 a [192.0.2.1]");
     assert_eq!(world.lookup_with(policy, "x.test", 1, 1001), "pending");
+}
+
+#[test]
+fn without_use_ipv6_its_addresses_do_not_exist() {
+    let policy = DnsPolicy { use_ipv6: false, ..POLICY };
+    let mut world = World::default();
+    world.lookup_with(policy, "x.test", 1, 0);
+    world.answer("MX x.test", "10 a, 20 b", 0);
+    world.answer("A/AAAA a", "2001:db8::1", 0);
+    world.answer("A/AAAA b", "2001:db8::2 192.0.2.2", 0);
+    assert_eq!(world.lookup_with(policy, "x.test", 1, 0), "20 b [192.0.2.2]");
+    world.lookup_with(policy, "y.test", 1, 0);
+    world.answer("MX y.test", "10 a", 0);
+    let refused = "refused: 554 5.4.4 no exchange of the domain has an address";
+    assert_eq!(world.lookup_with(policy, "y.test", 1, 0), refused);
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub enum QueueReason {
     ServerMaxOutboundConnections,
     /// `scope_max_outbound_connections` of a stanza that applies is reached.
     ScopeMaxOutboundConnections,
+    /// `max_outbound_connections` of the `host` stanzas is reached at every exchange that is up.
+    HostMaxOutboundConnections,
     /// `outbound_throttle_messages` lets nothing pass; others that share it may be first in line.
     ThrottledMessages {
         /// When it lets the next message pass.
@@ -85,6 +87,9 @@ impl fmt::Display for QueueReason {
             }
             Self::ScopeMaxOutboundConnections => {
                 f.write_str("scope_max_outbound_connections reached")
+            }
+            Self::HostMaxOutboundConnections => {
+                f.write_str("max_outbound_connections of the exchange reached")
             }
             Self::ThrottledMessages { until } => {
                 write!(f, "outbound_throttle_messages; the next may pass at {until}")

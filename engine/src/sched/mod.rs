@@ -9,13 +9,14 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::config::Cidr;
 use crate::config::effective::DeliveryOptions;
 use crate::dns::{DnsAnswer, DnsError};
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageId, QueryId};
 use crate::io::Output;
 use crate::message::RecipientState;
-use crate::mx::plan::{Plan, Usable};
+use crate::mx::plan::{Exchange, Plan, Usable};
 use crate::mx::routes::{DnsPolicy, Lookup};
 use crate::queue::Batch;
 use crate::queue::reason::QueueReason;
@@ -113,6 +114,12 @@ impl Engine {
                 None => QueueReason::Empty,
             };
         }
+        let prohibited = &self.config.server_options().prohibited_hosts;
+        if plan.addresses().any(|address| contains(prohibited, address)) {
+            let text = "an exchange of the domain is at a prohibited address (prohibited_hosts)";
+            self.fail_active(slot, &Reply::local(551, EnhancedCode(5, 4, 6), text));
+            return QueueReason::Empty;
+        }
         // Connections are of no use while no message may pass.
         if let Some(reason) = self.message_throttle_shut(slot) {
             return reason;
@@ -131,12 +138,25 @@ impl Engine {
                 return reason;
             }
             let queue = &self.queues[slot];
-            let (binding, now) = (&queue.pair.binding, self.now);
-            let usable = |address| self.hosts.usable(binding, address, now);
-            match plan.choose(&self.seed, &queue.pair.domain, queue.connects, usable) {
+            let ipv6_first = self.config.server_options().prefer_ipv6_mxs;
+            let usable = |exchange: &Exchange, address| self.usable(slot, exchange, address);
+            let domain = &queue.pair.domain;
+            match plan.choose(&self.seed, domain, queue.connects, ipv6_first, usable) {
                 Some(choice) => self.connect(slot, choice),
                 None => return self.nowhere_to_go(slot, plan),
             }
+        }
+    }
+
+    /// Whether a queue may connect to an address now.
+    fn usable(&self, slot: usize, exchange: &Exchange, address: IpAddr) -> Usable {
+        let binding = &self.queues[slot].pair.binding;
+        if contains(&self.config.server_options().skip_hosts, address) {
+            return Usable::SetAside;
+        }
+        match self.host_cap(slot, &exchange.name) {
+            Some((key, max)) if self.gates.open(&key) >= max => Usable::AtCap,
+            _ => self.hosts.usable(binding, address, self.now),
         }
     }
 
@@ -144,24 +164,41 @@ impl Engine {
     fn nowhere_to_go(&mut self, slot: usize, plan: &Plan) -> QueueReason {
         let binding = self.queues[slot].pair.binding.clone();
         let mut until: Option<Timestamp> = None;
-        let mut probing = false;
-        for address in plan.addresses() {
-            match self.hosts.usable(&binding, address, self.now) {
-                Usable::Busy => {
-                    self.hosts.wait(&binding, address, slot);
-                    probing = true;
+        let (mut probing, mut capped, mut skipped) = (false, false, true);
+        for exchange in &plan.exchanges {
+            for address in exchange.addresses.iter().copied() {
+                match self.usable(slot, exchange, address) {
+                    Usable::Busy => {
+                        self.hosts.wait(&binding, address, slot);
+                        probing = true;
+                    }
+                    Usable::SetAside => {
+                        let free = self.hosts.aside_until(&binding, address, self.now);
+                        skipped &= free.is_none();
+                        until = until.into_iter().chain(free).min();
+                    }
+                    Usable::AtCap => {
+                        self.watch_host(slot, &exchange.name);
+                        capped = true;
+                    }
+                    Usable::Yes => {}
                 }
-                Usable::SetAside => {
-                    let free = self.hosts.aside_until(&binding, address, self.now);
-                    until = until.into_iter().chain(free).min();
-                }
-                Usable::Yes => {}
             }
         }
         match until {
-            Some(until) if !probing => QueueReason::HostsSetAside { until },
-            _ => QueueReason::Probing,
+            _ if probing => QueueReason::Probing,
+            Some(until) => QueueReason::HostsSetAside { until },
+            None if capped => QueueReason::HostMaxOutboundConnections,
+            None if skipped => self.all_skipped(slot),
+            None => QueueReason::Probing,
         }
+    }
+
+    /// Every address of a domain is in `skip_hosts`: nothing will change that.
+    fn all_skipped(&mut self, slot: usize) -> QueueReason {
+        let text = "every exchange of the domain is at a skipped address (skip_hosts)";
+        self.fail_active(slot, &Reply::local(554, EnhancedCode(5, 4, 4), text));
+        QueueReason::Empty
     }
 
     /// Whether the queue has tried long or often enough without reaching anybody
@@ -209,6 +246,7 @@ impl Engine {
             failure_hold: queue.options.retry_interval,
             ttl_min: server.min_dns_ttl,
             ttl_max: server.max_dns_ttl,
+            use_ipv6: server.use_ipv6,
         };
         let domain = queue.pair.domain.clone();
         let mut asked = Vec::new();
@@ -377,6 +415,10 @@ impl Engine {
     }
 }
 
+fn contains(networks: &[Cidr], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
 /// When a queue must be looked at again if nothing else happens: when delayed mail is due, when an
 /// address or the DNS may be tried again, or when trying has lasted `connect_timeout_to_delay`.
 fn wake_at(
@@ -399,7 +441,8 @@ fn wake_at(
         | QueueReason::ConnectionGoal
         | QueueReason::MaxOutboundConnections
         | QueueReason::ServerMaxOutboundConnections
-        | QueueReason::ScopeMaxOutboundConnections => trying_until,
+        | QueueReason::ScopeMaxOutboundConnections
+        | QueueReason::HostMaxOutboundConnections => trying_until,
         QueueReason::Suspended | QueueReason::Draining | QueueReason::Resolving => None,
     };
     own.into_iter().chain(next_due).min()

@@ -1,6 +1,7 @@
 //! How a queue gets its turn at the limits it shares with others.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::sync::Arc;
 
 use crate::config::effective::{DeliveryOptions, SharedThrottle};
@@ -16,6 +17,21 @@ impl Engine {
         let throttle = self.queues[slot].options.outbound_throttle_messages.clone()?;
         let until = self.throttle_shut(slot, GateKind::MessageThrottle, &throttle)?;
         Some(QueueReason::ThrottledMessages { until })
+    }
+
+    /// The cap on connections to an exchange that a `host` stanza sets.
+    pub(crate) fn host_cap(&self, slot: usize, exchange: &str) -> Option<(GateKey, u32)> {
+        let cap = self.config.host_cap(&self.queues[slot].pair.binding, exchange)?;
+        // A stanza with a pattern caps each exchange that matches by itself.
+        let scope = format!("{} {exchange}", cap.scope).into();
+        Some((GateKey { kind: GateKind::HostMax, scope }, cap.max))
+    }
+
+    /// Has a queue told when an exchange has room again.
+    pub(crate) fn watch_host(&mut self, slot: usize, exchange: &str) {
+        if let Some((key, _)) = self.host_cap(slot, exchange) {
+            self.gates.watch(&key, slot);
+        }
     }
 
     /// Why no connection may be opened for a queue now, if a cap or throttle that it shares says
@@ -42,7 +58,14 @@ impl Engine {
 
     /// A connection is opened: it counts towards every cap, and its first message's place in
     /// `outbound_throttle_messages` is kept for it. Answers with the instant of that place.
-    pub(crate) fn pass_connection_gates(&mut self, slot: usize) -> Option<Timestamp> {
+    pub(crate) fn pass_connection_gates(
+        &mut self,
+        slot: usize,
+        exchange: &str,
+    ) -> Option<Timestamp> {
+        if let Some((key, _)) = self.host_cap(slot, exchange) {
+            self.gates.enter(&key);
+        }
         let options = self.queues[slot].options.clone();
         for (key, _) in caps(&options) {
             self.gates.enter(&key);
@@ -59,7 +82,17 @@ impl Engine {
     }
 
     /// A connection is gone, and with it a place kept for a message that was never sent.
-    pub(crate) fn release_connection_gates(&mut self, slot: usize, reserved: Option<Timestamp>) {
+    pub(crate) fn release_connection_gates(
+        &mut self,
+        slot: usize,
+        exchange: &str,
+        reserved: Option<Timestamp>,
+    ) {
+        if let Some((key, _)) = self.host_cap(slot, exchange) {
+            self.gates.leave(&key);
+            let watchers = self.gates.take_watchers(&key);
+            self.touch_all(watchers);
+        }
         let options = self.queues[slot].options.clone();
         for (key, _) in caps(&options) {
             if let Some(first) = self.gates.leave(&key) {
@@ -150,7 +183,8 @@ impl Engine {
     pub(crate) fn count_at_caps(&self) -> impl Iterator<Item = (GateKey, u32, u32)> {
         let mut found: BTreeMap<GateKey, (u32, u32)> = BTreeMap::new();
         for outbound in self.outbound.values() {
-            for (key, max) in caps(&self.queues[outbound.queue].options) {
+            let of_host = self.host_cap(outbound.queue, outbound.exchange());
+            for (key, max) in caps(&self.queues[outbound.queue].options).chain(of_host) {
                 let place = found.entry(key).or_insert((0, max));
                 *place = (place.0 + 1, place.1.min(max));
             }

@@ -5,7 +5,7 @@
 //! served, one unit a turn: who has passed and wants more goes to its end. So nobody starves,
 //! however long the queues of others are.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 use super::throttle::{Rate, Throttle};
@@ -27,6 +27,8 @@ pub(crate) enum GateKind {
     ServerMax,
     /// `scope_max_outbound_connections`.
     ScopeMax,
+    /// `max_outbound_connections` of a `host` stanza, for each exchange by itself.
+    HostMax,
     /// `outbound_throttle_connections`.
     ConnectionThrottle,
     /// `outbound_throttle_messages`.
@@ -61,6 +63,9 @@ struct Gate {
     throttle: Throttle,
     /// Slots in line, by number.
     line: BTreeMap<u64, usize>,
+    /// Slots that want to know when a connection is gone, without a place in line: they may have
+    /// other exchanges to go to.
+    watchers: BTreeSet<usize>,
 }
 
 impl Gates {
@@ -79,6 +84,16 @@ impl Gates {
         let gate = self.gate(key);
         gate.open -= 1;
         gate.first()
+    }
+
+    /// Has a queue told when a connection that counts is gone.
+    pub(crate) fn watch(&mut self, key: &GateKey, slot: usize) {
+        self.gate(key).watchers.insert(slot);
+    }
+
+    /// Those who wanted to know.
+    pub(crate) fn take_watchers(&mut self, key: &GateKey) -> BTreeSet<usize> {
+        core::mem::take(&mut self.gate(key).watchers)
     }
 
     /// When a throttle lets the next event pass, and how many may pass now.
@@ -156,6 +171,7 @@ impl Gates {
             open: 0,
             throttle: Throttle::new(Rate { events: 0, per: core::time::Duration::ZERO }),
             line: BTreeMap::new(),
+            watchers: BTreeSet::new(),
         })
     }
 }

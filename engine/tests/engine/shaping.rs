@@ -146,6 +146,42 @@ fn caps_that_are_added_up() {
 }
 
 #[test]
+fn an_exchange_has_a_cap_of_its_own_over_all_domains() {
+    let config = "host \"mx.shared.test\" { max_outbound_connections = 2 }";
+    let mut world = World::new(config);
+    let shared = world.receiver("shared.test", |_, said, _| accepting(said));
+    let backup = world.receiver("backup.test", |_, said, _| accepting(said));
+    for domain in ["a.test", "b.test"] {
+        world.zones.insert(domain.into(), Ok(vec![(10, "mx.shared.test".into())]));
+        for _ in 0..50 {
+            world.submit(0, &[&format!("x@{domain}")]);
+        }
+    }
+    let both = vec![(10, "mx.shared.test".into()), (20, "mx.backup.test".into())];
+    world.zones.insert("c.test".into(), Ok(both));
+    for _ in 0..50 {
+        world.submit(0, &["x@c.test"]);
+    }
+    world.run_to(120);
+    assert_eq!(world.count("delivered"), 150);
+    assert_eq!(world.exchanges[&shared].peak, 2);
+    // Our own cap is no reason to wait where there is another exchange.
+    assert!(world.exchanges[&backup].peak > 2);
+}
+
+#[test]
+fn prohibited_and_skipped_addresses() {
+    for (option, failed) in [("prohibited_hosts", "551 5.4.6"), ("skip_hosts", "554 5.4.4")] {
+        let mut world = World::new(&format!("{option} = ( 192.0.2.0/30 )"));
+        let address = world.receiver("x.test", |_, said, _| accepting(said));
+        world.submit(0, &["a@x.test"]);
+        world.run_to(10);
+        assert!(world.told("failed")[0].contains(failed), "{:?}", world.story());
+        assert_eq!(world.exchanges[&address].peak, 0);
+    }
+}
+
+#[test]
 fn a_moved_queue_is_spread_over_the_fuzz() {
     let mut world = World::new("delayed_binding_domain_fuzz = 1024");
     let address = world.receiver("x.test", |_, said, _| accepting(said));

@@ -130,9 +130,9 @@ options! {
     /// `__mx__` stands for the domain's own.
     "routes": Words, "", DOMAINS, DELIVERY, "conf.ref.routes";
     /// Networks that mail is never delivered to; a domain whose exchange is there fails.
-    "prohibited_hosts": Cidrs, "", GLOBAL, DELIVERY, "conf.ref.prohibited_hosts";
+    "prohibited_hosts": Cidrs, "", GLOBAL, WORKS, "conf.ref.prohibited_hosts";
     /// Networks that are left out when an exchange is chosen.
-    "skip_hosts": Cidrs, "", GLOBAL, DELIVERY, "ref.skip_hosts";
+    "skip_hosts": Cidrs, "", GLOBAL, WORKS, "ref.skip_hosts";
     /// For domains we relay for, use only the exchanges of best preference.
     "only_use_best_mx_for_relay_domains": Bool, "true", GLOBAL, DELIVERY,
         "conf.ref.only_use_best_mx_for_relay_domains";

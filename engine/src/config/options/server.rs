@@ -25,9 +25,9 @@ options! {
     /// Ask again over TCP when a DNS answer was cut off. The resolver here always does.
     "dns_fallback_to_tcp": Bool, "false", GLOBAL, RUNTIME, "conf.ref.dns_fallback_to_tcp";
     /// Use IPv6 addresses of exchanges.
-    "use_ipv6": Bool, "false", GLOBAL, DELIVERY, "conf.ref.use_ipv6";
+    "use_ipv6": Bool, "false", GLOBAL, WORKS, "conf.ref.use_ipv6";
     /// Among exchanges of one preference, try IPv6 addresses first.
-    "prefer_ipv6_mxs": Bool, "false", GLOBAL, DELIVERY, "conf.ref.prefer_ipv6_mxs";
+    "prefer_ipv6_mxs": Bool, "false", GLOBAL, WORKS, "conf.ref.prefer_ipv6_mxs";
     /// Limit how many look-ups of exchanges are made within a time.
     "dns_rate_limit_enabled": Bool, "false", GLOBAL, DELIVERY, "ref.dns_rate_limit";
     /// Look-ups of exchanges within `dns_rate_limit_period`.
