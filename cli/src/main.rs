@@ -7,6 +7,7 @@ mod error;
 mod explain;
 mod options;
 mod record_log;
+mod sim;
 
 use std::panic;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Verb {
     Explain(explain::Args),
     Options(options::Args),
     Daemon(daemon::Args),
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Explain(args) => explain::run(&args),
         Verb::Options(args) => options::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
+        Verb::Sim(args) => sim::run(&args),
     }
 }
 

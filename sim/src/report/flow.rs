@@ -1,6 +1,7 @@
 //! What state the connections of a pair were in, integrated over time: the answer to "why did this
 //! mail wait".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
@@ -12,12 +13,14 @@ pub struct Flow {
     /// `max_outbound_connections`.
     cap: u32,
     open: u32,
-    /// The last attempt to connect failed.
-    failing: bool,
+    /// Why the last attempt to connect failed; `None` when it did not.
+    trouble: Option<String>,
     since: Timestamp,
     totals: Totals,
     /// The totals at each change of state, to integrate over any time.
     history: Vec<(Timestamp, State, Totals)>,
+    /// How long no connection could be made, by what was the matter.
+    troubles: BTreeMap<String, Duration>,
 }
 
 /// A state of a pair's connections.
@@ -45,32 +48,46 @@ impl Flow {
     pub fn new(start: Timestamp, cap: u32) -> Self {
         let totals = Totals::default();
         let history = vec![(start, State::Flowing, totals)];
-        Self { cap, open: 0, failing: false, since: start, totals, history }
+        let troubles = BTreeMap::new();
+        Self { cap, open: 0, trouble: None, since: start, totals, history, troubles }
     }
 
     /// Follows a record of the pair.
     pub fn apply(&mut self, at: Timestamp, event: &Event) {
         let before = self.state();
+        let trouble = self.trouble.clone();
         match event {
             Event::ConnectionOpened { .. } => {
                 self.open += 1;
-                self.failing = false;
+                self.trouble = None;
             }
-            Event::ConnectionFailed { .. } => self.failing = true,
+            Event::ConnectionFailed { error, .. } => self.trouble = Some(error.text().to_owned()),
             Event::ConnectionClosed { reason, deliveries, .. } => {
                 self.open = self.open.saturating_sub(1);
-                self.failing |= *deliveries == 0 && is_trouble(*reason);
+                if *deliveries == 0 && is_trouble(*reason) && self.trouble.is_none() {
+                    self.trouble = Some("connections break off".to_owned());
+                }
             }
             _ => return,
         }
-        self.change(at, before);
+        self.change(at, before, trouble);
     }
 
-    /// The DNS does not tell where to connect to.
-    pub fn unresolved(&mut self, at: Timestamp) {
+    /// Something is the matter: the DNS does not tell where to connect to, or an exchange refuses
+    /// us before any message.
+    pub fn troubled(&mut self, at: Timestamp, what: &str) {
         let before = self.state();
-        self.failing = true;
-        self.change(at, before);
+        let trouble = self.trouble.replace(what.to_owned());
+        self.change(at, before, trouble);
+    }
+
+    /// How long no connection could be made until `now`, by what was the matter.
+    pub fn troubles(&self, now: Timestamp) -> BTreeMap<String, Duration> {
+        let mut troubles = self.troubles.clone();
+        if let (State::Down, Some(trouble)) = (self.state(), &self.trouble) {
+            *troubles.entry(trouble.clone()).or_default() += now.saturating_since(self.since);
+        }
+        troubles
     }
 
     /// What held mail back between two instants; `to` is not in the past.
@@ -83,17 +100,22 @@ impl Flow {
     }
 
     fn state(&self) -> State {
-        match (self.open, self.failing) {
-            (0, true) => State::Down,
+        match (self.open, &self.trouble) {
+            (0, Some(_)) => State::Down,
             (open, _) if open > 0 && open >= self.cap => State::AtCap,
             _ => State::Flowing,
         }
     }
 
-    fn change(&mut self, at: Timestamp, before: State) {
+    /// The state was `before`, because of `trouble`, until now.
+    fn change(&mut self, at: Timestamp, before: State, trouble: Option<String>) {
         let after = self.state();
-        if after != before {
-            self.totals = advance(self.totals, before, at.saturating_since(self.since));
+        if after != before || (after == State::Down && trouble != self.trouble) {
+            let lasted = at.saturating_since(self.since);
+            self.totals = advance(self.totals, before, lasted);
+            if let (State::Down, Some(trouble)) = (before, trouble) {
+                *self.troubles.entry(trouble).or_default() += lasted;
+            }
             self.since = at;
             self.history.push((at, after, self.totals));
         }
@@ -165,5 +187,7 @@ mod tests {
         assert_eq!(seconds(30, 40), (10, 0));
         assert_eq!(seconds(45, 80), (5, 10));
         assert_eq!(seconds(100, 300), (0, 0));
+        let refused = ("connection refused".to_owned(), Duration::from_secs(30));
+        assert_eq!(flow.troubles(at(300)), BTreeMap::from([refused]));
     }
 }

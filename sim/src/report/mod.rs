@@ -10,6 +10,8 @@ pub mod timeline;
 use std::time::Duration;
 
 use serde::Serialize;
+use traject_engine::Timestamp;
+use traject_engine::smtp::stage::Stage;
 
 use self::tally::{DomainTally, Tally};
 use crate::counts::Counts;
@@ -140,11 +142,14 @@ pub struct DomainReport {
 /// One reply and what it did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReplyReport {
+    /// How far the dialogue had come. Before MAIL FROM no message was concerned: the exchange was
+    /// set aside.
+    pub stage: Option<Stage>,
     /// Code and text.
     pub reply: String,
     /// Whether these are our own words about something no receiver said.
     pub local: bool,
-    /// How many attempts it decided.
+    /// How often it decided.
     pub count: u64,
     /// Seconds that recipients waited for the retry it led to, added up.
     pub waited_s: f64,
@@ -218,6 +223,8 @@ pub struct DomainFacts {
     pub deferred_now: u64,
     /// Why nothing goes out.
     pub pending_because: Option<String>,
+    /// When the run ended.
+    pub ended_at: Timestamp,
 }
 
 impl Report {
@@ -308,7 +315,7 @@ fn domain_report(
         connections: counts.opened,
         connection_failures: counts.connection_failures,
         replies: reply_reports(domain),
-        limited_by: limiter(domain),
+        limited_by: limiter(domain, facts.ended_at),
         pending_because: facts.pending_because,
         timeline: TimelineReport {
             bucket_s: timeline.width().as_secs(),
@@ -322,6 +329,7 @@ fn reply_reports(domain: &DomainTally) -> Vec<ReplyReport> {
         .replies
         .iter()
         .map(|tally| ReplyReport {
+            stage: Some(tally.stage),
             reply: tally.reply.to_string(),
             local: tally.reply.local,
             count: tally.count,
@@ -330,6 +338,7 @@ fn reply_reports(domain: &DomainTally) -> Vec<ReplyReport> {
         .collect();
     if domain.other_replies > 0 {
         replies.push(ReplyReport {
+            stage: None,
             reply: "other replies".to_owned(),
             local: false,
             count: domain.other_replies,
@@ -341,7 +350,7 @@ fn reply_reports(domain: &DomainTally) -> Vec<ReplyReport> {
 }
 
 /// The greatest part of all waiting; `None` when nobody waited.
-fn limiter(domain: &DomainTally) -> Option<Limiter> {
+fn limiter(domain: &DomainTally, end: Timestamp) -> Option<Limiter> {
     let mut causes: Vec<(LimiterKind, String, Duration)> = domain
         .replies
         .iter()
@@ -355,7 +364,7 @@ fn limiter(domain: &DomainTally) -> Option<Limiter> {
         })
         .collect();
     let cap = format!("max_outbound_connections = {}", domain.cap());
-    let trouble = domain.trouble.clone().unwrap_or_default();
+    let trouble = domain.trouble(end).unwrap_or_default();
     causes.push((LimiterKind::ConnectionCap, cap, domain.held.at_cap));
     causes.push((LimiterKind::Unreachable, trouble, domain.held.down));
     causes.push((LimiterKind::Dialogue, String::new(), domain.flowing));

@@ -1,13 +1,15 @@
 //! Counts a run domain by domain while it goes on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::dns::Question;
-use traject_engine::record::{Attempt, Event, Record};
+use traject_engine::record::{Event, Record};
 use traject_engine::smtp::reply::Reply;
+use traject_engine::smtp::stage::Stage;
 
 use super::flow::{Flow, Totals};
 use super::timeline::Timeline;
@@ -27,6 +29,8 @@ pub struct Tally {
     /// Recipients that failed or were given up so far.
     pub failed: u64,
     domains: BTreeMap<Arc<str>, DomainTally>,
+    /// Whom a binding last connected to an address for.
+    last_pair: BTreeMap<(Arc<str>, IpAddr), Arc<str>>,
 }
 
 /// The numbers of one domain.
@@ -44,18 +48,18 @@ pub struct DomainTally {
     pub held: Totals,
     /// Time recipients waited without being held back: for their turn and in the dialogue.
     pub flowing: Duration,
-    /// What went wrong last when no connection could be made.
-    pub trouble: Option<String>,
     /// By binding.
     flows: BTreeMap<Arc<str>, (u32, Flow)>,
 }
 
-/// One reply.
+/// One reply at one stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyTally {
+    /// How far the dialogue had come.
+    pub stage: Stage,
     /// The reply.
     pub reply: Reply,
-    /// How many attempts it decided.
+    /// How often it decided: an attempt, or before any message that the exchange is set aside.
     pub count: u64,
     /// Time that recipients waited for the retry it led to, added up.
     pub waited: Duration,
@@ -64,7 +68,15 @@ pub struct ReplyTally {
 impl Tally {
     /// Nothing yet.
     pub fn new(start: Timestamp) -> Self {
-        Self { start, messages: 0, delivered: 0, accepted: 0, failed: 0, domains: BTreeMap::new() }
+        Self {
+            start,
+            messages: 0,
+            delivered: 0,
+            accepted: 0,
+            failed: 0,
+            domains: BTreeMap::new(),
+            last_pair: BTreeMap::new(),
+        }
     }
 
     /// The domains, in order.
@@ -88,12 +100,20 @@ impl Tally {
             Event::PermanentFailure(_) | Event::Expiry { .. } => self.failed += 1,
             Event::DnsFailure { question: Question::Mx(name), text, .. } => {
                 if let Some(domain) = self.domains.get_mut(name) {
-                    domain.trouble = Some(text.to_string());
                     for (_, flow) in domain.flows.values_mut() {
-                        flow.unresolved(record.at);
+                        flow.troubled(record.at, text);
                     }
                 }
                 return;
+            }
+            Event::HostSetAside { binding, address, stage, reply, .. } => {
+                self.refused(record.at, (binding, *address), *stage, reply);
+                return;
+            }
+            Event::ConnectionOpened { pair, remote, .. }
+            | Event::ConnectionFailed { pair, remote, .. } => {
+                let key = (Arc::clone(&pair.binding), remote.ip());
+                self.last_pair.insert(key, Arc::clone(&pair.domain));
             }
             _ => {}
         }
@@ -115,6 +135,21 @@ impl Tally {
         domain.note(start, record);
     }
 
+    /// An exchange was set aside for what it said, or did not say, before any message.
+    fn refused(&mut self, at: Timestamp, key: (&Arc<str>, IpAddr), stage: Stage, reply: &Reply) {
+        let key = (Arc::clone(key.0), key.1);
+        let Some(name) = self.last_pair.get(&key) else { return };
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        if stage == Stage::Connect {
+            // The failed connection has been counted, and says the same.
+            return;
+        }
+        domain.reply(stage, reply, Duration::ZERO);
+        if let Some((_, flow)) = domain.flows.get_mut(&key.0) {
+            flow.troubled(at, &reply.to_string());
+        }
+    }
+
     fn domain(&mut self, name: &Arc<str>) -> &mut DomainTally {
         if !self.domains.contains_key(name) {
             self.domains.insert(Arc::clone(name), DomainTally::default());
@@ -130,6 +165,17 @@ impl DomainTally {
         self.flows.values().map(|(cap, _)| u64::from(*cap)).sum()
     }
 
+    /// What was the matter longest when no connection could be made, until `now`.
+    pub fn trouble(&self, now: Timestamp) -> Option<String> {
+        let mut all: BTreeMap<String, Duration> = BTreeMap::new();
+        for (_, flow) in self.flows.values() {
+            for (trouble, lasted) in flow.troubles(now) {
+                *all.entry(trouble).or_default() += lasted;
+            }
+        }
+        all.into_iter().max_by_key(|(_, lasted)| *lasted).map(|(trouble, _)| trouble)
+    }
+
     /// The bindings that sent here.
     pub fn bindings(&self) -> impl Iterator<Item = &Arc<str>> {
         self.flows.keys()
@@ -139,32 +185,30 @@ impl DomainTally {
         match &record.event {
             Event::Delivery(attempt) => {
                 self.timeline.count(record.at.saturating_since(start));
-                self.reply(attempt, &attempt.reply, Duration::ZERO);
+                self.reply(attempt.stage, &attempt.reply, Duration::ZERO);
             }
             Event::TransientFailure { attempt, next_attempt_at } => {
                 let wait = next_attempt_at.saturating_since(record.at);
-                self.reply(attempt, &attempt.reply, wait);
+                self.reply(attempt.stage, &attempt.reply, wait);
             }
             Event::PermanentFailure(attempt) => {
-                self.reply(attempt, &attempt.reply, Duration::ZERO);
+                self.reply(attempt.stage, &attempt.reply, Duration::ZERO);
             }
             Event::Expiry { attempt, last_reply, .. } => {
                 let reply = last_reply.as_ref().unwrap_or(&attempt.reply);
-                self.reply(attempt, reply, Duration::ZERO);
+                self.reply(attempt.stage, reply, Duration::ZERO);
             }
-            Event::ConnectionFailed { error, .. } => self.trouble = Some(error.text().to_owned()),
-            Event::QueueDelayed { reply, .. } => self.trouble = Some(reply.text.to_string()),
             _ => {}
         }
     }
 
-    fn reply(&mut self, attempt: &Attempt, reply: &Reply, waited: Duration) {
-        debug_assert!(attempt.attempts > 0 || reply.local, "a reply to no attempt");
-        if let Some(known) = self.replies.iter_mut().find(|known| known.reply == *reply) {
+    fn reply(&mut self, stage: Stage, reply: &Reply, waited: Duration) {
+        let same = |known: &&mut ReplyTally| known.stage == stage && known.reply == *reply;
+        if let Some(known) = self.replies.iter_mut().find(same) {
             known.count += 1;
             known.waited += waited;
         } else if self.replies.len() < REPLIES_MAX {
-            self.replies.push(ReplyTally { reply: reply.clone(), count: 1, waited });
+            self.replies.push(ReplyTally { stage, reply: reply.clone(), count: 1, waited });
         } else {
             self.other_replies += 1;
         }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use traject_engine::smtp::stage::Stage;
+
 use super::timeline::Timeline;
 use super::{DomainReport, End, LimiterKind, Report};
 use crate::describe::short;
@@ -86,15 +88,21 @@ impl Page {
     }
 
     fn table(&mut self, report: &Report) {
-        let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
+        let shown: Vec<&Column> = COLUMNS
+            .iter()
+            .filter(|column| {
+                !column.only_if_any || report.domains.iter().any(|one| column.any(one))
+            })
+            .collect();
+        let mut rows = vec![shown.iter().map(|column| column.title.to_owned()).collect()];
         for domain in &report.domains {
-            rows.push(row(domain));
+            rows.push(shown.iter().map(|column| (column.cell)(domain)).collect::<Vec<String>>());
         }
-        let widths: Vec<usize> = (0..COLUMNS.len())
+        let widths: Vec<usize> = (0..shown.len())
             .map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0))
             .collect();
-        let spare = WIDTH.saturating_sub(widths[1..].iter().map(|width| width + 2).sum());
-        let first = widths[0].min(spare);
+        let others: usize = widths[1..].iter().map(|width| width + COLUMN_GAP).sum();
+        let first = widths[0].min(WIDTH.saturating_sub(others));
         for (n, row) in rows.iter().enumerate() {
             let mut line = pad_end(&clip(&row[0], first), first);
             for (cell, width) in row[1..].iter().zip(&widths[1..]) {
@@ -124,8 +132,11 @@ impl Page {
         self.line(&axis);
         for (n, reply) in domain.replies.iter().take(REPLIES_SHOWN).enumerate() {
             let label = if n == 0 { "replies" } else { "" };
-            let whose = if reply.local { "ours: " } else { "" };
-            let text = format!("{:>10} × {whose}{}", grouped(reply.count), reply.reply);
+            let stage = match reply.stage {
+                None | Some(Stage::BodyReply) => String::new(),
+                Some(stage) => format!("{}: ", stage.text()),
+            };
+            let text = format!("{:>10} × {stage}{}", grouped(reply.count), reply.reply);
             self.line(&clip(&format!("  {label:<9} {text}"), WIDTH));
         }
         if domain.replies.len() > REPLIES_SHOWN {
@@ -134,8 +145,13 @@ impl Page {
             self.line(&more);
         }
         self.labelled("held up by", &limit_text(domain));
-        if let Some(why) = &domain.pending_because {
-            self.labelled("pending", why);
+        if domain.pending > 0 {
+            let why = domain.pending_because.as_deref().unwrap_or("on its way");
+            let refused = match domain.deferred_now {
+                0 => String::new(),
+                n => format!(", {} of them refused for now", grouped(n)),
+            };
+            self.labelled("pending", &format!("{}{refused}: {why}", grouped(domain.pending)));
         }
     }
 
@@ -212,23 +228,47 @@ impl Page {
     }
 }
 
-fn row(domain: &DomainReport) -> Vec<String> {
-    let seconds = |time: Option<f64>| short(time.map(Duration::from_secs_f64));
-    let ratio = domain.attempts as f64 / domain.accepted.max(1) as f64;
-    vec![
-        domain.domain.clone(),
-        grouped(domain.accepted),
-        grouped(domain.delivered),
-        grouped(domain.deferred_now),
-        grouped(domain.bounced),
-        grouped(domain.expired),
-        grouped(domain.pending),
-        format!("{ratio:.2}"),
-        seconds(domain.t50_s),
-        seconds(domain.t95_s),
-        seconds(domain.t100_s),
-        format!("{}/{}", domain.peak_connections, domain.max_connections),
-    ]
+/// A column of the table.
+struct Column {
+    title: &'static str,
+    cell: fn(&DomainReport) -> String,
+    /// Left out when it is zero for every domain.
+    only_if_any: bool,
+}
+
+impl Column {
+    fn any(&self, domain: &DomainReport) -> bool {
+        (self.cell)(domain) != "0"
+    }
+}
+
+const fn always(title: &'static str, cell: fn(&DomainReport) -> String) -> Column {
+    Column { title, cell, only_if_any: false }
+}
+
+const fn if_any(title: &'static str, cell: fn(&DomainReport) -> String) -> Column {
+    Column { title, cell, only_if_any: true }
+}
+
+const COLUMNS: [Column; 11] = [
+    always("domain", |one| one.domain.clone()),
+    always("accepted", |one| grouped(one.accepted)),
+    always("delivered", |one| grouped(one.delivered)),
+    if_any("bounced", |one| grouped(one.bounced)),
+    if_any("expired", |one| grouped(one.expired)),
+    if_any("pending", |one| grouped(one.pending)),
+    always("tries", |one| format!("{:.2}", one.attempts as f64 / one.accepted.max(1) as f64)),
+    always("t50", |one| seconds(one.t50_s)),
+    always("t95", |one| seconds(one.t95_s)),
+    always("t100", |one| seconds(one.t100_s)),
+    always("conns", |one| format!("{}/{}", one.peak_connections, one.max_connections)),
+];
+
+/// Blanks between two columns.
+const COLUMN_GAP: usize = 2;
+
+fn seconds(time: Option<f64>) -> String {
+    short(time.map(Duration::from_secs_f64))
 }
 
 fn limit_text(domain: &DomainReport) -> String {
@@ -280,21 +320,6 @@ fn clip(text: &str, width: usize) -> String {
 fn pad_end(text: &str, width: usize) -> String {
     format!("{text:<width$}")
 }
-
-const COLUMNS: [&str; 12] = [
-    "domain",
-    "accepted",
-    "delivered",
-    "deferred",
-    "bounced",
-    "expired",
-    "pending",
-    "tries",
-    "t50",
-    "t95",
-    "t100",
-    "conns",
-];
 
 /// Columns of a timeline.
 const SPARK_COLUMNS: usize = 72;

@@ -292,6 +292,7 @@ fn conclude(
     let snapshot = machine.as_ref().map(|machine| machine.engine().snapshot());
     let book = state.oracles.book();
     let of_domain = |domain: &str| DomainFacts {
+        ended_at: at,
         receiver: setup::receiver_of(names.scenario, domain),
         deferred_now: book
             .rows()

@@ -1,6 +1,7 @@
 //! Scenarios: a TOML file says which traffic meets which receivers, what breaks, and what must
 //! hold. `docs/scenarios.md` describes the format for its users.
 
+mod config;
 mod diagnostic;
 mod read;
 mod reader;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use toml::Spanned;
 use traject_engine::config::Config;
 
+pub use config::HOSTNAME;
 pub use diagnostic::{Diagnostic, Position, ScenarioError};
 pub use read::parse;
 

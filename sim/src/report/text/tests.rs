@@ -62,6 +62,7 @@ fn report() -> Report {
         receiver: Some("grey".into()),
         deferred_now: 0,
         pending_because: Some("waiting for a turn on the open connections".into()),
+        ended_at: at(3600),
     };
     Report::new(facts, &tally, of_domain, judge.finish(at(3600)))
 }
@@ -82,17 +83,17 @@ fn a_report_in_plain_text() {
     A small run
     2 messages · 2 recipients · 50.00% delivered · 1 still pending · 2 attempts
 
-    domain  accepted  delivered  deferred  bounced  expired  pending  tries    t50  t95  t100  conns
-    a.test         2          1         0        0        0        1   1.00  20m1s    -     -   1/32
+    domain  accepted  delivered  pending  tries    t50  t95  t100  conns
+    a.test         2          1        1   1.00  20m1s    -     -   1/32
 
     a.test (grey)
       delivered                           █
       over time   0                                                                     1h
       replies            1 × 250 Ok
-                         1 × 451 4.7.1 Greylisted, please try again
+                         1 × RCPT TO: 451 4.7.1 Greylisted, please try again
       held up by  the retry schedule after "451 4.7.1 Greylisted, please try again" (100% of all
                   waiting, 10m a recipient)
-      pending     waiting for a turn on the open connections
+      pending     1: waiting for a turn on the open connections
 
     Expectations
         ok  delivered == 1
@@ -182,12 +183,14 @@ fn the_json_form_is_pinned() {
           "connection_failures": 0,
           "replies": [
             {
+              "stage": "body_reply",
               "reply": "250 Ok",
               "local": false,
               "count": 1,
               "waited_s": 0.0
             },
             {
+              "stage": "rcpt_to",
               "reply": "451 4.7.1 Greylisted, please try again",
               "local": false,
               "count": 1,

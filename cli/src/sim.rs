@@ -1,0 +1,263 @@
+//! `traject sim`: run a scenario and predict.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use traject_engine::config::{Config, Diagnostic, SourceFile, Sources, Span};
+use traject_sim::report::Report;
+use traject_sim::report::text::{self, Style};
+use traject_sim::runner::{self, FailureKind, Outcome, Progress, ProgressSink, RunOptions, START};
+use traject_sim::scenario::{self, Scenario, ScenarioError, units};
+
+use crate::diagnostics;
+use crate::error::{CommandError, ErrorKind};
+
+/// Run a scenario in a simulated world and report what became of its mail
+///
+/// The engine that delivers for real runs against the scenario's receivers, in virtual time. The
+/// same scenario, configuration and seed always give the same run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  traject sim scenarios/tour.toml
+  traject sim tour.toml --config new.conf        what would another configuration do?
+  traject sim tour.toml --seed 7 --json -        the report as JSON on standard output
+  traject sim tour.toml --trace records.ndjson   every record, one JSON object a line
+
+Exits with 0 when every expectation held, 1 when one did not, 3 when the scenario or the
+configuration is wrong, 10 when an invariant was violated, 11 when nothing could move any more,
+12 after a panic.")]
+pub(crate) struct Args {
+    /// The scenario file
+    #[arg(value_name = "SCENARIO")]
+    scenario: PathBuf,
+
+    /// Use this configuration instead of the scenario's
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Use this seed instead of the scenario's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Write the report as JSON to a file, or with `-` to standard output instead of the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write every record as one line of JSON
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// End after so much simulated time, such as 2h or 1d12h
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    until: Option<Duration>,
+}
+
+/// Runs, and reports.
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let scenario = load_scenario(&args.scenario)?;
+    let config = load_config(&scenario, args.config.as_deref())?;
+    scenario.check_config(&config).map_err(|error| wrong_scenario(&error))?;
+    let records = args.trace.as_deref().map(create).transpose()?;
+    let bar = progress_bar(args.until.unwrap_or(scenario.horizon).min(scenario.horizon));
+    let options = RunOptions {
+        seed: args.seed,
+        until: args.until,
+        config_name: scenario.config_name(args.config.as_deref()),
+        replay: replay(args, &scenario),
+        records: records.map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>),
+        progress: Some(tell(bar.clone())),
+        interrupt: interrupt_flag()?,
+        ..RunOptions::default()
+    };
+    let begun = Instant::now();
+    let outcome = runner::run(&scenario, Arc::new(config), options);
+    let wall = begun.elapsed();
+    bar.finish_and_clear();
+    show(args, &outcome, wall).map_err(|error| CommandError::new(ErrorKind::System, error))?;
+    verdict(outcome)
+}
+
+fn load_scenario(path: &Path) -> Result<Scenario, CommandError> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .map_err(|error| CommandError::new(ErrorKind::Config, error))?;
+    scenario::parse(path, &text).map_err(|error| wrong_scenario(&error))
+}
+
+/// Shows what is wrong with a scenario in the form of every other finding.
+fn wrong_scenario(error: &ScenarioError) -> CommandError {
+    let mut sources = Sources::default();
+    let name = error.path.display().to_string();
+    let file = sources.add(SourceFile { name, text: error.source.clone() });
+    let finding = |one: &scenario::Diagnostic| {
+        let (start, end) = (one.span.start as u32, one.span.end as u32);
+        let finding = Diagnostic::error(Span { file, start, end }, one.message.clone());
+        match &one.hint {
+            Some(hint) => finding.help(hint.clone()),
+            None => finding,
+        }
+    };
+    let findings: Vec<Diagnostic> = error.diagnostics.iter().map(finding).collect();
+    if let Err(error) = diagnostics::print(&findings, &sources) {
+        return CommandError::new(ErrorKind::System, error);
+    }
+    let path = error.path.display();
+    CommandError::new(ErrorKind::Config, anyhow!("{path} cannot be used"))
+}
+
+fn load_config(scenario: &Scenario, instead: Option<&Path>) -> Result<Config, CommandError> {
+    let loaded = scenario.load_config(instead);
+    diagnostics::print(&loaded.diagnostics, &loaded.sources)
+        .map_err(|error| CommandError::new(ErrorKind::System, error))?;
+    loaded.config.ok_or_else(|| {
+        let name = scenario.config_name(instead);
+        CommandError::new(ErrorKind::Config, anyhow!("{name} cannot be used"))
+    })
+}
+
+fn create(path: &Path) -> Result<File, CommandError> {
+    File::create(path)
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map_err(|error| CommandError::new(ErrorKind::System, error))
+}
+
+/// The command that repeats this run.
+fn replay(args: &Args, scenario: &Scenario) -> String {
+    let mut command = format!("traject sim {}", args.scenario.display());
+    if let Some(config) = &args.config {
+        command.push_str(&format!(" --config {}", config.display()));
+    }
+    command.push_str(&format!(" --seed {}", args.seed.unwrap_or(scenario.seed)));
+    if let Some(until) = args.until {
+        command.push_str(&format!(" --until {}", units::show_duration(until)));
+    }
+    command
+}
+
+/// A bar over the simulated time, on a terminal only, and not before a second has passed.
+fn progress_bar(length: Duration) -> ProgressBar {
+    let bar = ProgressBar::new(length.as_secs().max(1));
+    let style = ProgressStyle::with_template("{bar:40.cyan/dim} {msg}");
+    // Unwrap is OK because the template is a constant that a test renders.
+    bar.set_style(style.expect("a template that is right"));
+    bar
+}
+
+fn tell(bar: ProgressBar) -> ProgressSink {
+    let begun = Instant::now();
+    Box::new(move |progress: Progress| {
+        if begun.elapsed() >= QUIET_TIME {
+            let passed = progress.now.saturating_since(START);
+            bar.set_position(passed.as_secs());
+            bar.set_message(format!(
+                "{} simulated, {} of {} recipients done",
+                units::show_duration(passed),
+                progress.done,
+                progress.accepted
+            ));
+        }
+    })
+}
+
+/// Set by Ctrl-C. The first one ends the run, the second one the process.
+fn interrupt_flag() -> Result<Arc<AtomicBool>, CommandError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&flag);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot wait for Ctrl-C")
+        .map_err(|error| CommandError::new(ErrorKind::System, error))?;
+    thread::spawn(move || {
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if raised.swap(true, Ordering::Relaxed) {
+                    std::process::exit(EXIT_INTERRUPTED);
+                }
+            }
+        });
+    });
+    Ok(flag)
+}
+
+fn show(args: &Args, outcome: &Outcome, wall: Duration) -> anyhow::Result<()> {
+    let json_only = args.json.as_deref() == Some(Path::new("-"));
+    if let Some(path) = &args.json {
+        let json = outcome.report.to_json();
+        if json_only {
+            print_out(&json)?;
+        } else {
+            fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    if !json_only {
+        print_out(&page(&outcome.report, wall))?;
+    }
+    if let Some(error) = &outcome.write_error {
+        let path = args.trace.as_deref().unwrap_or_else(|| Path::new(""));
+        return Err(anyhow!("cannot write {}: {error}", path.display()));
+    }
+    Ok(())
+}
+
+fn page(report: &Report, wall: Duration) -> String {
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    text::render(report, Style { colour, wall: Some(wall) })
+}
+
+fn print_out(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print the report"),
+    }
+}
+
+fn verdict(outcome: Outcome) -> Result<(), CommandError> {
+    let report = &outcome.report;
+    if let Some(failure) = outcome.failure {
+        let kind = match failure.kind {
+            FailureKind::Violation => ErrorKind::Invariant,
+            FailureKind::Stuck => ErrorKind::Stuck,
+            FailureKind::Panic => ErrorKind::Panic,
+        };
+        let whose = format!("scenario {}, configuration {}", report.scenario, report.config);
+        let story = anyhow!("{failure}  {whose}, seed {}", report.seed);
+        return Err(CommandError::new(kind, story).hint(format!("replay: {}", report.replay)));
+    }
+    if !report.expectations_hold() {
+        let failed = report.expectations.iter().filter(|one| !one.passed).count();
+        let all = report.expectations.len();
+        let error = anyhow!("{failed} of {all} expectations did not hold");
+        let hint = format!("replay: {}", report.replay);
+        return Err(CommandError::new(ErrorKind::Expectation, error).hint(hint));
+    }
+    Ok(())
+}
+
+/// Runs shorter than this show no progress.
+const QUIET_TIME: Duration = Duration::from_secs(1);
+
+/// What a shell calls a process that Ctrl-C ended: 128 + SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_can_be_drawn() {
+        let bar = progress_bar(Duration::from_secs(10));
+        bar.set_position(5);
+        bar.finish_and_clear();
+    }
+}
