@@ -2,7 +2,8 @@
 
 use std::io::{self, Write as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use traject_engine::config::lint::{self, LINTS};
 use traject_engine::config::{Loaded, Severity};
 
 use crate::diagnostics::{self, JsonDiagnostic};
@@ -10,20 +11,25 @@ use crate::error::{CommandError, ErrorKind};
 
 /// Check a configuration and everything it includes
 ///
-/// Every mistake is shown with its place and what to do about it. Options that are understood but
-/// have no effect are warnings.
+/// Every mistake is shown with its place and what to do about it. What is allowed and probably not
+/// meant is a warning with a code, which `--explain` explains.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   traject check /etc/traject/ecelerity.conf
   traject check --deny-warnings ecelerity.conf   for a CI job
   traject check --json ecelerity.conf            one JSON object a line
+  traject check --explain TJ010                  what a warning is about
 
 Exits with 0 if the configuration can be used and with 3 if not.")]
 pub(crate) struct Args {
     /// The configuration file
-    #[arg(value_name = "CONFIG")]
-    config: String,
+    #[arg(value_name = "CONFIG", required_unless_present = "explain")]
+    config: Option<String>,
+
+    /// Explain a warning instead of checking; without a code, list them all
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "")]
+    explain: Option<String>,
 
     /// Print one JSON object for each finding to standard output, and nothing else
     #[arg(long)]
@@ -36,8 +42,16 @@ pub(crate) struct Args {
 
 /// Checks, and shows what was found.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let loaded = diagnostics::load(&args.config);
-    show(args, &loaded)
+    match (&args.explain, &args.config) {
+        (Some(code), _) => explain(code),
+        (None, Some(config)) => check(args, config),
+        (None, None) => Ok(()),
+    }
+}
+
+fn check(args: &Args, config: &str) -> Result<(), CommandError> {
+    let loaded = diagnostics::load(config);
+    show(args, config, &loaded)
         .context("cannot print the findings")
         .map_err(|error| CommandError::new(ErrorKind::System, error))?;
     let denied = args.deny_warnings && !loaded.diagnostics.is_empty();
@@ -47,7 +61,29 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn show(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
+/// Prints what one warning is about, or the list of them.
+fn explain(code: &str) -> Result<(), CommandError> {
+    let text = match (code, lint::find(code)) {
+        ("", _) => {
+            let lines = LINTS.iter().map(|lint| format!("{}  {}\n", lint.code, lint.title));
+            lines.collect()
+        }
+        (_, Some(lint)) => {
+            let lines: Vec<_> = lint.explanation.lines().map(str::trim).collect();
+            format!("{}: {}\n\n{}\n", lint.code, lint.title, lines.join("\n"))
+        }
+        (_, None) => {
+            let error = anyhow!("no warning has the code `{code}`");
+            let hint = "`traject check --explain` lists them all";
+            return Err(CommandError::new(ErrorKind::Config, error).hint(hint));
+        }
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| CommandError::new(ErrorKind::System, error))
+}
+
+fn show(args: &Args, config: &str, loaded: &Loaded) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
         for diagnostic in &loaded.diagnostics {
@@ -57,7 +93,7 @@ fn show(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
         return Ok(());
     }
     diagnostics::print(&loaded.diagnostics, &loaded.sources)?;
-    writeln!(out, "{}", summary(&args.config, loaded))?;
+    writeln!(out, "{}", summary(config, loaded))?;
     Ok(())
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn print(diagnostics: &[Diagnostic], sources: &Sources) -> io::Result
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonDiagnostic<'a> {
     severity: &'static str,
+    code: Option<&'static str>,
     message: &'a str,
     #[serde(flatten)]
     place: Option<JsonPlace<'a>>,
@@ -80,6 +81,7 @@ impl<'a> JsonDiagnostic<'a> {
     pub(crate) fn new(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Self {
         Self {
             severity: diagnostic.severity.name(),
+            code: diagnostic.code,
             message: &diagnostic.message,
             place: diagnostic.span.map(|span| JsonPlace::new(span, sources)),
             label: &diagnostic.label,
@@ -112,7 +114,11 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(&*diagnostic.message));
+    let title = level.primary_title(&*diagnostic.message);
+    let mut group = Group::with_title(match diagnostic.code {
+        Some(code) => title.id(code),
+        None => title,
+    });
     if let Some(span) = diagnostic.span {
         group = group.elements(snippets(span, diagnostic, sources));
     }

@@ -4,6 +4,7 @@ use alloc::format;
 use core::net::{IpAddr, SocketAddr};
 
 use super::diagnostic::Diagnostic;
+use super::lint;
 use super::options::OptionId;
 use super::scope::ScopeKind;
 use super::source::Span;
@@ -103,6 +104,7 @@ fn half_working(name: &str, scope: ScopeKind, value: &Value, span: Span) -> Opti
         }
         ("rfc2822_lone_lf_in_body", _, Value::Word("ignore")) => Some(
             Diagnostic::warning(span, "`ignore` is taken as `fix`")
+                .code(lint::LONE_LF)
                 .label("bare line feeds are never relayed")
                 .help("relaying them lets others smuggle mail; write `fix` or `pedantic`"),
         ),

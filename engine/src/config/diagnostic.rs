@@ -31,6 +31,8 @@ impl Severity {
 pub struct Diagnostic {
     /// How bad.
     pub severity: Severity,
+    /// The code of its [`Lint`](super::lint::Lint), of those that have one.
+    pub code: Option<&'static str>,
     /// What, in one sentence without a full stop.
     pub message: String,
     /// Where; `None` when no text is at fault (the entry file is missing).
@@ -57,6 +59,13 @@ impl Diagnostic {
     /// An error that is in no text.
     pub fn nowhere(message: impl Into<String>) -> Self {
         Self::new(Severity::Error, None, message.into())
+    }
+
+    /// The lint it is of.
+    #[must_use]
+    pub const fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// Words beside the marked text.
@@ -86,7 +95,15 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, span: Option<Span>, message: String) -> Self {
-        Self { severity, message, span, label: String::new(), related: Vec::new(), help: None }
+        Self {
+            severity,
+            code: None,
+            message,
+            span,
+            label: String::new(),
+            related: Vec::new(),
+            help: None,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod effective;
 mod endpoint;
 pub mod explain;
 mod lexer;
+pub mod lint;
 mod loader;
 mod names;
 pub mod options;
@@ -95,6 +96,9 @@ impl Config {
         let root = tree::build(&trees, &mut findings);
         let compiled = compile::compile(root, &mut findings);
         let config = (!findings.has_errors()).then(|| Self::new(compiled, host));
+        if let Some(config) = &config {
+            lint::run(&config.compiled, &config.defaults, &mut findings);
+        }
         Loaded { config, diagnostics: findings.finish(), sources }
     }
 

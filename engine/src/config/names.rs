@@ -50,6 +50,16 @@ impl Names {
         self.exact.is_empty() && self.patterns.is_empty()
     }
 
+    /// The exact names with their stanzas.
+    pub(super) fn exact(&self) -> impl Iterator<Item = (&str, &Layer)> {
+        self.exact.iter().map(|(name, layer)| (&**name, layer))
+    }
+
+    /// The patterns with their stanzas, in file order.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = (&Regex, &Layer)> {
+        self.patterns.iter().map(|(regex, layer)| (regex, layer))
+    }
+
     /// The stanzas for a name, most specific first: its own, then the patterns that match it.
     pub(super) fn matching(&self, name: &str) -> impl Iterator<Item = &Layer> {
         let mut positions = self.any_ending.clone();

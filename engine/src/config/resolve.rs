@@ -113,6 +113,11 @@ impl<'a> Chain<'a> {
         Self { places, defaults }
     }
 
+    /// Of these places.
+    pub(super) const fn new(places: Vec<&'a Layer>, defaults: &'a Defaults) -> Self {
+        Self { places, defaults }
+    }
+
     /// Of the process.
     pub(super) fn of_server(compiled: &'a Compiled, defaults: &'a Defaults) -> Self {
         Self { places: [&compiled.global.layer].into(), defaults }

@@ -26,7 +26,7 @@ impl ConfigFiles for Files {
     }
 }
 
-fn load_files(files: &[(&'static str, &'static str)]) -> Loaded {
+pub(super) fn load_files(files: &[(&'static str, &'static str)]) -> Loaded {
     let host = HostFacts { hostname: "mx.test".to_owned() };
     Config::load("main.conf", &mut Files(files.iter().copied().collect()), &host)
 }
@@ -51,7 +51,8 @@ pub(super) fn findings(loaded: &Loaded) -> String {
     let mut text = String::new();
     for finding in &loaded.diagnostics {
         let at = finding.span.map_or_else(String::new, place);
-        text += &format!("{} {at} {}\n", finding.severity.name(), finding.message);
+        let code = finding.code.map_or_else(String::new, |code| format!("[{code}]"));
+        text += &format!("{}{code} {at} {}\n", finding.severity.name(), finding.message);
         if !finding.label.is_empty() {
             text += &format!("  ^ {}\n", finding.label);
         }
@@ -459,16 +460,16 @@ rfc2822_lone_lf_in_body = ignore
       = did you mean `idle_time`?
     error main.conf:20:57-64 a banner begins with the code 220
       = write "220 hello"
-    warning main.conf:20:67-70 `TLS` is understood, but not implemented yet
+    warning[TJ001] main.conf:20:67-70 `TLS` is understood, but not implemented yet
       ^ has no effect
     error main.conf:21:18-46 there is no binding `nobody`
-    warning main.conf:23:1-20 `host` is understood, but not implemented yet
+    warning[TJ001] main.conf:23:1-20 `host` is understood, but not implemented yet
       ^ has no effect
     error main.conf:25:22-33 binding `b` belongs to two groups
       ^ in group `g2`
       main.conf:24:22-33 in group `g1`
       = a binding is in one group or in none; use another name for one of them
-    warning main.conf:26:27-33 `ignore` is taken as `fix`
+    warning[TJ041] main.conf:26:27-33 `ignore` is taken as `fix`
       ^ bare line feeds are never relayed
       = relaying them lets others smuggle mail; write `fix` or `pedantic`
     "##);

@@ -1,5 +1,6 @@
 //! The merged stanzas: names resolved, values typed, repeated stanzas made one.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -15,7 +16,7 @@ use super::scope::{Instance, ScopeKind, Scopes, in_words};
 use super::source::Span;
 use super::suggest::did_you_mean;
 use super::value::{Kind, Value};
-use super::{acl, checks, domain, pattern};
+use super::{acl, checks, domain, lint, pattern};
 
 /// One option set in one place.
 #[derive(Clone, Debug)]
@@ -155,7 +156,14 @@ impl Builder<'_> {
                 return;
             }
         }
-        stanza.settings.insert(id, Setting { value, span });
+        let before = stanza.settings.insert(id, Setting { value, span });
+        if let Some(before) = before.filter(|before| before.span.file == span.file) {
+            self.findings.push(
+                Diagnostic::warning(before.span, "this value does nothing")
+                    .code(lint::REPLACED)
+                    .related(span, "this one replaces it"),
+            );
+        }
     }
 
     /// The option of that name, if it may be set in stanzas of that kind.
@@ -287,7 +295,7 @@ impl Builder<'_> {
             Some(near) => unknown.help(near),
             None if parent == ScopeKind::Global => {
                 let message = format!("`{shown}` is taken for a module, and there are no modules");
-                Diagnostic::warning(name.span, message).label("has no effect")
+                Diagnostic::warning(name.span, message).code(lint::MODULE).label("has no effect")
             }
             None => unknown,
         }
@@ -312,7 +320,7 @@ impl Builder<'_> {
             (_, None) => return Some((Arc::from(""), None)),
             (_, Some(word)) => match instance_name(kind, word) {
                 Ok(name) => return Some(name),
-                Err(problem) => problem,
+                Err(problem) => *problem,
             },
         };
         self.findings.push(problem);
@@ -327,30 +335,33 @@ pub(super) const DEFAULT: &str = "default";
 fn instance_name(
     kind: ScopeKind,
     word: &ast::Word,
-) -> Result<(Arc<str>, Option<Regex>), Diagnostic> {
+) -> Result<(Arc<str>, Option<Regex>), Box<Diagnostic>> {
     let text = &*word.text;
-    let error = |message: String| Diagnostic::error(word.span, message);
+    let error = |message: String, help: &str| {
+        let error = Diagnostic::error(word.span, message);
+        Err(Box::new(if help.is_empty() { error } else { error.help(help) }))
+    };
     let blank = text.is_empty() || text.contains(char::is_whitespace);
     match kind {
         ScopeKind::Domain | ScopeKind::Host => {
             if let Some(regex) = domain::regex_of(text) {
                 return match pattern::compile(regex) {
                     Ok(regex) => Ok((word.text.clone(), Some(regex))),
-                    Err(why) => Err(regex_error(word.span, &why)),
+                    Err(why) => Err(Box::new(regex_error(word.span, &why))),
                 };
             }
             if blank {
-                return Err(error(format!("`{text}` is not a {}", kind.name())));
+                return error(format!("`{text}` is not a {}", kind.name()), "");
             }
             Ok((Arc::from(&*domain::key(text)), None))
         }
         ScopeKind::Binding if blank || text.contains(':') => {
-            Err(error(format!("`{text}` cannot be the name of a binding"))
-                .help("a name has no blanks and no colons"))
+            let message = format!("`{text}` cannot be the name of a binding");
+            error(message, "a name has no blanks and no colons")
         }
         ScopeKind::BindingGroup if blank => {
-            Err(error(format!("`{text}` cannot be the name of a group"))
-                .help("a name has no blanks"))
+            let message = format!("`{text}` cannot be the name of a group");
+            error(message, "a name has no blanks")
         }
         _ if kind.folds_case() => Ok((Arc::from(text.to_lowercase()), None)),
         _ => Ok((word.text.clone(), None)),
@@ -369,6 +380,7 @@ fn regex_error(span: Span, error: &pattern::PatternError) -> Diagnostic {
 /// What is understood and does nothing.
 pub(super) fn not_yet(span: Span, what: &str) -> Diagnostic {
     Diagnostic::warning(span, format!("{what} is understood, but not implemented yet"))
+        .code(lint::NOT_YET)
         .label("has no effect")
 }
 
@@ -379,7 +391,7 @@ pub(super) fn status_finding(spec: &OptionSpec, span: Span) -> Option<Diagnostic
         Status::Unimplemented { .. } => Some(not_yet(span, &format!("`{}`", spec.name))),
         Status::Legacy { reason, instead } => {
             let message = format!("`{}` has no effect: {reason}", spec.name);
-            let finding = Diagnostic::warning(span, message);
+            let finding = Diagnostic::warning(span, message).code(lint::LEGACY);
             Some(if instead.is_empty() { finding.help("remove it") } else { finding.help(instead) })
         }
     }
