@@ -123,15 +123,3 @@ fn json(spec: &'static OptionSpec) -> JsonOption {
         page: spec.page,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_document_is_up_to_date() {
-        let document = reference::markdown(&select(&[]).unwrap_or_default());
-        let fresh = document == include_str!("../../docs/options.md");
-        assert!(fresh, "run: cargo run -- options --markdown > docs/options.md");
-    }
-}

@@ -82,8 +82,15 @@ checked, and setting it is a warning. *Legacy* options will never have an effect
 mod tests {
     use insta::assert_snapshot;
 
-    use super::super::id;
+    use super::super::{OptionId, id};
     use super::*;
+
+    #[test]
+    fn the_document_is_up_to_date() {
+        let options: Vec<_> = OptionId::all().map(OptionId::spec).collect();
+        let fresh = markdown(&options) == include_str!("../../../../docs/options.md");
+        assert!(fresh, "run: cargo run -- options --markdown > docs/options.md");
+    }
 
     #[test]
     fn an_option_on_the_terminal() {
