@@ -16,7 +16,7 @@ fn codes(text: &'static str) -> Vec<&'static str> {
 
 /// For each lint, a text that it is about and a similar one that it is not about.
 const CASES: &[(&str, &str, &str)] = &[
-    (NOT_YET, "use_ipv6 = true", "min_dns_ttl = 1"),
+    (NOT_YET, "snmp { }", "binding b { }"),
     (LEGACY, "gcm_ttl = 1", "retry_interval = 1200"),
     (MODULE, "scriptlet \"x\" { a = b }", "security { }"),
     (
