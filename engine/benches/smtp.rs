@@ -13,6 +13,7 @@ use traject_engine::smtp::client::{
     ClientInput, ClientOutput, ClientSession, SessionOptions, Transaction,
 };
 use traject_engine::smtp::data::{BodyInfo, BodyRules, DotReader, DotWriter, StrayPolicy};
+use traject_engine::smtp::eight_bit::Transform8bit;
 use traject_engine::smtp::server::{ServerInput, ServerSession};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
@@ -99,6 +100,8 @@ fn open_client() -> (ClientSession, Transaction) {
     let options = SessionOptions {
         ehlo_hostname: "mta.test".into(),
         method: DeliveryMethod::Esmtp,
+        send_8bitmime: true,
+        transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: wait,
         mailfrom_timeout: wait,
         rcptto_timeout: wait,

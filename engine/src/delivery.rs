@@ -140,6 +140,8 @@ impl Engine {
         SessionOptions {
             ehlo_hostname,
             method: options.delivery_method,
+            send_8bitmime: options.send_8bitmime,
+            transform_8bitmime_content: options.transform_8bitmime_content,
             ehlo_timeout: options.ehlo_timeout,
             mailfrom_timeout: options.mailfrom_timeout,
             rcptto_timeout: options.rcptto_timeout,

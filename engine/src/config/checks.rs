@@ -102,6 +102,10 @@ fn half_working(name: &str, scope: ScopeKind, value: &Value, span: Span) -> Opti
             let finding = Diagnostic::warning(span, message).label("mail is delivered by ESMTP");
             Some(finding.help("write `ESMTP`, `SMTP` or `LMTP`"))
         }
+        ("transform_8bitmime_content", _, Value::Word(word)) if *word != "no" => Some(
+            not_yet(span, "conversion of 8-bit content")
+                .label("what would need it fails with 554 5.6.3"),
+        ),
         ("rfc2822_lone_lf_in_body", _, Value::Word("ignore")) => Some(
             Diagnostic::warning(span, "`ignore` is taken as `fix`")
                 .code(lint::LONE_LF)

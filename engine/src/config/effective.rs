@@ -9,6 +9,7 @@ use super::Cidr;
 use crate::ids::ListenerId;
 use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
+use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::transcode::Transcode;
 
 /// Options of one (binding, domain) pair, fallback applied. Each field is the option of the same
@@ -74,6 +75,10 @@ pub struct DeliveryOptions {
     pub ehlo_hostname: EhloName,
     /// What is spoken to the exchange.
     pub delivery_method: DeliveryMethod,
+    /// Announce 8-bit bodies (`send_8bitmime = ifavailable`).
+    pub send_8bitmime: bool,
+    /// What becomes of 8-bit bodies where 8BITMIME is not offered.
+    pub transform_8bitmime_content: Transform8bit,
     /// Hold all mail.
     pub suspend_delivery: bool,
     /// Rewrites replies (`response_transcode_pattern` and `response_transcode_replace`).

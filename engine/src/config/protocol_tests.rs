@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 
 use super::effective::{DeliveryMethod, DeliveryOptions};
 use super::tests::{findings, load};
+use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::reply::Reply;
 
 /// The options of mail to `x.test`, and the first line of each finding.
@@ -57,6 +58,25 @@ fn rewriting_needs_a_pattern_and_a_reply() {
         let rewritten = options.response_transcode.and_then(|rule| rule.rewrite(&reply));
         assert_eq!(rewritten.map(|reply| reply.to_string()).as_deref(), expected, "{text}");
         assert_eq!(found, "", "{text}");
+    }
+}
+
+#[test]
+fn eight_bit_content() {
+    let asks = "conversion of 8-bit content";
+    for (text, announce, transform, warning) in [
+        ("", false, Transform8bit::IfNeeded, ""),
+        ("send_8bitmime = ifavailable", true, Transform8bit::IfNeeded, ""),
+        ("transform_8bitmime_content = no", false, Transform8bit::No, ""),
+        ("transform_8bitmime_content = ifneeded", false, Transform8bit::IfNeeded, asks),
+        ("transform_8bitmime_content = strict", false, Transform8bit::Strict, asks),
+        ("transform_8bitmime_content = strip", false, Transform8bit::Strip, asks),
+    ] {
+        let (options, found) = options(text);
+        let got = (options.send_8bitmime, options.transform_8bitmime_content);
+        assert_eq!(got, (announce, transform), "{text}");
+        assert_eq!(found.is_empty(), warning.is_empty(), "{text}: {found}");
+        assert!(found.contains(warning), "{text}: {found}");
     }
 }
 

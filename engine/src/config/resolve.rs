@@ -25,6 +25,7 @@ use super::value::Value;
 use crate::limits;
 use crate::shaping::throttle::Rate;
 use crate::smtp::data::StrayPolicy;
+use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::transcode::Transcode;
 
 /// The built-in values, by [`OptionId::index`].
@@ -271,6 +272,13 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
         delivery_method: delivery_method(get!(word "delivery_method")),
+        send_8bitmime: get!(word "send_8bitmime") == "ifavailable",
+        transform_8bitmime_content: match get!(word "transform_8bitmime_content") {
+            "no" => Transform8bit::No,
+            "strict" => Transform8bit::Strict,
+            "strip" => Transform8bit::Strip,
+            _ => Transform8bit::IfNeeded,
+        },
         suspend_delivery: get!(bool "suspend_delivery"),
         outbound_throttle_messages: get!(throttle "outbound_throttle_messages"),
         outbound_throttle_connections: get!(throttle "outbound_throttle_connections"),

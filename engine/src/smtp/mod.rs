@@ -6,10 +6,10 @@
 pub mod address;
 pub mod client;
 pub mod command;
-
 pub mod data;
 pub mod date;
 pub mod ehlo;
+pub mod eight_bit;
 pub mod line;
 pub mod reply;
 pub mod server;

@@ -107,3 +107,30 @@ fn a_rewritten_reply_decides_and_the_dialogue_goes_by_what_was_said() {
     5.300 closed 192.0.2.1 Idle after 1
     ");
 }
+
+#[test]
+fn eight_bit_mail_is_announced_on_demand_and_never_converted_in_silence() {
+    let mail = "MAIL FROM:<sender@from.test> SIZE=1000";
+    let announced = format!("{mail} BODY=8BITMIME");
+    let refusal = "554 5.6.3 8-bit body, and the receiver does not offer 8BITMIME (MAIL FROM)";
+    for (config, offers, expected) in [
+        ("", true, Ok(mail)),
+        ("send_8bitmime = ifavailable", true, Ok(&*announced)),
+        ("send_8bitmime = ifavailable", false, Err(refusal)),
+        ("", false, Err(refusal)),
+        ("transform_8bitmime_content = no", false, Ok("MAIL FROM:<sender@from.test>")),
+    ] {
+        let mut world = World::new(config);
+        let heard = Heard::default();
+        let ehlo = if offers { "-" } else { "EHLO" };
+        world.receiver("x.test", heard.except(ehlo, "250 x.test"));
+        world.submit_with(0, &["a@x.test"], |message| message.eight_bit = true);
+        world.run_to(1);
+        let said = heard.take().into_iter().find(|line| line.starts_with("MAIL"));
+        let failed = world.told("failed");
+        match expected {
+            Ok(mail) => assert_eq!((said.as_deref(), failed.len()), (Some(mail), 0), "{config}"),
+            Err(reply) => assert!(said.is_none() && failed[0].ends_with(reply), "{failed:?}"),
+        }
+    }
+}

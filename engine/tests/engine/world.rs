@@ -156,10 +156,20 @@ impl World {
 
     /// Submits a message at an instant, in seconds since the start.
     pub(crate) fn submit(&mut self, at: u64, recipients: &[&str]) -> MessageId {
-        self.submit_from(at, "default", recipients)
+        self.submit_with(at, recipients, |_| {})
     }
 
     pub(crate) fn submit_from(&mut self, at: u64, binding: &str, recipients: &[&str]) -> MessageId {
+        self.submit_with(at, recipients, |message| message.binding = binding.into())
+    }
+
+    /// Submits a message that is not like the others.
+    pub(crate) fn submit_with(
+        &mut self,
+        at: u64,
+        recipients: &[&str],
+        change: impl FnOnce(&mut StoredMessage),
+    ) -> MessageId {
         self.messages += 1;
         let id = MessageId::by_driver(self.messages);
         let at = START + Duration::from_secs(at);
@@ -167,15 +177,16 @@ impl World {
             mailbox: mailbox(text),
             state: RecipientState::new(at),
         };
-        let message = StoredMessage {
+        let mut message = StoredMessage {
             id,
             reverse_path: ReversePath(Some(mailbox("sender@from.test"))),
             recipients: recipients.iter().map(recipient).collect(),
             received_at: at,
             size_bytes: 1000,
             eight_bit: false,
-            binding: binding.into(),
+            binding: "default".into(),
         };
+        change(&mut message);
         self.schedule(at, Coming::Submitted(Box::new(Submission { message })));
         id
     }

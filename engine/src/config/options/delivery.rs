@@ -157,12 +157,15 @@ options! {
     "ehlo_hostname": Text, "__hostname__", PAIR, WORKS, "conf.ref.ehlo_hostname";
 }
 "smtp-extensions" {
-    /// Say BODY=8BITMIME where the receiver offers it and the message needs it.
-    "send_8bitmime": Word(&["no", "ifavailable"]), "no", PAIR, DELIVERY, "conf.ref.send_8bitmime";
-    /// What becomes of 8-bit content when the receiver does not offer 8BITMIME: sent as it is,
-    /// made 7-bit where needed, re-encoded or else failed, or stripped of every high bit.
+    /// Say BODY=8BITMIME where the receiver offers it and the message needs it; `no` sends 8-bit
+    /// content there without saying so.
+    "send_8bitmime": Word(&["no", "ifavailable"]), "no", PAIR, WORKS, "conf.ref.send_8bitmime";
+    /// What becomes of 8-bit content when the receiver does not offer 8BITMIME. `no` sends it as it
+    /// is. The others ask for a conversion: to 7 bits where needed, to quoted-printable, or by
+    /// clearing every high bit. Bodies are not converted yet: with these such a message fails with
+    /// 554 5.6.3.
     "transform_8bitmime_content": Word(&["no", "ifneeded", "strict", "strip"]), "ifneeded", PAIR,
-        DELIVERY, "conf.ref.transform_8bitmime_content";
+        WORKS, "conf.ref.transform_8bitmime_content";
     /// Tell the next hop who the original client was, with the XCLIENT command.
     "xclient": Word(&["no", "ifavailable", "required"]), "no", PAIR, DELIVERY, "conf.ref.xclient";
     /// Port of the next hop with `delivery_method = LMTP`.

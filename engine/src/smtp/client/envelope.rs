@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use super::end::{End, ExpectEmptyDot, ExpectRset};
-use super::{ClientOutput, RecipientResult, State, Step, Transaction};
+use super::{ClientOutput, Link, RecipientResult, SessionOptions, State, Step, Transaction};
 use crate::config::effective::DeliveryMethod;
 use crate::limits::PIPELINED_COMMANDS_MAX;
 use crate::smtp::data::{BodyError, BodyInfo};
-use crate::smtp::ehlo::{Capabilities, SizeLimit};
+use crate::smtp::ehlo::SizeLimit;
+use crate::smtp::eight_bit::{self, Passage};
 use crate::smtp::reply::{EnhancedCode, Reply, ReplyView, Severity};
 use crate::smtp::stage::Stage;
 
@@ -42,7 +43,7 @@ impl Envelope {
             settled: Vec::new(),
             over: false,
         };
-        if let Some(reply) = refuse_unsent(&envelope.transaction, &step.link.capabilities) {
+        if let Some(reply) = refuse_unsent(&envelope.transaction, step.link) {
             envelope.settle(Stage::MailFrom, RecipientResult::Permanent(reply), step);
             return step.free();
         }
@@ -96,13 +97,13 @@ impl Envelope {
     /// everything sent before is answered, so that neither side's buffers ever fill up with what
     /// the other is too busy writing to read.
     fn send_group(&mut self, with_mail: bool, step: &mut Step<'_>) {
-        let capabilities = &step.link.capabilities;
-        let commands_max = if capabilities.pipelining { PIPELINED_COMMANDS_MAX } else { 1 };
+        let link = &*step.link;
+        let commands_max = if link.capabilities.pipelining { PIPELINED_COMMANDS_MAX } else { 1 };
         let left = self.transaction.recipients.len() - self.sent;
         let mut commands = 0;
         let mut text = String::with_capacity(128 + 48 * left.min(commands_max));
         if with_mail {
-            push_mail(&mut text, &self.transaction, capabilities);
+            push_mail(&mut text, &self.transaction, link);
             commands += 1;
         }
         for recipient in
@@ -138,32 +139,38 @@ impl Envelope {
 }
 
 /// Decides what needs no dialogue: a message that this server cannot take.
-fn refuse_unsent(transaction: &Transaction, capabilities: &Capabilities) -> Option<Reply> {
-    match capabilities.size {
+fn refuse_unsent(transaction: &Transaction, link: &Link) -> Option<Reply> {
+    match link.capabilities.size {
         SizeLimit::Bytes(limit) if transaction.size_bytes > limit => {
             let text = "message size exceeds the receiver's limit";
             return Some(Reply::local(552, EnhancedCode(5, 3, 4), text));
         }
         SizeLimit::Bytes(_) | SizeLimit::Unknown | SizeLimit::NotOffered => {}
     }
-    (transaction.eight_bit && !capabilities.eight_bit_mime).then(|| {
+    (passage(transaction, link) == Passage::NeedsConversion).then(|| {
         let text = "8-bit body, and the receiver does not offer 8BITMIME";
         Reply::local(554, EnhancedCode(5, 6, 3), text)
     })
 }
 
-fn push_mail(text: &mut String, transaction: &Transaction, capabilities: &Capabilities) {
+fn passage(transaction: &Transaction, link: &Link) -> Passage {
+    let SessionOptions { send_8bitmime, transform_8bitmime_content, .. } = link.options;
+    let offered = link.capabilities.eight_bit_mime;
+    eight_bit::passage(transaction.eight_bit, offered, send_8bitmime, transform_8bitmime_content)
+}
+
+fn push_mail(text: &mut String, transaction: &Transaction, link: &Link) {
     match &transaction.reverse_path.0 {
         Some(sender) => {
             push_all(text, &["MAIL FROM:<", &sender.local, "@", &sender.domain, ">"]);
         }
         None => text.push_str("MAIL FROM:<>"),
     }
-    if capabilities.size != SizeLimit::NotOffered {
+    if link.capabilities.size != SizeLimit::NotOffered {
         // Unwrap is OK because writing to a string does not fail.
         write!(text, " SIZE={}", transaction.size_bytes).unwrap();
     }
-    if transaction.eight_bit && capabilities.eight_bit_mime {
+    if passage(transaction, link) == Passage::Announced {
         text.push_str(" BODY=8BITMIME");
     }
     text.push_str("\r\n");

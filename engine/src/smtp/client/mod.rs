@@ -31,6 +31,7 @@ use crate::record::CloseReason;
 use crate::smtp::address::{Mailbox, ReversePath};
 use crate::smtp::data::{BodyError, BodyInfo};
 use crate::smtp::ehlo::Capabilities;
+use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::reply::{Reply, ReplyParser, ReplyView};
 use crate::smtp::stage::Stage;
 use crate::time::Timestamp;
@@ -288,6 +289,10 @@ pub struct SessionOptions {
     pub ehlo_hostname: Arc<str>,
     /// Which of them to say.
     pub method: DeliveryMethod,
+    /// Say BODY=8BITMIME where the server offers it and the body needs it.
+    pub send_8bitmime: bool,
+    /// What becomes of an 8-bit body otherwise.
+    pub transform_8bitmime_content: Transform8bit,
     /// Wait for the banner and for the reply to EHLO, HELO and LHLO.
     pub ehlo_timeout: Duration,
     /// Wait for the reply to MAIL FROM.
@@ -313,7 +318,7 @@ pub struct Transaction {
     pub recipients: Vec<Mailbox>,
     /// For SIZE.
     pub size_bytes: u64,
-    /// For BODY=8BITMIME.
+    /// Whether the body needs BODY=8BITMIME.
     pub eight_bit: bool,
 }
 

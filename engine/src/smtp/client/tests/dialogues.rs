@@ -268,6 +268,30 @@ fn what_the_server_cannot_take_is_not_sent() {
 }
 
 #[test]
+fn eight_bit_bodies_may_pass_unannounced() {
+    let silent = SessionOptions { send_8bitmime: false, ..options() };
+    check_with(
+        &silent,
+        &format!(
+            "{OPEN}
+            ! start-8bit a@example.com
+            C: MAIL FROM:<from@us.example> SIZE=1000
+            C: RCPT TO:<a@example.com>
+            C: DATA"
+        ),
+    );
+    let careless = SessionOptions { transform_8bitmime_content: Transform8bit::No, ..options() };
+    check_with(
+        &careless,
+        &format!(
+            "{OPEN_PLAIN}
+            ! start-8bit a@example.com
+            C: MAIL FROM:<from@us.example>"
+        ),
+    );
+}
+
+#[test]
 fn a_421_spares_the_next_message() {
     check(&format!(
         "{OPEN}

@@ -19,6 +19,8 @@ fn options() -> SessionOptions {
     SessionOptions {
         ehlo_hostname: "us.example".into(),
         method: DeliveryMethod::Esmtp,
+        send_8bitmime: true,
+        transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: Duration::from_secs(10),
         mailfrom_timeout: Duration::from_secs(20),
         rcptto_timeout: Duration::from_secs(30),
