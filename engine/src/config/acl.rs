@@ -36,9 +36,14 @@ pub(super) fn list_form(
     if !checks::scope_works(kind) {
         builder.findings.push(not_yet(heading, &format!("`{}`", kind.name())));
     }
+    let works = checks::scope_works(kind);
     let listener = root.child(kind, &Arc::from(""), heading);
     for element in &list.elements {
-        add_endpoint(builder, listener, element);
+        if let Some(pipe) = endpoint::named_pipe(&element.word.text) {
+            builder.findings.push(endpoint::error(element.word.span, &pipe));
+        } else if works {
+            add_endpoint(builder, listener, element);
+        }
     }
 }
 

@@ -61,6 +61,14 @@ pub(super) fn split_suffixes(text: &str) -> Result<(&str, Option<u32>), Endpoint
     }
 }
 
+/// What is wrong with an endpoint that is a named pipe.
+pub(super) fn named_pipe(text: &str) -> Option<EndpointError> {
+    text.starts_with('\\').then(|| EndpointError {
+        message: format!("`{text}` is a named pipe of Windows"),
+        help: "write `address:port`",
+    })
+}
+
 /// The socket addresses of `address:port`.
 pub(super) fn addresses(text: &str, families: Families) -> Result<Vec<SocketAddr>, EndpointError> {
     if text.starts_with('/') {
@@ -69,11 +77,8 @@ pub(super) fn addresses(text: &str, families: Families) -> Result<Vec<SocketAddr
             help: "mail is received over TCP only: write `address:port`",
         });
     }
-    if text.starts_with('\\') {
-        return Err(EndpointError {
-            message: format!("`{text}` is a named pipe of Windows"),
-            help: "write `address:port`",
-        });
+    if let Some(pipe) = named_pipe(text) {
+        return Err(pipe);
     }
     let wrong = || EndpointError {
         message: format!("`{text}` is not an endpoint"),

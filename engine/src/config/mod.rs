@@ -21,6 +21,8 @@ pub mod explain;
 mod lexer;
 pub mod lint;
 mod loader;
+#[cfg(test)]
+mod manual_tests;
 mod names;
 pub mod options;
 mod parser;
