@@ -6,7 +6,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use traject_engine::config::Config;
 
-/// About 100,000 lines: 20,000 stanzas of domains, 500 of regular expressions, 20 bindings in 4 groups.
+/// About 100,000 lines: 20,000 stanzas of domains, 500 of regular expressions, 20 bindings in 4
+/// groups.
 fn large() -> String {
     let mut text = String::new();
     for group in 0..4 {

@@ -20,6 +20,7 @@ pub(super) const fn scope_works(kind: ScopeKind) -> bool {
             | ScopeKind::BindingGroup
             | ScopeKind::Binding
             | ScopeKind::Domain
+            | ScopeKind::Host
             | ScopeKind::EsmtpListener
             | ScopeKind::Listen
             | ScopeKind::Peer
@@ -28,18 +29,13 @@ pub(super) const fn scope_works(kind: ScopeKind) -> bool {
     )
 }
 
-/// What is to be said about an option that is set to a value of its type in a stanza of that kind.
+/// What is to be said about an option that is set to a value of its type.
 /// An error means that the assignment does not count.
-pub(super) fn setting(
-    scope: ScopeKind,
-    id: OptionId,
-    value: &Value,
-    span: Span,
-) -> Option<Diagnostic> {
+pub(super) fn setting(id: OptionId, value: &Value, span: Span) -> Option<Diagnostic> {
     let spec = id.spec();
     wrong_value(spec.name, value, span)
         .or_else(|| status_finding(spec, span))
-        .or_else(|| half_working(spec.name, scope, value, span))
+        .or_else(|| half_working(spec.name, value, span))
 }
 
 fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
@@ -91,28 +87,25 @@ pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// Options that work, but not everywhere or not with every value.
-fn half_working(name: &str, scope: ScopeKind, value: &Value, span: Span) -> Option<Diagnostic> {
-    match (name, scope, value) {
-        ("server_max_outbound_connections", ScopeKind::Binding | ScopeKind::BindingGroup, _) => {
-            Some(not_yet(span, &format!("`{name}` in a {}", scope.name())))
-        }
-        ("delivery_method", _, Value::Word(method)) => {
+/// Options that work, but not with every value.
+fn half_working(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
+    match (name, value) {
+        ("delivery_method", Value::Word(method)) => {
             let message = format!("`{method}` is not spoken: {}", why_not_spoken(method)?);
             let finding = Diagnostic::warning(span, message).label("mail is delivered by ESMTP");
             Some(finding.help("write `ESMTP`, `SMTP` or `LMTP`"))
         }
-        ("transform_8bitmime_content", _, Value::Word(word)) if *word != "no" => Some(
+        ("transform_8bitmime_content", Value::Word(word)) if *word != "no" => Some(
             not_yet(span, "conversion of 8-bit content")
                 .label("what would need it fails with 554 5.6.3"),
         ),
-        ("rfc2822_lone_lf_in_body", _, Value::Word("ignore")) => Some(
+        ("rfc2822_lone_lf_in_body", Value::Word("ignore")) => Some(
             Diagnostic::warning(span, "`ignore` is taken as `fix`")
                 .code(lint::LONE_LF)
                 .label("bare line feeds are never relayed")
                 .help("relaying them lets others smuggle mail; write `fix` or `pedantic`"),
         ),
-        ("context", _, Value::Map(map)) if map.contains_key("binding_group") => {
+        ("context", Value::Map(map)) if map.contains_key("binding_group") => {
             Some(not_yet(span, "choosing a binding by `binding_group`"))
         }
         _ => None,

@@ -465,8 +465,6 @@ rfc2822_lone_lf_in_body = ignore
     warning[TJ001] main.conf:20:67-70 `TLS` is understood, but not implemented yet
       ^ has no effect
     error main.conf:21:18-46 there is no binding `nobody`
-    warning[TJ001] main.conf:23:1-20 `host` is understood, but not implemented yet
-      ^ has no effect
     error main.conf:25:22-33 binding `b` belongs to two groups
       ^ in group `g2`
       main.conf:24:22-33 in group `g1`

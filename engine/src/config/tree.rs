@@ -149,7 +149,7 @@ impl Builder<'_> {
         span: Span,
         value_span: Span,
     ) {
-        if let Some(finding) = checks::setting(stanza.kind, id, &value, value_span) {
+        if let Some(finding) = checks::setting(id, &value, value_span) {
             let fatal = finding.is_error();
             self.findings.push(finding);
             if fatal {
