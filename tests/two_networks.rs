@@ -505,6 +505,7 @@ async fn submit<M: 'static, P: traject_net::world::Spool, C: Clock>(
         size_bytes: 1000 + 4000 * (number / DOMAINS.len()) as u64,
         eight_bit: number % 2 == 1,
         binding: "default".into(),
+        origin: None,
     };
     handle.submit_staged(message).await.expect("a driver that runs");
     clock.sleep_until(now + Duration::from_millis(250)).await;

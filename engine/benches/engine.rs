@@ -94,6 +94,7 @@ impl Bench {
             size_bytes: 4096,
             eight_bit: false,
             binding: "default".into(),
+            origin: None,
         };
         self.handle(Input::Submitted(Box::new(Submission { message })));
     }

@@ -10,7 +10,7 @@ use traject_engine::config::effective::{DeliveryMethod, ReceptionOptions, RelayP
 use traject_engine::ids::MessageId;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::client::{
-    ClientInput, ClientOutput, ClientSession, SessionOptions, Transaction,
+    ClientInput, ClientOutput, ClientSession, SessionOptions, Transaction, Xclient,
 };
 use traject_engine::smtp::data::{BodyInfo, BodyRules, DotReader, DotWriter, StrayPolicy};
 use traject_engine::smtp::eight_bit::Transform8bit;
@@ -100,6 +100,7 @@ fn open_client() -> (ClientSession, Transaction) {
     let options = SessionOptions {
         ehlo_hostname: "mta.test".into(),
         method: DeliveryMethod::Esmtp,
+        xclient: Xclient::No,
         send_8bitmime: true,
         transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: wait,
@@ -116,6 +117,7 @@ fn open_client() -> (ClientSession, Transaction) {
         recipients: vec![mailbox("b@receiver.test")],
         size_bytes: 1000,
         eight_bit: false,
+        origin: None,
     };
     let mut session = ClientSession::new(options, NOW);
     let mut out = Vec::new();

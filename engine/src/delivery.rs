@@ -140,6 +140,7 @@ impl Engine {
         SessionOptions {
             ehlo_hostname,
             method: options.delivery_method,
+            xclient: options.xclient,
             send_8bitmime: options.send_8bitmime,
             transform_8bitmime_content: options.transform_8bitmime_content,
             ehlo_timeout: options.ehlo_timeout,
@@ -341,6 +342,7 @@ impl Engine {
             recipients: batch.recipients.iter().map(mailbox).collect(),
             size_bytes: message.size_bytes,
             eight_bit: message.eight_bit,
+            origin: message.origin.clone(),
         };
         // Unwrap is OK because the caller has just seen the connection.
         let outbound = self.outbound.get_mut(&conn).expect("the connection");

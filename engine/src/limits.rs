@@ -17,6 +17,9 @@ pub const REPLY_TEXT_BYTES_MAX: usize = 1024;
 /// to fit the socket buffers, since we write before we read (RFC 2920 section 3.1).
 pub const PIPELINED_COMMANDS_MAX: usize = 100;
 
+/// Longest value of an XCLIENT attribute, encoded: the line stays below 512 bytes.
+pub const XCLIENT_VALUE_BYTES_MAX: usize = 255;
+
 /// Recipients of one message when `max_recipients_per_message` sets no limit. RFC 5321 section
 /// 4.5.3.1.8 asks for at least 100.
 pub const RECIPIENTS_PER_MESSAGE_MAX: usize = 10_000;

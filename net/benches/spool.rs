@@ -39,6 +39,7 @@ fn envelope(id: MessageId) -> StoredMessage {
         size_bytes: BODY_BYTES as u64,
         eight_bit: false,
         binding: "default".into(),
+        origin: None,
     }
 }
 

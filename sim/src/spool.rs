@@ -185,6 +185,7 @@ mod tests {
             size_bytes: 100_000,
             eight_bit: false,
             binding: "default".into(),
+            origin: None,
         })
     }
 

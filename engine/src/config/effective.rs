@@ -8,6 +8,7 @@ use core::time::Duration;
 use super::Cidr;
 use crate::ids::ListenerId;
 use crate::shaping::throttle::Rate;
+use crate::smtp::client::Xclient;
 use crate::smtp::data::StrayPolicy;
 use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::transcode::Transcode;
@@ -75,6 +76,8 @@ pub struct DeliveryOptions {
     pub ehlo_hostname: EhloName,
     /// What is spoken to the exchange.
     pub delivery_method: DeliveryMethod,
+    /// Tell the exchange who the original client was.
+    pub xclient: Xclient,
     /// Announce 8-bit bodies (`send_8bitmime = ifavailable`).
     pub send_8bitmime: bool,
     /// What becomes of 8-bit bodies where 8BITMIME is not offered.

@@ -24,6 +24,7 @@ use super::tree::{DEFAULT, Setting};
 use super::value::Value;
 use crate::limits;
 use crate::shaping::throttle::Rate;
+use crate::smtp::client::Xclient;
 use crate::smtp::data::StrayPolicy;
 use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::transcode::Transcode;
@@ -272,6 +273,11 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
         delivery_method: delivery_method(get!(word "delivery_method")),
+        xclient: match get!(word "xclient") {
+            "ifavailable" => Xclient::IfAvailable,
+            "required" => Xclient::Required,
+            _ => Xclient::No,
+        },
         send_8bitmime: get!(word "send_8bitmime") == "ifavailable",
         transform_8bitmime_content: match get!(word "transform_8bitmime_content") {
             "no" => Transform8bit::No,

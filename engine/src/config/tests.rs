@@ -112,6 +112,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
             "mx.test",
         ),
         delivery_method: Esmtp,
+        xclient: No,
         send_8bitmime: false,
         transform_8bitmime_content: IfNeeded,
         suspend_delivery: false,

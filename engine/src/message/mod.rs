@@ -1,7 +1,9 @@
 //! Messages and envelopes, as they are spooled and queued.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,22 @@ pub struct StoredMessage {
     pub eight_bit: bool,
     /// The binding that sends it; `default` when none was assigned.
     pub binding: Arc<str>,
+    /// The client that handed it in, for XCLIENT; `None` when there was none. The messages of one
+    /// connection share it.
+    pub origin: Option<Arc<Origin>>,
+}
+
+/// A client, as the listener knew it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// What it called itself in EHLO or HELO; `None` when it said neither.
+    pub helo: Option<Box<str>>,
+    /// Whether it said EHLO.
+    pub esmtp: bool,
 }
 
 /// One recipient and how far its delivery has come.

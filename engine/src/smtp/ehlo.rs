@@ -13,6 +13,23 @@ pub struct Capabilities {
     pub enhanced_status_codes: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// XCLIENT (Postfix's XCLIENT_README), if an attribute that we know is listed.
+    pub xclient: Option<XclientOffer>,
+}
+
+/// The attributes of XCLIENT that a server takes, of those we have something to say about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XclientOffer {
+    /// The client's name.
+    pub name: bool,
+    /// Its address.
+    pub addr: bool,
+    /// Its port.
+    pub port: bool,
+    /// Whether it spoke SMTP or ESMTP.
+    pub proto: bool,
+    /// What it called itself.
+    pub helo: bool,
 }
 
 /// What a server says about the size of messages.
@@ -47,7 +64,26 @@ impl Capabilities {
             self.enhanced_status_codes = true;
         } else if is("STARTTLS") {
             self.starttls = true;
+        } else if is("XCLIENT") {
+            self.xclient = XclientOffer::parse(words);
         }
+    }
+}
+
+impl XclientOffer {
+    fn parse<'a>(attributes: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut offer = Self::default();
+        for attribute in attributes {
+            match &*attribute.to_ascii_uppercase() {
+                b"NAME" => offer.name = true,
+                b"ADDR" => offer.addr = true,
+                b"PORT" => offer.port = true,
+                b"PROTO" => offer.proto = true,
+                b"HELO" => offer.helo = true,
+                _ => {}
+            }
+        }
+        (offer != Self::default()).then_some(offer)
     }
 }
 
@@ -83,6 +119,19 @@ mod tests {
             ("SIZE 0", Capabilities { size: SizeLimit::Unknown, ..none }),
             ("SIZE many", Capabilities { size: SizeLimit::Unknown, ..none }),
             ("SIZE 99999999999999999999", Capabilities { size: SizeLimit::Unknown, ..none }),
+            (
+                "XCLIENT NAME addr LOGIN",
+                Capabilities {
+                    xclient: Some(XclientOffer {
+                        name: true,
+                        addr: true,
+                        ..XclientOffer::default()
+                    }),
+                    ..none
+                },
+            ),
+            ("XCLIENT LOGIN", none),
+            ("XCLIENT", none),
             ("", none),
             ("\0\u{ff}", none),
         ] {

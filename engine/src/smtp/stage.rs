@@ -18,6 +18,8 @@ pub enum Stage {
     Ehlo,
     /// Waiting for work (1).
     Idle,
+    /// XCLIENT (19, 20).
+    Xclient,
     /// MAIL FROM (2, 3).
     MailFrom,
     /// RCPT TO (4, 5).
@@ -50,6 +52,7 @@ impl Stage {
             Self::Ehlo => 11,
             Self::Banner => 12,
             Self::Rset => 14,
+            Self::Xclient => 20,
             Self::Quit => 22,
         }
     }
@@ -62,6 +65,7 @@ impl Stage {
             Self::Banner => "banner",
             Self::Ehlo => "EHLO",
             Self::Idle => "idle",
+            Self::Xclient => "XCLIENT",
             Self::MailFrom => "MAIL FROM",
             Self::RcptTo => "RCPT TO",
             Self::Data => "DATA",

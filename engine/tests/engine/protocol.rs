@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::world::{Answer, World, accepting};
+use traject_engine::Input;
+use traject_engine::smtp::data::BodyInfo;
 
 /// Commands as an exchange hears them, banner and dot included.
 #[derive(Clone, Default)]
@@ -133,4 +135,43 @@ fn eight_bit_mail_is_announced_on_demand_and_never_converted_in_silence() {
             Err(reply) => assert!(said.is_none() && failed[0].ends_with(reply), "{failed:?}"),
         }
     }
+}
+
+/// A client hands in one message.
+fn receive(world: &mut World, n: u64, commands: &str) {
+    let conn = world.accept(n);
+    world.client(conn, commands);
+    let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0 };
+    world.handle(Input::BodyDone { conn, result: Ok(info) });
+}
+
+#[test]
+fn the_next_hop_is_told_who_the_client_was() {
+    let config = "relay_hosts = 127.0.0.1 Esmtp_Listener = ( 127.0.0.1:25 ) \
+                  max_outbound_connections = 1 xclient = ";
+    let told = ["XCLIENT ADDR=127.0.0.1 PROTO=SMTP HELO=c.test", "EHLO c.test"];
+    for (policy, offers, expected) in [
+        ("no", true, &[][..]),
+        ("ifavailable", true, &told),
+        ("ifavailable", false, &[]),
+        ("required", true, &told),
+    ] {
+        let mut world = World::new(&format!("{config}{policy}"));
+        let heard = Heard::default();
+        let ehlo = if offers { "EHLO" } else { "-" };
+        world.receiver("x.test", heard.except(ehlo, "250-x.test\n250 XCLIENT ADDR PROTO HELO"));
+        let commands = "HELO c.test\r\nMAIL FROM:<s@f.test>\r\nRCPT TO:<a@x.test>\r\nDATA\r\n";
+        receive(&mut world, 1, commands);
+        world.run_to(1);
+        let mut said = heard.take();
+        said.drain(..2);
+        let mail = said.iter().position(|line| line.starts_with("MAIL")).unwrap();
+        assert_eq!(said[..mail], *expected, "{policy} {offers}");
+        assert_eq!(world.count("delivered"), 1);
+    }
+    let mut world = World::new(&format!("{config}required"));
+    world.receiver("x.test", |_, said, _| accepting(said));
+    world.submit(0, &["a@x.test"]);
+    world.run_to(1);
+    insta::assert_snapshot!(world.told("deferred").join("\n"), @"    0.080 deferred a@x.test try 1: 451 4.7.6 XCLIENT required but not advertised (XCLIENT), next at 1200");
 }

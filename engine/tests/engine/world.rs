@@ -185,6 +185,7 @@ impl World {
             size_bytes: 1000,
             eight_bit: false,
             binding: "default".into(),
+            origin: None,
         };
         change(&mut message);
         self.schedule(at, Coming::Submitted(Box::new(Submission { message })));

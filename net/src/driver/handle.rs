@@ -150,6 +150,7 @@ impl Envelope {
             size_bytes,
             eight_bit,
             binding: self.binding,
+            origin: None,
         }
     }
 }

@@ -257,6 +257,7 @@ pub(super) fn envelope(id: MessageId, size: usize, recipients: usize) -> StoredM
         size_bytes: size as u64,
         eight_bit: false,
         binding: "default".into(),
+        origin: None,
     }
 }
 

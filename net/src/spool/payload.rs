@@ -4,20 +4,25 @@
 //! reorders the fields of a type. Taking [`StoredMessage`] apart without `..` makes a new field a
 //! compile error here, which asks for a new version below; old versions stay readable.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use traject_engine::Timestamp;
 use traject_engine::ids::MessageId;
-use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient};
+use traject_engine::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 
 use super::index::Location;
 
-const INSERT_VERSION: u8 = 1;
+/// What is written; version 1, without an origin, is read as well.
+const INSERT_VERSION: u8 = 2;
 const UPDATE_VERSION: u8 = 1;
 
 const EIGHT_BIT: u8 = 1 << 0;
 const NULL_REVERSE_PATH: u8 = 1 << 1;
+const ORIGIN: u8 = 1 << 2;
+const ORIGIN_ESMTP: u8 = 1 << 3;
+const ORIGIN_HELO: u8 = 1 << 4;
 
 /// The payload does not follow the format, or one of a later version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,7 @@ pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec
         size_bytes,
         eight_bit,
         binding,
+        origin,
     } = message;
     let mut out = vec![INSERT_VERSION];
     push_number(&mut out, chunks.len() as u64);
@@ -45,6 +51,7 @@ pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec
     let mut flags = 0;
     flags |= if *eight_bit { EIGHT_BIT } else { 0 };
     flags |= if reverse_path.0.is_none() { NULL_REVERSE_PATH } else { 0 };
+    flags |= origin.as_deref().map_or(0, origin_flags);
     out.push(flags);
     push_number(&mut out, received_at.as_micros());
     push_number(&mut out, *size_bytes);
@@ -57,17 +64,23 @@ pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec
         push_mailbox(&mut out, mailbox);
         push_state(&mut out, *state);
     }
+    if let Some(origin) = origin {
+        push_origin(&mut out, origin);
+    }
     out
 }
 
 /// The places of the body alone; what start-up needs of each message.
 pub(super) fn decode_chunks(payload: &[u8]) -> Result<Box<[Location]>, Malformed> {
-    Reader { rest: payload }.chunks()
+    let mut reader = Reader { rest: payload };
+    reader.version()?;
+    reader.chunks()
 }
 
 /// The envelope.
 pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessage, Malformed> {
     let mut reader = Reader { rest: payload };
+    let version = reader.version()?;
     reader.chunks()?;
     let flags = reader.byte()?;
     let received_at = Timestamp(reader.number()?);
@@ -81,6 +94,10 @@ pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessa
     let recipients = (0..count)
         .map(|_| Ok(StoredRecipient { mailbox: reader.mailbox()?, state: reader.state()? }))
         .collect::<Result<_, _>>()?;
+    let origin = match version {
+        1 => None,
+        _ => reader.origin(flags)?.map(Arc::new),
+    };
     reader.end()?;
     Ok(StoredMessage {
         id,
@@ -90,6 +107,7 @@ pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessa
         size_bytes,
         eight_bit: flags & EIGHT_BIT != 0,
         binding,
+        origin,
     })
 }
 
@@ -143,6 +161,30 @@ fn push_state(out: &mut Vec<u8>, state: RecipientState) {
             push_number(out, u64::from(attempts));
             push_number(out, next_attempt_at.as_micros());
         }
+    }
+}
+
+const fn origin_flags(origin: &Origin) -> u8 {
+    ORIGIN
+        | if origin.esmtp { ORIGIN_ESMTP } else { 0 }
+        | if origin.helo.is_some() { ORIGIN_HELO } else { 0 }
+}
+
+/// Address, behind its length, and port, then the name if there is one.
+fn push_origin(out: &mut Vec<u8>, Origin { address, port, helo, esmtp: _ }: &Origin) {
+    match address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(16);
+            out.extend_from_slice(&address.octets());
+        }
+    }
+    push_number(out, u64::from(*port));
+    if let Some(helo) = helo {
+        push_text(out, helo);
     }
 }
 
@@ -202,10 +244,35 @@ impl Reader<'_> {
         }
     }
 
-    fn chunks(&mut self) -> Result<Box<[Location]>, Malformed> {
-        if self.byte()? != INSERT_VERSION {
-            return Err(Malformed);
+    /// Of an insert.
+    fn version(&mut self) -> Result<u8, Malformed> {
+        self.byte().ok().filter(|version| (1..=INSERT_VERSION).contains(version)).ok_or(Malformed)
+    }
+
+    fn octets<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (octets, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*octets)
+    }
+
+    fn origin(&mut self, flags: u8) -> Result<Option<Origin>, Malformed> {
+        if flags & ORIGIN == 0 {
+            return Ok(None);
         }
+        let address = match self.byte()? {
+            4 => IpAddr::from(self.octets::<4>()?),
+            16 => IpAddr::from(self.octets::<16>()?),
+            _ => return Err(Malformed),
+        };
+        let port = self.number()?.try_into().map_err(|_| Malformed)?;
+        let helo = match flags & ORIGIN_HELO {
+            0 => None,
+            _ => Some(Box::from(&*self.text()?)),
+        };
+        Ok(Some(Origin { address, port, helo, esmtp: flags & ORIGIN_ESMTP != 0 }))
+    }
+
+    fn chunks(&mut self) -> Result<Box<[Location]>, Malformed> {
         let count = self.count()?;
         let mut word = || self.number()?.try_into().map_err(|_| Malformed);
         (0..count)
@@ -243,6 +310,16 @@ mod tests {
         ]
     }
 
+    fn origin() -> impl Strategy<Value = Arc<Origin>> {
+        let helo = proptest::option::of(text());
+        (any::<IpAddr>(), any::<u16>(), helo, any::<bool>()).prop_map(
+            |(address, port, helo, esmtp)| {
+                let helo = helo.map(|helo| Box::from(&*helo));
+                Arc::new(Origin { address, port, helo, esmtp })
+            },
+        )
+    }
+
     prop_compose! {
         fn message()(
             id in any::<u64>(),
@@ -251,6 +328,7 @@ mod tests {
             (received_at, size_bytes) in any::<(u64, u64)>(),
             eight_bit in any::<bool>(),
             binding in text(),
+            origin in proptest::option::of(origin()),
         ) -> StoredMessage {
             StoredMessage {
                 id: MessageId(id),
@@ -263,6 +341,7 @@ mod tests {
                 size_bytes,
                 eight_bit,
                 binding,
+                origin,
             }
         }
     }
@@ -297,10 +376,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), tame: bool) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), tame in 0..3_u8) {
             let mut bytes = bytes;
-            if tame && !bytes.is_empty() {
-                bytes[0] = 1;
+            if tame > 0 && !bytes.is_empty() {
+                bytes[0] = tame;
             }
             let _ = (decode_chunks(&bytes), decode_insert(MessageId(1), &bytes));
             let _ = decode_update(&bytes);
@@ -309,10 +388,10 @@ mod tests {
 
     /// These bytes are on disks. When one of them changes, so must the version.
     #[test]
-    fn the_bytes_of_version_1() {
+    fn the_bytes_of_each_version() {
         let mailbox =
             |local: &str, domain: &str| Mailbox { local: local.into(), domain: domain.into() };
-        let message = StoredMessage {
+        let mut message = StoredMessage {
             id: MessageId(1),
             reverse_path: ReversePath(Some(mailbox("a", "b.c"))),
             recipients: vec![
@@ -329,14 +408,31 @@ mod tests {
             size_bytes: 2,
             eight_bit: true,
             binding: "x".into(),
+            origin: None,
         };
         let chunks = [Location { segment: 1, offset: 200, payload_bytes: 3 }];
-        assert_snapshot!(
-            hex(&encode_insert(&message, &chunks)),
-            @"010101c801030101020178016103622e630201640165000166016701ac028001"
-        );
+        let version_1 = "010101c801030101020178016103622e630201640165000166016701ac028001";
+        assert_eq!(decode_insert(message.id, &bytes(version_1)), Ok(message.clone()));
+        assert_eq!(decode_chunks(&bytes(version_1)), Ok(chunks.into()));
+        let without_origin = hex(&encode_insert(&message, &chunks));
+        assert_eq!(without_origin[2..], version_1[2..]);
+        let origin = |address: &str, helo: Option<&str>, esmtp| Origin {
+            address: address.parse().unwrap(),
+            port: 4000,
+            helo: helo.map(Box::from),
+            esmtp,
+        };
+        message.origin = Some(Arc::new(origin("192.0.2.1", Some("h"), true)));
+        assert_snapshot!(hex(&encode_insert(&message, &chunks)), @"020101c801031d01020178016103622e630201640165000166016701ac02800104c0000201a01f0168");
+        message.origin = Some(Arc::new(origin("2001:db8::1", None, false)));
+        assert_snapshot!(hex(&encode_insert(&message, &chunks)), @"020101c801030501020178016103622e630201640165000166016701ac0280011020010db8000000000000000000000001a01f");
         let states = [(3, RecipientState::Done), (4, RecipientState::new(Timestamp(5)))];
         assert_snapshot!(hex(&encode_update(&states)), @"0102030004010005");
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = hex.as_bytes().chunks(2);
+        digits.map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect()
     }
 
     fn hex(bytes: &[u8]) -> String {

@@ -236,6 +236,7 @@ fn message(arrival: Arrival, handle: &SimHandle, now: Timestamp) -> StoredMessag
         size_bytes: arrival.size_bytes,
         eight_bit: arrival.eight_bit,
         binding: arrival.binding,
+        origin: None,
     }
 }
 

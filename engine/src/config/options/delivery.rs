@@ -166,8 +166,10 @@ options! {
     /// 554 5.6.3.
     "transform_8bitmime_content": Word(&["no", "ifneeded", "strict", "strip"]), "ifneeded", PAIR,
         WORKS, "conf.ref.transform_8bitmime_content";
-    /// Tell the next hop who the original client was, with the XCLIENT command.
-    "xclient": Word(&["no", "ifavailable", "required"]), "no", PAIR, DELIVERY, "conf.ref.xclient";
+    /// Tell the next hop before each message who the original client was, with the XCLIENT command:
+    /// its address, port and protocol, and what it called itself. `ifavailable` goes on without
+    /// where it is not offered or refused; `required` delays the message then, with 451 4.7.6.
+    "xclient": Word(&["no", "ifavailable", "required"]), "no", PAIR, WORKS, "conf.ref.xclient";
     /// Port of the next hop with `delivery_method = LMTP`.
     "lmtp_port": PORT, "2003", PAIR, WORKS, "conf.ref.lmtp_port";
 }

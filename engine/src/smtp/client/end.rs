@@ -36,6 +36,8 @@ impl State {
                 let reply = end.reply(stage);
                 step.out.push(ClientOutput::HostFailed { stage, reply });
             }
+            Self::ExpectXclient(state) => state.envelope.fail(stage, end.reply(stage), step),
+            Self::ExpectWelcome(state) => state.envelope.fail(stage, end.reply(stage), step),
             Self::ExpectMail(state) => state.envelope.fail(stage, end.reply(stage), step),
             Self::ExpectRcpt(state) => state.envelope.fail(stage, end.reply(stage), step),
             Self::ExpectData(state) => state.envelope.fail(stage, end.reply(stage), step),
@@ -97,6 +99,7 @@ const fn missing(stage: Stage) -> &'static str {
     match stage {
         Stage::Banner => "no banner",
         Stage::Ehlo => "no HELO/EHLO response",
+        Stage::Xclient => "no XCLIENT response",
         Stage::MailFrom => "no MAIL FROM response",
         Stage::RcptTo => "no RCPT TO response",
         Stage::Data => "no DATA response",

@@ -9,6 +9,7 @@ use super::end::{End, ExpectEmptyDot, ExpectRset};
 use super::{ClientOutput, Link, RecipientResult, SessionOptions, State, Step, Transaction};
 use crate::config::effective::DeliveryMethod;
 use crate::limits::PIPELINED_COMMANDS_MAX;
+use crate::message::Origin;
 use crate::smtp::data::{BodyError, BodyInfo};
 use crate::smtp::ehlo::SizeLimit;
 use crate::smtp::eight_bit::{self, Passage};
@@ -33,23 +34,32 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Begins, unless what the server said about itself already decides the outcome.
-    pub(super) fn start(transaction: Transaction, step: &mut Step<'_>) -> State {
-        let mut envelope = Self {
+    /// A transaction of which nothing is sent.
+    pub(super) const fn new(transaction: Transaction) -> Self {
+        Self {
             transaction,
             sent: 0,
             answered: 0,
             data_sent: false,
             settled: Vec::new(),
             over: false,
-        };
-        if let Some(reply) = refuse_unsent(&envelope.transaction, step.link) {
-            envelope.settle(Stage::MailFrom, RecipientResult::Permanent(reply), step);
+        }
+    }
+
+    /// Who handed the message in.
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.transaction.origin.as_deref()
+    }
+
+    /// Begins, unless what the server said about itself already decides the outcome.
+    pub(super) fn begin(mut self, step: &mut Step<'_>) -> State {
+        if let Some(reply) = refuse_unsent(&self.transaction, step.link) {
+            self.settle(Stage::MailFrom, RecipientResult::Permanent(reply), step);
             return step.free();
         }
-        envelope.send_group(true, step);
+        self.send_group(true, step);
         step.wait(step.link.options.mailfrom_timeout);
-        State::ExpectMail(ExpectMail { envelope })
+        State::ExpectMail(ExpectMail { envelope: self })
     }
 
     /// Gives every recipient that has no result yet a transient one.

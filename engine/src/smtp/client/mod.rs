@@ -15,6 +15,7 @@
 mod end;
 mod envelope;
 mod open;
+mod xclient;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -24,9 +25,12 @@ use core::time::Duration;
 use self::end::{End, ExpectEmptyDot, ExpectQuit, ExpectRset};
 use self::envelope::{Envelope, ExpectData, ExpectFinal, ExpectMail, ExpectRcpt, SendingBody};
 use self::open::{ExpectBanner, ExpectEhlo, ExpectHelo};
+pub use self::xclient::Xclient;
+use self::xclient::{ExpectWelcome, ExpectXclient, introduce};
 use crate::config::effective::DeliveryMethod;
 use crate::ids::MessageId;
 use crate::io::NetError;
+use crate::message::Origin;
 use crate::record::CloseReason;
 use crate::smtp::address::{Mailbox, ReversePath};
 use crate::smtp::data::{BodyError, BodyInfo};
@@ -55,7 +59,13 @@ impl ClientSession {
         let deadline = Some(now + options.ehlo_timeout);
         Self {
             parser: ReplyParser::new(),
-            link: Link { options, capabilities: Capabilities::default(), deadline, quit: None },
+            link: Link {
+                options,
+                capabilities: Capabilities::default(),
+                introduced: false,
+                deadline,
+                quit: None,
+            },
             state: State::ExpectBanner(ExpectBanner),
             early: false,
         }
@@ -104,7 +114,7 @@ impl ClientSession {
 
     fn receive(&mut self, now: Timestamp, mut bytes: &[u8], out: &mut Vec<ClientOutput>) {
         while !bytes.is_empty() && !matches!(self.state, State::Closed) {
-            let gathers = matches!(self.state, State::ExpectEhlo(_));
+            let gathers = matches!(self.state, State::ExpectEhlo(_) | State::ExpectWelcome(_));
             let capabilities = &mut self.link.capabilities;
             let visit = |number, text: &[u8]| {
                 if gathers {
@@ -146,6 +156,8 @@ const UNASKED: &str = "reply nobody asked for";
 struct Link {
     options: SessionOptions,
     capabilities: Capabilities,
+    /// XCLIENT was accepted: the server takes us for somebody else.
+    introduced: bool,
     deadline: Option<Timestamp>,
     /// Set by [`ClientInput::Quit`].
     quit: Option<CloseReason>,
@@ -191,6 +203,8 @@ enum State {
     ExpectEhlo(ExpectEhlo),
     ExpectHelo(ExpectHelo),
     Idle,
+    ExpectXclient(ExpectXclient),
+    ExpectWelcome(ExpectWelcome),
     ExpectMail(ExpectMail),
     ExpectRcpt(ExpectRcpt),
     ExpectData(ExpectData),
@@ -206,8 +220,9 @@ impl State {
     const fn stage(&self) -> Stage {
         match self {
             Self::ExpectBanner(_) => Stage::Banner,
-            Self::ExpectEhlo(_) | Self::ExpectHelo(_) => Stage::Ehlo,
+            Self::ExpectEhlo(_) | Self::ExpectHelo(_) | Self::ExpectWelcome(_) => Stage::Ehlo,
             Self::Idle => Stage::Idle,
+            Self::ExpectXclient(_) => Stage::Xclient,
             Self::ExpectMail(_) => Stage::MailFrom,
             Self::ExpectRcpt(_) => Stage::RcptTo,
             Self::ExpectData(_) => Stage::Data,
@@ -226,6 +241,8 @@ impl State {
             Self::ExpectBanner(state) => state.on_reply(reply, step),
             Self::ExpectEhlo(state) => state.on_reply(reply, step),
             Self::ExpectHelo(state) => state.on_reply(reply, step),
+            Self::ExpectXclient(state) => state.on_reply(reply, step),
+            Self::ExpectWelcome(state) => state.on_reply(reply, step),
             Self::ExpectMail(state) => state.on_reply(reply, step),
             Self::ExpectRcpt(state) => state.on_reply(reply, step),
             Self::ExpectData(state) => state.on_reply(reply, step),
@@ -248,7 +265,7 @@ impl State {
     /// `torn`: part of a reply nobody asked for is already here.
     fn start(self, transaction: Transaction, torn: bool, step: &mut Step<'_>) -> Self {
         match self {
-            Self::Idle if !torn => Envelope::start(transaction, step),
+            Self::Idle if !torn => introduce(Envelope::new(transaction), step),
             Self::Idle => {
                 step.out.push(ClientOutput::NotAttempted);
                 self.end(End::Violation(UNASKED), step)
@@ -289,6 +306,8 @@ pub struct SessionOptions {
     pub ehlo_hostname: Arc<str>,
     /// Which of them to say.
     pub method: DeliveryMethod,
+    /// Whether to say who the original client was.
+    pub xclient: Xclient,
     /// Say BODY=8BITMIME where the server offers it and the body needs it.
     pub send_8bitmime: bool,
     /// What becomes of an 8-bit body otherwise.
@@ -320,6 +339,8 @@ pub struct Transaction {
     pub size_bytes: u64,
     /// Whether the body needs BODY=8BITMIME.
     pub eight_bit: bool,
+    /// For XCLIENT.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// What happens to a session.

@@ -1,6 +1,7 @@
 //! From the connection to the first `Ready`: banner, then EHLO, HELO or LHLO.
 
 use alloc::format;
+use alloc::sync::Arc;
 
 use super::end::End;
 use super::{State, Step};
@@ -15,20 +16,13 @@ pub(super) struct ExpectBanner;
 impl ExpectBanner {
     pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
         match reply.severity() {
-            Severity::Positive => match step.link.options.method {
-                DeliveryMethod::Esmtp => {
-                    say_hello("EHLO", step);
-                    State::ExpectEhlo(ExpectEhlo)
+            Severity::Positive => {
+                say_hello(step.link.options.ehlo_hostname.clone(), step);
+                match step.link.options.method {
+                    DeliveryMethod::Esmtp | DeliveryMethod::Lmtp => State::ExpectEhlo(ExpectEhlo),
+                    DeliveryMethod::Smtp => State::ExpectHelo(ExpectHelo),
                 }
-                DeliveryMethod::Lmtp => {
-                    say_hello("LHLO", step);
-                    State::ExpectEhlo(ExpectEhlo)
-                }
-                DeliveryMethod::Smtp => {
-                    say_hello("HELO", step);
-                    State::ExpectHelo(ExpectHelo)
-                }
-            },
+            }
             Severity::Transient | Severity::Permanent => {
                 State::ExpectBanner(self).end(End::Refused(reply.to_reply()), step)
             }
@@ -50,7 +44,8 @@ impl ExpectEhlo {
             // A server from before ESMTP (RFC 5321 section 3.2). LMTP has no older form.
             Severity::Permanent if step.link.options.method == DeliveryMethod::Esmtp => {
                 step.link.capabilities = Capabilities::default();
-                say_hello("HELO", step);
+                let name = step.link.options.ehlo_hostname.clone();
+                say("HELO", &name, step);
                 State::ExpectHelo(ExpectHelo)
             }
             Severity::Transient | Severity::Permanent => {
@@ -81,7 +76,17 @@ impl ExpectHelo {
     }
 }
 
-fn say_hello(verb: &str, step: &mut Step<'_>) {
-    step.write(format!("{verb} {}\r\n", step.link.options.ehlo_hostname));
+/// Greets by the method's own command.
+pub(super) fn say_hello(name: Arc<str>, step: &mut Step<'_>) {
+    let verb = match step.link.options.method {
+        DeliveryMethod::Esmtp => "EHLO",
+        DeliveryMethod::Smtp => "HELO",
+        DeliveryMethod::Lmtp => "LHLO",
+    };
+    say(verb, &name, step);
+}
+
+fn say(verb: &str, name: &str, step: &mut Step<'_>) {
+    step.write(format!("{verb} {name}\r\n"));
     step.wait(step.link.options.ehlo_timeout);
 }

@@ -27,7 +27,7 @@ use crate::config::effective::ReceptionOptions;
 use crate::ids::MessageId;
 use crate::io::{NetError, SpoolError};
 use crate::limits::{COMMAND_ERRORS_MAX, COMMAND_LINE_BYTES_MAX, RECIPIENTS_PER_MESSAGE_MAX};
-use crate::message::{RecipientState, StoredMessage, StoredRecipient};
+use crate::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
 use crate::smtp::address::{ForwardPath, Mailbox, ReversePath};
 use crate::smtp::command::{self, Command, MailFrom, Verb};
 use crate::smtp::data::{BodyError, BodyInfo, BodyRules};
@@ -42,6 +42,8 @@ pub struct ServerSession {
     peer: SocketAddr,
     framer: LineFramer,
     client: Client,
+    /// The client in the form messages keep, once one did.
+    origin: Option<Arc<Origin>>,
     phase: Phase,
     counts: Counts,
     deadline: Option<Timestamp>,
@@ -98,6 +100,7 @@ impl ServerSession {
             peer,
             framer: LineFramer::new(COMMAND_LINE_BYTES_MAX),
             client: Client::default(),
+            origin: None,
             phase: Phase::Free,
             counts: Counts::default(),
             deadline: None,
@@ -214,6 +217,7 @@ impl ServerSession {
     /// EHLO also does what RSET does (RFC 5321 section 4.1.4).
     fn greet(&mut self, name: &str, esmtp: bool, turn: &mut Turn<'_>) {
         self.client = Client { name: Some(name.into()), esmtp };
+        self.origin = None;
         self.phase = Phase::Free;
         self.counts.errors_in_a_row = 0;
         if esmtp {
@@ -355,8 +359,17 @@ impl ServerSession {
         }
     }
 
+    fn origin(&mut self) -> Arc<Origin> {
+        let (peer, client) = (self.peer, &self.client);
+        let origin = self.origin.get_or_insert_with(|| {
+            let helo = client.name.clone();
+            Arc::new(Origin { address: peer.ip(), port: peer.port(), helo, esmtp: client.esmtp })
+        });
+        origin.clone()
+    }
+
     fn stored_message(
-        &self,
+        &mut self,
         id: MessageId,
         envelope: Envelope,
         info: &BodyInfo,
@@ -372,6 +385,7 @@ impl ServerSession {
             size_bytes: info.size_bytes,
             eight_bit: info.eight_bit,
             binding: self.options.binding.clone(),
+            origin: Some(self.origin()),
         }
     }
 

@@ -278,6 +278,12 @@ fn what_is_stored_and_how_it_is_received() {
         size_bytes: 99,
         eight_bit: true,
         binding: "default".into(),
+        origin: Some(Arc::new(Origin {
+            address: [192, 0, 2, 1].into(),
+            port: 4000,
+            helo: Some("c.example".into()),
+            esmtp: false,
+        })),
     };
     assert_eq!(out, [ServerOutput::Accept(Box::new(expected))]);
 }

@@ -4,6 +4,7 @@
 mod dialogues;
 mod lmtp;
 mod stages;
+mod xclient;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -19,6 +20,7 @@ fn options() -> SessionOptions {
     SessionOptions {
         ehlo_hostname: "us.example".into(),
         method: DeliveryMethod::Esmtp,
+        xclient: Xclient::No,
         send_8bitmime: true,
         transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: Duration::from_secs(10),
@@ -37,6 +39,7 @@ fn transaction(recipients: &str) -> Transaction {
         recipients: recipients.split(',').map(|to| to.parse().unwrap()).collect(),
         size_bytes: 1000,
         eight_bit: false,
+        origin: None,
     }
 }
 
@@ -89,6 +92,17 @@ impl Dialogue {
                 let reverse_path = ReversePath(None);
                 let transaction = Transaction { reverse_path, ..transaction(argument) };
                 self.input(ClientInput::Start(transaction))
+            }
+            "start-for" => {
+                let (client, recipients) = argument.split_once(' ').unwrap();
+                let origin = Origin {
+                    address: [192, 0, 2, 7].into(),
+                    port: 4000,
+                    helo: Some(client.into()),
+                    esmtp: true,
+                };
+                let origin = Some(Arc::new(origin));
+                self.input(ClientInput::Start(Transaction { origin, ..transaction(recipients) }))
             }
             "timeout" => {
                 self.now = self.session.deadline().unwrap();

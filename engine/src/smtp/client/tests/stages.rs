@@ -177,11 +177,14 @@ proptest! {
         happenings in prop::collection::vec(happening(), 0..40),
         opened in any::<bool>(),
         method in prop::sample::select(vec![DeliveryMethod::Esmtp, DeliveryMethod::Lmtp]),
+        xclient in prop::sample::select(vec![
+            Xclient::No, Xclient::IfAvailable, Xclient::Required,
+        ]),
     ) {
-        let mut dialogue = Dialogue::new(SessionOptions { method, ..options() });
+        let mut dialogue = Dialogue::new(SessionOptions { method, xclient, ..options() });
         if opened {
             dialogue.receive(b"220 hi\r\n", Arrival::Together);
-            dialogue.receive(b"250-hi\r\n250-PIPELINING\r\n250 8BITMIME\r\n", Arrival::Together);
+            dialogue.receive(b"250-hi\r\n250-PIPELINING\r\n250 XCLIENT ADDR\r\n", Arrival::Together);
         }
         let mut owed = 0;
         let mut body_sent = false;
