@@ -90,8 +90,8 @@ mod tests {
             folder.path(),
             &[
                 ("main.conf", b"include \"conf.d\"\ninclude sub/one.conf"),
-                ("conf.d/20", b"retry_interval = 20"),
-                ("conf.d/10", b"retry_interval = 10 # caf\xe9"),
+                ("conf.d/20", b"retry_interval = 600"),
+                ("conf.d/10", b"retry_interval = 300 # caf\xe9"),
                 ("conf.d/.hidden", b"broken"),
                 ("conf.d/deeper/x", b"broken"),
                 ("sub/one.conf", b"include two.conf"),
@@ -102,7 +102,7 @@ mod tests {
         let loaded = Config::load(entry.to_str().unwrap(), &mut FileSystem, &host_facts());
         assert_eq!(loaded.diagnostics, []);
         let options = loaded.config.unwrap().delivery_options("default", "x.test");
-        assert_eq!(options.retry_interval.as_secs(), 20);
+        assert_eq!(options.retry_interval.as_secs(), 600);
         assert_eq!(options.body_timeout.as_secs(), 2);
         let names: Vec<_> = loaded.sources.files().map(|file| &file.name).collect();
         assert!(names[1].ends_with("conf.d/10") && names[2].ends_with("conf.d/20"), "{names:?}");
