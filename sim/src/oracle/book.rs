@@ -96,6 +96,11 @@ impl Book {
         }
     }
 
+    /// The configuration of the run.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Recipients not done.
     pub fn pending(&self) -> u64 {
         self.pending

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
+use traject_engine::config::Config;
 use traject_engine::dns::Question;
 use traject_engine::record::{Event, Pair, Record};
 
@@ -56,7 +57,8 @@ impl Routes {
                 if options.gateway.is_some() {
                     return Ok(());
                 }
-                self.judge_address(record.at, pair, remote.ip(), options.connect_timeout)
+                let took = options.connect_timeout;
+                self.judge_address(record.at, pair, remote.ip(), took, book.config())
             }
             _ => Ok(()),
         }
@@ -69,6 +71,7 @@ impl Routes {
         pair: &Pair,
         address: IpAddr,
         took: Duration,
+        config: &Config,
     ) -> Result<(), Finding> {
         let targets = self.domains.get(&pair.domain).map_or(&[][..], |targets| targets);
         let chosen = targets.iter().find(|target| target.address == address);
@@ -77,7 +80,11 @@ impl Routes {
             details: format!("{address} is no exchange of {}", pair.domain),
         })?;
         let better = targets.iter().filter(|other| {
-            other.preference < chosen.preference && !self.unresolved.contains(&other.exchange)
+            other.preference < chosen.preference
+                && !self.unresolved.contains(&other.exchange)
+                && may_be_used(other, config)
+                // An exchange at a cap of its own is passed over.
+                && config.host_cap(&pair.binding, &other.exchange).is_none()
         });
         for other in better {
             let until = self.aside.get(&(Arc::clone(&pair.binding), other.address));
@@ -90,6 +97,13 @@ impl Routes {
         }
         Ok(())
     }
+}
+
+/// Whether the configuration lets us connect to it at all.
+fn may_be_used(target: &Target, config: &Config) -> bool {
+    let server = config.server_options();
+    (target.address.is_ipv4() || server.use_ipv6)
+        && !server.skip_hosts.iter().any(|net| net.contains(target.address))
 }
 
 const LAW: &str = "route";

@@ -10,6 +10,8 @@ pub enum Command<'a> {
     Ehlo,
     /// HELO.
     Helo,
+    /// LHLO, which we do not know: LMTP is another protocol (RFC 2033).
+    Lhlo,
     /// MAIL FROM, with the sender; empty for the null sender.
     Mail(&'a str),
     /// RCPT TO, with the recipient.
@@ -142,13 +144,17 @@ impl Grammar {
     fn parse<'l>(&self, text: &'l str) -> Result<Command<'l>, String> {
         let (verb, argument) = text.split_once(' ').unwrap_or((text, ""));
         match (verb, argument) {
-            ("EHLO" | "HELO", name) => {
+            ("EHLO" | "HELO" | "LHLO", name) => {
                 let literal = name.starts_with('[') && name.ends_with(']');
                 let domain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
                 if name.is_empty() || !(literal || name.bytes().all(domain)) {
                     return Err(format!("`{name}` is no name to say {verb} with"));
                 }
-                Ok(if verb == "EHLO" { Command::Ehlo } else { Command::Helo })
+                Ok(match verb {
+                    "EHLO" => Command::Ehlo,
+                    "HELO" => Command::Helo,
+                    _ => Command::Lhlo,
+                })
             }
             ("MAIL", rest) => {
                 let (path, parameters) = path_of(rest, "FROM:")?;

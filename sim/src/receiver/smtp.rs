@@ -217,6 +217,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
                 session.end_transaction();
                 return self.say(command, "250 2.0.0 Ok\r\n").await;
             }
+            Command::Lhlo => return self.say(command, "500 5.5.1 This is not LMTP\r\n").await,
             Command::Noop => return self.say(command, "250 2.0.0 Ok\r\n").await,
             Command::Quit => {
                 self.output.extend_from_slice(b"221 2.0.0 Bye\r\n");
