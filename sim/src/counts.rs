@@ -1,5 +1,8 @@
 //! Counting recipients: the numbers of reports and expectations alike.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::record::{Attempt, Event, Pair, Record};
@@ -111,23 +114,33 @@ impl Counts {
     }
 }
 
-/// The pair a record is about, acceptance aside.
-pub fn pair_of(event: &Event) -> Option<&Pair> {
-    match event {
-        Event::Delivery(attempt)
-        | Event::TransientFailure { attempt, .. }
-        | Event::PermanentFailure(attempt)
-        | Event::Expiry { attempt, .. } => Some(&attempt.pair),
-        Event::ConnectionOpened { pair, .. }
-        | Event::ConnectionFailed { pair, .. }
-        | Event::ConnectionClosed { pair, .. }
-        | Event::QueueDelayed { pair, .. } => Some(pair),
-        Event::Reception { .. }
-        | Event::Rejection { .. }
-        | Event::HostSetAside { .. }
-        | Event::DnsFailure { .. }
-        | Event::SpoolFailure { .. }
-        | Event::ProtocolViolation { .. } => None,
+/// Finds the pair a record is about.
+#[derive(Debug, Default)]
+pub struct PairFinder {
+    /// Whom a binding last connected to an address for: an address set aside is theirs.
+    last: BTreeMap<(Arc<str>, IpAddr), Pair>,
+}
+
+impl PairFinder {
+    /// The pair a record is about; none for a reception, which may be about several.
+    pub fn find<'p>(&'p mut self, event: &'p Event) -> Option<&'p Pair> {
+        match event {
+            Event::Delivery(attempt)
+            | Event::TransientFailure { attempt, .. }
+            | Event::PermanentFailure(attempt)
+            | Event::Expiry { attempt, .. } => Some(&attempt.pair),
+            Event::ConnectionOpened { pair, remote, .. }
+            | Event::ConnectionFailed { pair, remote, .. } => {
+                let key = (Arc::clone(&pair.binding), remote.ip());
+                self.last.insert(key, pair.clone());
+                Some(pair)
+            }
+            Event::ConnectionClosed { pair, .. } | Event::QueueDelayed { pair, .. } => Some(pair),
+            Event::HostSetAside { binding, address, .. } => {
+                self.last.get(&(Arc::clone(binding), *address))
+            }
+            _ => None,
+        }
     }
 }
 

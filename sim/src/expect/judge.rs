@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use traject_engine::Timestamp;
-use traject_engine::record::{Event, Record};
+use traject_engine::record::{Event, Pair, Record};
+use traject_engine::smtp::reply::Reply;
+use traject_engine::smtp::stage::Stage;
 
 use super::{Comparison, Condition, Expectation, Metric, Value, When};
-use crate::counts::{Counts, attempt_of, pair_of};
+use crate::counts::{Counts, attempt_of};
 use crate::describe;
 use crate::oracle::Row;
 use crate::scenario::units::show_duration;
@@ -69,13 +71,13 @@ impl ExpectationJudge {
         judge
     }
 
-    /// A record, and what the book knew of its recipient before.
-    pub fn record(&mut self, record: &Record, before: Option<&Row>) {
+    /// A record, the pair it is about, and what the book knew of its recipient before.
+    pub fn record(&mut self, record: &Record, pair: Option<&Pair>, before: Option<&Row>) {
         if record.at > self.next_due {
             self.settle_due(record.at);
         }
         for case in &mut self.cases {
-            if case.settled.is_none() && case.count(record, before) {
+            if case.settled.is_none() && case.count(record, pair, before) {
                 case.look(self.start, record);
             }
         }
@@ -126,7 +128,7 @@ impl Case {
     }
 
     /// Counts a record; tells whether it is in the scope.
-    fn count(&mut self, record: &Record, before: Option<&Row>) -> bool {
+    fn count(&mut self, record: &Record, pair: Option<&Pair>, before: Option<&Row>) -> bool {
         let scope = &self.expectation.scope;
         if let Event::Reception { recipients, binding, .. } = &record.event {
             let covered = recipients.iter().filter(|one| scope.covers(binding, &one.domain));
@@ -134,18 +136,13 @@ impl Case {
             self.counts.accepted += count as u64;
             return count > 0;
         }
-        let Some(pair) = pair_of(&record.event) else { return false };
+        let Some(pair) = pair else { return false };
         if !scope.covers(&pair.binding, &pair.domain) {
             return false;
         }
         self.counts.apply(record, before);
-        if let (Some(glob), Some(attempt)) = (&self.expectation.reply, attempt_of(&record.event)) {
-            // An expiry's own reply is our verdict; the receiver's comes with it.
-            let reply = match &record.event {
-                Event::Expiry { last_reply, .. } => last_reply.as_ref(),
-                _ => Some(&attempt.reply),
-            };
-            let matches = reply.is_some_and(|reply| glob.matches(&reply.to_string()));
+        if let Some(glob) = &self.expectation.reply {
+            let matches = reply_of(&record.event).is_some_and(|one| glob.matches(&one.to_string()));
             self.replies += u64::from(matches);
         }
         true
@@ -284,6 +281,16 @@ impl Case {
                 format!("{} = {shown}", metric.name())
             }
         }
+    }
+}
+
+/// The reply that decided an attempt, or before any message that an exchange is set aside.
+fn reply_of(event: &Event) -> Option<&Reply> {
+    match event {
+        // An expiry's own reply is our verdict; the receiver's comes with it.
+        Event::Expiry { last_reply, .. } => last_reply.as_ref(),
+        Event::HostSetAside { reply, stage, .. } => (*stage != Stage::Connect).then_some(reply),
+        other => attempt_of(other).map(|attempt| &attempt.reply),
     }
 }
 

@@ -92,7 +92,8 @@ pub enum Metric {
     PeakConnections,
     /// Connections that could not be made.
     ConnectionFailures,
-    /// Replies that decided an attempt and match the pattern.
+    /// Replies that match the pattern and decided an attempt, or before any message that an
+    /// exchange was set aside.
     Replies,
     /// The time in which 50, 95, 99 or 100 % of the recipients that did not bounce were delivered,
     /// each counted from its acceptance.

@@ -1,19 +1,18 @@
 //! Counts a run domain by domain while it goes on.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::dns::Question;
-use traject_engine::record::{Event, Record};
+use traject_engine::record::{Event, Pair, Record};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
 
 use super::flow::{Flow, Totals};
 use super::timeline::Timeline;
-use crate::counts::{Counts, pair_of};
+use crate::counts::Counts;
 use crate::oracle::{Book, Row};
 
 /// The numbers of a run.
@@ -29,8 +28,6 @@ pub struct Tally {
     /// Recipients that failed or were given up so far.
     pub failed: u64,
     domains: BTreeMap<Arc<str>, DomainTally>,
-    /// Whom a binding last connected to an address for.
-    last_pair: BTreeMap<(Arc<str>, IpAddr), Arc<str>>,
 }
 
 /// The numbers of one domain.
@@ -68,15 +65,7 @@ pub struct ReplyTally {
 impl Tally {
     /// Nothing yet.
     pub fn new(start: Timestamp) -> Self {
-        Self {
-            start,
-            messages: 0,
-            delivered: 0,
-            accepted: 0,
-            failed: 0,
-            domains: BTreeMap::new(),
-            last_pair: BTreeMap::new(),
-        }
+        Self { start, messages: 0, delivered: 0, accepted: 0, failed: 0, domains: BTreeMap::new() }
     }
 
     /// The domains, in order.
@@ -84,15 +73,23 @@ impl Tally {
         &self.domains
     }
 
-    /// Counts a record, and what the book knew of its recipient before.
-    pub fn record(&mut self, record: &Record, before: Option<&Row>, book: &Book) {
+    /// Counts a record, given the pair it is about and what the book knew of its recipient before.
+    pub fn record(
+        &mut self,
+        record: &Record,
+        pair: Option<&Pair>,
+        before: Option<&Row>,
+        book: &Book,
+    ) {
         let start = self.start;
         match &record.event {
-            Event::Reception { recipients, .. } => {
+            Event::Reception { recipients, binding, .. } => {
                 self.messages += 1;
                 self.accepted += recipients.len() as u64;
                 for mailbox in recipients {
-                    self.domain(&mailbox.domain).counts.accept();
+                    let domain = self.domain(&mailbox.domain);
+                    domain.counts.accept();
+                    domain.flow(start, binding, &mailbox.domain, book);
                 }
                 return;
             }
@@ -106,24 +103,15 @@ impl Tally {
                 }
                 return;
             }
-            Event::HostSetAside { binding, address, stage, reply, .. } => {
-                self.refused(record.at, (binding, *address), *stage, reply);
-                return;
-            }
-            Event::ConnectionOpened { pair, remote, .. }
-            | Event::ConnectionFailed { pair, remote, .. } => {
-                let key = (Arc::clone(&pair.binding), remote.ip());
-                self.last_pair.insert(key, Arc::clone(&pair.domain));
-            }
             _ => {}
         }
-        let Some(pair) = pair_of(&record.event) else { return };
+        let Some(pair) = pair else { return };
         let domain = self.domain(&pair.domain);
-        let (_, flow) = domain.flows.entry(Arc::clone(&pair.binding)).or_insert_with(|| {
-            let cap = book.find_options(pair).map_or(0, |options| options.max_outbound_connections);
-            (cap, Flow::new(start, cap))
-        });
+        let flow = domain.flow(start, &pair.binding, &pair.domain, book);
         flow.apply(record.at, &record.event);
+        if let Event::HostSetAside { reply, .. } = &record.event {
+            flow.troubled(record.at, &reply.to_string());
+        }
         if let Some(row) = before {
             let totals = flow.between(row.due_at, record.at);
             let waited = record.at.saturating_since(row.due_at);
@@ -133,21 +121,6 @@ impl Tally {
         }
         domain.counts.apply(record, before);
         domain.note(start, record);
-    }
-
-    /// An exchange was set aside for what it said, or did not say, before any message.
-    fn refused(&mut self, at: Timestamp, key: (&Arc<str>, IpAddr), stage: Stage, reply: &Reply) {
-        let key = (Arc::clone(key.0), key.1);
-        let Some(name) = self.last_pair.get(&key) else { return };
-        let Some(domain) = self.domains.get_mut(name) else { return };
-        if stage == Stage::Connect {
-            // The failed connection has been counted, and says the same.
-            return;
-        }
-        domain.reply(stage, reply, Duration::ZERO);
-        if let Some((_, flow)) = domain.flows.get_mut(&key.0) {
-            flow.troubled(at, &reply.to_string());
-        }
     }
 
     fn domain(&mut self, name: &Arc<str>) -> &mut DomainTally {
@@ -181,6 +154,25 @@ impl DomainTally {
         self.flows.keys()
     }
 
+    /// The flow of a binding to this domain, which is called `name`.
+    fn flow(
+        &mut self,
+        start: Timestamp,
+        binding: &Arc<str>,
+        name: &Arc<str>,
+        book: &Book,
+    ) -> &mut Flow {
+        if !self.flows.contains_key(binding) {
+            let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(name) };
+            let options = book.find_options(&pair);
+            let cap = options.map_or(0, |options| options.max_outbound_connections);
+            self.flows.insert(Arc::clone(binding), (cap, Flow::new(start, cap)));
+        }
+        // Unwrap is OK because it was inserted above if it was not there.
+        let (_, flow) = self.flows.get_mut(binding).unwrap();
+        flow
+    }
+
     fn note(&mut self, start: Timestamp, record: &Record) {
         match &record.event {
             Event::Delivery(attempt) => {
@@ -197,6 +189,10 @@ impl DomainTally {
             Event::Expiry { attempt, last_reply, .. } => {
                 let reply = last_reply.as_ref().unwrap_or(&attempt.reply);
                 self.reply(attempt.stage, reply, Duration::ZERO);
+            }
+            // A connection that could not be made is counted as such.
+            Event::HostSetAside { stage, reply, .. } if *stage != Stage::Connect => {
+                self.reply(*stage, reply, Duration::ZERO);
             }
             _ => {}
         }

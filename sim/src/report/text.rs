@@ -57,8 +57,8 @@ impl Page {
         let totals = &report.totals;
         let share = |part: u64| 100.0 * part as f64 / totals.accepted.max(1) as f64;
         let mut facts = vec![
-            format!("{} messages", grouped(totals.messages)),
-            format!("{} recipients", grouped(totals.accepted)),
+            plural(totals.messages, "message"),
+            plural(totals.accepted, "recipient"),
             format!("{:.2}% delivered", share(totals.delivered)),
         ];
         for (part, what) in [
@@ -70,7 +70,7 @@ impl Page {
                 facts.push(format!("{} {what}", grouped(part)));
             }
         }
-        facts.push(format!("{} attempts", grouped(totals.attempts)));
+        facts.push(plural(totals.attempts, "attempt"));
         let text = facts.join(" · ");
         self.line(&text);
         match report.end {
@@ -295,6 +295,11 @@ fn limit_text(domain: &DomainReport) -> String {
             "nothing much: {per_recipient} a recipient in dialogues and for a turn on a connection"
         ),
     }
+}
+
+fn plural(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", grouped(number))
 }
 
 /// `12,345`.

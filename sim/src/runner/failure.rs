@@ -103,3 +103,48 @@ pub(super) fn reason(start: Timestamp, reason: QueueReason) -> String {
 
 /// Events told about a failure.
 const LAST_EVENTS_MAX: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use traject_engine::ids::MessageId;
+    use traject_engine::smtp::stage::Stage;
+
+    use super::*;
+    use crate::oracle::Entity;
+    use crate::test_records::{START, at, deferral, opened, reception, reply};
+
+    #[test]
+    fn a_violation_tells_the_story_of_its_entity() {
+        let recent = VecDeque::from([
+            reception(0, 2, &["x@a.test"]),
+            reception(0, 4, &["y@a.test"]),
+            opened(1, 6, 1, 1),
+            deferral(1, 1, Stage::RcptTo, reply("451 Greylisted"), 61),
+        ]);
+        let violation = Violation {
+            at: at(60),
+            invariant: "retry",
+            details: "attempted before its due time".into(),
+            entity: Entity::Message(MessageId(2)),
+        };
+        let failure = Failure::violated(violation, START, &recent);
+        assert_eq!(failure.kind, FailureKind::Violation);
+        assert_eq!(failure.what, "retry: attempted before its due time (message 2)");
+        assert_eq!(
+            failure.last_events,
+            [
+                "00:00:00.000  message 2 accepted for x@a.test, 1000 B, default",
+                "00:00:01.000  message 2 to x@a.test deferred at RCPT TO: 451 Greylisted \
+                 (attempt 1, next 00:01:01.000)"
+            ]
+        );
+    }
+
+    #[test]
+    fn pending_work_that_nothing_moves_is_a_stuck_run() {
+        let details = "active mail, and nothing will wake the queue".into();
+        let violation = Violation { at: at(60), invariant: LIVENESS, details, entity: Entity::Run };
+        let failure = Failure::violated(violation, START, &VecDeque::new());
+        assert_eq!(failure.kind, FailureKind::Stuck);
+    }
+}

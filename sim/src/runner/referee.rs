@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use traject_engine::ids::MessageId;
-use traject_engine::record::Record;
+use traject_engine::record::{Event, Record};
 use traject_engine::{Input, Output, Timestamp};
 
+use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
 use crate::oracle::{Answer, Entity, Oracles, Violation};
 use crate::receiver::smtp::{Breach, Witness};
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub(super) trace: Trace,
     pub(super) oracles: Oracles,
     pub(super) tally: Tally,
+    pairs: PairFinder,
     pub(super) expectations: Option<ExpectationJudge>,
     /// The last records, for the story of a violation.
     pub(super) recent: VecDeque<Record>,
@@ -98,6 +100,7 @@ impl Referee {
             trace: Trace::default(),
             oracles: parts.oracles,
             tally: Tally::new(parts.start),
+            pairs: PairFinder::default(),
             expectations: Some(parts.expectations),
             recent: VecDeque::with_capacity(RECENT_RECORDS_MAX),
             violation: None,
@@ -200,16 +203,17 @@ impl State {
     fn record(&mut self, record: &Record) {
         match self.oracles.record(record) {
             Ok(before) => {
-                self.tally.record(record, before.as_ref(), self.oracles.book());
+                let pair = self.pairs.find(&record.event);
+                self.tally.record(record, pair, before.as_ref(), self.oracles.book());
                 if let Some(expectations) = &mut self.expectations {
-                    expectations.record(record, before.as_ref());
+                    expectations.record(record, pair, before.as_ref());
                 }
             }
             Err(violation) => self.violated(violation),
         }
         match &record.event {
-            traject_engine::record::Event::ConnectionOpened { .. } => self.open_connections += 1,
-            traject_engine::record::Event::ConnectionClosed { .. } => {
+            Event::ConnectionOpened { .. } => self.open_connections += 1,
+            Event::ConnectionClosed { .. } => {
                 self.open_connections = self.open_connections.saturating_sub(1);
             }
             _ => {}

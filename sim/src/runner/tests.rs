@@ -1,8 +1,13 @@
 //! Whole runs, small enough to know the answer.
 
-use std::path::Path;
+use std::path::Path as FilePath;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use traject_engine::record::{Event, Record};
 
 use super::*;
+use crate::report::{DomainReport, LimiterKind};
 use crate::scenario::{ConfigSource, parse};
 
 /// Runs a scenario whose configuration is inline, checking the engine after every input.
@@ -11,7 +16,8 @@ fn play(text: &str) -> Outcome {
 }
 
 fn play_with(text: &str, options: RunOptions) -> Outcome {
-    let scenario = parse(Path::new("test.toml"), text).unwrap_or_else(|error| panic!("{error}"));
+    let path = FilePath::new("test.toml");
+    let scenario = parse(path, text).unwrap_or_else(|error| panic!("{error}"));
     let ConfigSource::Inline(config) = &scenario.config else { panic!("not inline") };
     let config = Config::from_text(config).unwrap_or_else(|found| panic!("{found:?}"));
     scenario.check_config(&config).unwrap();
@@ -28,24 +34,349 @@ fn honest(text: &str) -> Report {
     outcome.report
 }
 
-const HEAD: &str = "title = \"T\"\nhorizon = \"2d\"\n";
+/// Runs it and hands out every record.
+#[track_caller]
+fn records(text: &str) -> (Report, Vec<Record>) {
+    let file = Shared::default();
+    let options = RunOptions { records: Some(Box::new(file.clone())), ..RunOptions::default() };
+    let outcome = play_with(text, options);
+    if let Some(failure) = outcome.failure {
+        panic!("{failure}");
+    }
+    let bytes = file.0.lock().unwrap();
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    (outcome.report, lines.map(|line| serde_json::from_slice(line).unwrap()).collect())
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// (delivered, bounced, expired, pending)
+fn fates(domain: &DomainReport) -> (u64, u64, u64, u64) {
+    (domain.delivered, domain.bounced, domain.expired, domain.pending)
+}
+
+/// Seconds after the start of each attempt's end.
+fn attempts(records: &[Record]) -> Vec<u64> {
+    let of_attempt = |record: &&Record| crate::counts::attempt_of(&record.event).is_some();
+    records
+        .iter()
+        .filter(of_attempt)
+        .map(|record| record.at.saturating_since(START).as_secs())
+        .collect()
+}
+
+const HEAD: &str = "title = \"T\"\nhorizon = \"3d\"\n[dns]\nlatency = \"0s\"\n";
+
+/// A receiver of `a.test`, 20 ms away; more keys and tables of it may follow.
+const RECEIVER: &str = "[[receiver]]\nname = \"a\"\ndomains = [\"a.test\"]\nlatency = \"20ms\"\n";
+
+/// `messages` to a.test at the start.
+fn burst(messages: u32) -> String {
+    format!(
+        "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = {messages}\n\
+         size = \"3KB\"\n"
+    )
+}
+
+fn scenario(config: &str, rest: &str) -> String {
+    format!("config_text = \"\"\"{config}\"\"\"\n{HEAD}{rest}")
+}
 
 #[test]
-fn plain_mail_is_delivered_in_the_time_a_dialogue_takes() {
-    let report = honest(&format!(
-        "{HEAD}config_text = \"\"
-        [[traffic]]
-        from = \"a@brand.test\"
-        to = \"a.test\"
-        messages = 10
-        over = \"10m\"
-        [[receiver]]
-        name = \"a\"
-        domains = [\"a.test\"]
-        latency = \"20ms\""
-    ));
+fn a_message_takes_the_round_trips_of_its_dialogue() {
+    let report = honest(&scenario("", &format!("{}{RECEIVER}", burst(1))));
     assert_eq!(report.end, End::Settled);
-    let totals = &report.totals;
-    assert_eq!((totals.accepted, totals.delivered, totals.attempts), (10, 10, 10));
-    println!("{}", crate::report::text::render(&report, crate::report::text::Style::default()));
+    assert_eq!(fates(&report.domains[0]), (1, 0, 0, 0));
+    // 40 ms each: handshake and banner 2, EHLO, MAIL to DATA in one group, the message. The banner
+    // leaves when the handshake's last packet has come: half a round trip later.
+    let micros = report.domains[0].t100_s.unwrap() * 1e6;
+    assert_eq!(micros.round(), 200_000.0);
+    assert_eq!(report.domains[0].limited_by.as_ref().unwrap().kind, LimiterKind::Dialogue);
+}
+
+#[test]
+fn a_connection_cap_shares_the_time() {
+    // 100 messages over 2 connections, two round trips each: 50 times 80 ms, and the beginning.
+    let config = "max_outbound_connections = 2 max_deliveries_per_connection = 0";
+    let report = honest(&scenario(config, &format!("{}{RECEIVER}", burst(100))));
+    let domain = &report.domains[0];
+    assert_eq!((domain.peak_connections, domain.max_connections), (2, 2));
+    let seconds = domain.t100_s.unwrap();
+    assert!((4.1..4.3).contains(&seconds), "{seconds}");
+    assert_eq!(domain.limited_by.as_ref().unwrap().kind, LimiterKind::ConnectionCap);
+}
+
+#[test]
+fn a_receiver_that_always_defers_is_tried_on_schedule_until_expiry() {
+    let config = "retry_interval = 600 max_retry_interval = 3600 max_retries = none \
+                  message_expiration = 14400";
+    let rule = "[[receiver.reply]]\nstage = \"rcpt\"\nreply = \"450 4.2.1 Later\"\n";
+    let text = scenario(config, &format!("{}{RECEIVER}{rule}", burst(1)));
+    let (report, records) = records(&text);
+    assert_eq!(fates(&report.domains[0]), (0, 0, 1, 0));
+    // Waits of 600, 1200, 2400, 3600, 3600, 3600; at 15,000 s it is too old.
+    assert_eq!(attempts(&records), [0, 600, 1800, 4200, 7800, 11_400, 15_001]);
+    let last = records.iter().rev().find_map(|record| match &record.event {
+        Event::Expiry { attempt, last_reply, .. } => Some((attempt.clone(), last_reply.clone())),
+        _ => None,
+    });
+    let (attempt, last_reply) = last.unwrap();
+    assert_eq!(attempt.attempts, 7);
+    assert_eq!(last_reply.unwrap().to_string(), "450 4.2.1 Later");
+}
+
+#[test]
+fn greylisting_costs_one_retry() {
+    let config = "retry_interval = 360";
+    let greylist = "[receiver.greylist]\nhold = \"5m\"\n";
+    let report = honest(&scenario(config, &format!("{}{RECEIVER}{greylist}", burst(5))));
+    let domain = &report.domains[0];
+    assert_eq!((domain.delivered, domain.attempts), (5, 10));
+    assert!((360.0..362.0).contains(&domain.t50_s.unwrap()), "{:?}", domain.t50_s);
+    let limiter = domain.limited_by.as_ref().unwrap();
+    assert_eq!(limiter.kind, LimiterKind::RetryAfterReply);
+    assert!(limiter.detail.contains("Greylisted"), "{}", limiter.detail);
+}
+
+#[test]
+fn recipients_of_one_message_go_their_own_ways() {
+    let text = scenario(
+        "retry_interval = 60",
+        &format!(
+            "[[traffic]]\nfrom = \"n@brand.test\"\nmessages = 1\nrecipients = \"all\"\n\
+             to = [\"good@a.test\", \"bad@a.test\", \"later@a.test\", \"other@b.test\"]\n\
+             {RECEIVER}\
+             [[receiver.reply]]\nstage = \"rcpt\"\nrecipient = \"bad@*\"\nreply = \"550 5.1.1 No\"\n\
+             [[receiver.reply]]\nstage = \"rcpt\"\nrecipient = \"later@*\"\nbefore = \"30s\"\n\
+             reply = \"450 4.2.1 Later\"\n\
+             [[receiver]]\nname = \"b\"\ndomains = [\"b.test\"]\n"
+        ),
+    );
+    let report = honest(&text);
+    assert_eq!(fates(&report.domains[0]), (2, 1, 0, 0));
+    assert_eq!(report.domains[0].attempts, 4);
+    assert_eq!(fates(&report.domains[1]), (1, 0, 0, 0));
+}
+
+#[test]
+fn domains_that_take_no_mail_bounce_and_broken_dns_is_waited_for() {
+    let text = scenario(
+        "retry_interval = 300",
+        "[[traffic]]\nfrom = \"n@brand.test\"\nmessages = 1\nrecipients = \"all\"\n\
+         to = [\"null.test\", \"gone.test\", \"flaky.test\"]\n\
+         [[dns.name]]\nname = \"null.test\"\nmx = \"null\"\n\
+         [[dns.name]]\nname = \"gone.test\"\nfailure = \"nxdomain\"\n\
+         [[receiver]]\nname = \"flaky\"\ndomains = [\"flaky.test\"]\n\
+         [[fault]]\nat = \"0s\"\nfor = \"1m\"\nwhat = \"dns_failure\"\nhow = \"servfail\"\n\
+         domain = \"flaky.test\"\n",
+    );
+    let report = honest(&text);
+    let by_name = |name: &str| {
+        let domain = report.domains.iter().find(|domain| domain.domain == name).unwrap();
+        (fates(domain), domain.replies[0].reply.clone())
+    };
+    assert_eq!(by_name("flaky.test").0, (1, 0, 0, 0));
+    let (null, reply) = by_name("null.test");
+    assert_eq!(null, (0, 1, 0, 0));
+    assert!(reply.starts_with('5') && reply.contains("null MX"), "{reply}");
+    let (gone, reply) = by_name("gone.test");
+    assert_eq!(gone, (0, 1, 0, 0));
+    assert!(reply.starts_with('5'), "{reply}");
+}
+
+#[test]
+fn a_lost_answer_makes_a_second_copy_and_no_third() {
+    let rule = "[[receiver.reply]]\nstage = \"body\"\nbefore = \"1m\"\naction = \"reset\"\n\
+                keeps_message = true\n";
+    let text = scenario("retry_interval = 120", &format!("{}{RECEIVER}{rule}", burst(3)));
+    let report = honest(&text);
+    assert_eq!((report.totals.delivered, report.totals.attempts), (3, 6));
+}
+
+#[test]
+fn every_way_of_refusing_leads_to_delivery_once_it_is_over() {
+    for stage in ["banner", "ehlo", "mail", "rcpt", "data", "body"] {
+        let mut ways = vec!["action = \"reset\"", "action = \"close\"", "action = \"stall\""];
+        ways.extend(["reply = \"421 4.3.2 Busy\"", "reply = \"450 4.3.2 Busy\""]);
+        for way in ways {
+            let rule =
+                format!("[[receiver.reply]]\nstage = \"{stage}\"\nbefore = \"10m\"\n{way}\n");
+            let config = "retry_interval = 300 body_timeout = 60";
+            let report = honest(&scenario(config, &format!("{}{RECEIVER}{rule}", burst(3))));
+            assert_eq!(report.totals.delivered, 3, "{stage}: {way}");
+            assert_eq!(report.end, End::Settled, "{stage}: {way}");
+        }
+    }
+}
+
+#[test]
+fn outages_pass() {
+    for fault in [
+        "what = \"host_down\"\nhow = \"refused\"\n",
+        "what = \"host_down\"\nhow = \"blackhole\"\n",
+        "what = \"reset\"\n",
+    ] {
+        let config = "max_outbound_connections = 1 connect_timeout = 30 body_timeout = 30 \
+                      rcptto_timeout = 30 mailfrom_timeout = 30 ehlo_timeout = 30 \
+                      retry_interval = 60";
+        let fault = format!("[[fault]]\nat = \"1s\"\nfor = \"20m\"\nreceiver = \"a\"\n{fault}");
+        let report = honest(&scenario(config, &format!("{}{RECEIVER}{fault}", burst(100))));
+        assert_eq!(report.totals.delivered, 100, "{fault}");
+        let t100 = report.domains[0].t100_s.unwrap();
+        assert!(t100 > 1200.0, "{fault}: {t100}");
+    }
+}
+
+#[test]
+fn a_worse_exchange_is_used_while_the_better_is_down() {
+    let text = scenario(
+        "host_failure_retry = 60",
+        "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 600\nover = \"10m\"\n\
+         [[receiver]]\nname = \"a\"\ndomains = [\"a.test\"]\n\
+         mx = [{ host = \"mx1.a.test\", preference = 10 }, { host = \"mx2.a.test\", preference = 20 }]\n\
+         [[fault]]\nat = \"2m\"\nfor = \"3m\"\nwhat = \"host_down\"\nhost = \"mx1.a.test\"\n",
+    );
+    let (report, records) = records(&text);
+    assert_eq!(report.totals.delivered, 600);
+    // Only what was in flight when the better one went down is tried again.
+    assert!((600..605).contains(&report.totals.attempts), "{}", report.totals.attempts);
+    let used = |host: &str| {
+        records.iter().any(|record| {
+            matches!(&record.event, Event::ConnectionOpened { exchange, .. } if **exchange == *host)
+        })
+    };
+    assert!(used("mx1.a.test") && used("mx2.a.test"));
+}
+
+#[test]
+fn connections_beyond_a_limit_are_refused_and_reported() {
+    let limit = "[[receiver.limit]]\nwhat = \"connections\"\nmax = 2\n\
+                 reply = \"421 4.7.0 Too many connections\"\n";
+    let config = "max_outbound_connections = 10";
+    let expect = "[[expect]]\nnever = \"replies > 0\"\nreply = \"421*\"\ndomain = \"a.test\"\n";
+    let report = honest(&scenario(config, &format!("{}{RECEIVER}{limit}{expect}", burst(200))));
+    let by = report.expectations[0].broken_by.as_deref().unwrap_or("");
+    assert!(by.contains("set aside by default until") && by.contains("421 4.7.0"), "{by}");
+    let domain = &report.domains[0];
+    assert_eq!(domain.delivered, 200);
+    let refused = domain.replies.iter().find(|reply| reply.reply.starts_with("421"));
+    assert!(refused.is_some(), "{:?}", domain.replies);
+}
+
+#[test]
+fn a_run_is_a_function_of_its_seed() {
+    let rule = "[[receiver.reply]]\nstage = \"rcpt\"\nprobability = 0.3\nreply = \"450 4.2.1 L\"\n";
+    let jittery = RECEIVER.replace("latency", "jitter = \"9ms\"\nlatency");
+    let text = scenario("", &format!("{}{jittery}{rule}", burst(200)));
+    let hash = |seed| {
+        let options = RunOptions { seed: Some(seed), ..RunOptions::default() };
+        let outcome = play_with(&text, options);
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+        (outcome.report.trace_hash, outcome.report.to_json())
+    };
+    assert_eq!(hash(7), hash(7));
+    assert_ne!(hash(7).0, hash(8).0);
+}
+
+#[test]
+fn time_and_interruptions_end_a_run_with_what_there_is() {
+    let rule = "[[receiver.reply]]\nstage = \"rcpt\"\nreply = \"450 4.2.1 Later\"\n";
+    let text = scenario("", &format!("{}{RECEIVER}{rule}", burst(2)));
+    let until = RunOptions { until: Some(Duration::from_secs(60)), ..RunOptions::default() };
+    let outcome = play_with(&text, until);
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    let (report, domain) = (&outcome.report, &outcome.report.domains[0]);
+    assert_eq!((report.end, report.simulated_s), (End::TimeOver, 60.0));
+    assert_eq!((domain.pending, domain.deferred_now), (2, 2));
+    assert_eq!(domain.pending_because.as_deref(), Some("delayed, the first until 00:20:00.160"));
+
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupt);
+    let progress: ProgressSink = Box::new(move |_| flag.store(true, Ordering::Relaxed));
+    let text = scenario("", &format!("{}{RECEIVER}", burst(5000)));
+    let options = RunOptions { interrupt, progress: Some(progress), ..RunOptions::default() };
+    let outcome = play_with(&text, options);
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert_eq!(outcome.report.end, End::Interrupted);
+    assert!(outcome.report.totals.pending > 0);
+}
+
+#[test]
+fn a_failed_expectation_names_the_event_that_broke_it() {
+    let rule = "[[receiver.reply]]\nstage = \"rcpt\"\nrecipient = \"user3@*\"\n\
+                reply = \"550 5.1.1 No such user\"\n";
+    let expect = "[[expect]]\nthat = \"bounced == 0\"\n[[expect]]\nthat = \"delivered == 9\"\n";
+    let report = honest(&scenario("", &format!("{}{RECEIVER}{rule}{expect}", burst(10))));
+    let [broken, held] = &report.expectations[..] else { panic!() };
+    assert!(held.passed && !broken.passed && !report.expectations_hold());
+    let by = broken.broken_by.as_deref().unwrap();
+    assert!(by.contains("user3@a.test bounced at RCPT TO: 550 5.1.1"), "{by}");
+}
+
+/// Receivers that refuse at random at every stage, with outages: whatever happens, no law is
+/// broken and every recipient comes to an end.
+#[test]
+fn no_law_is_broken_in_a_hostile_world() {
+    let mut rules = String::new();
+    for stage in ["banner", "ehlo", "mail", "rcpt", "data", "body"] {
+        for (way, probability) in [
+            ("reply = \"450 4.3.2 Later\"", 0.05),
+            ("reply = \"421 4.3.2 Busy\"", 0.03),
+            ("reply = \"554 5.7.1 No\"", 0.02),
+            ("action = \"reset\"", 0.02),
+            ("action = \"close\"", 0.02),
+            ("action = \"stall\"", 0.01),
+        ] {
+            rules.push_str(&format!(
+                "[[receiver.reply]]\nstage = \"{stage}\"\nprobability = {probability}\n{way}\n"
+            ));
+        }
+    }
+    rules.push_str(
+        "[[receiver.reply]]\nstage = \"body\"\nprobability = 0.1\naction = \"reset\"\n\
+         keeps_message = true\n",
+    );
+    let text = scenario(
+        "retry_interval = 120 max_retry_interval = 3600 max_outbound_connections = 3 \
+         max_deliveries_per_connection = 7 max_recipients_per_batch = 2 body_timeout = 60 \
+         ehlo_timeout = 20 mailfrom_timeout = 20 rcptto_timeout = 20 connect_timeout = 20",
+        &format!(
+            "[[traffic]]\nfrom = \"n{{n}}@brand.test\"\nto = {{ \"a.test\" = 2, \"b.test\" = 1 }}\n\
+             messages = 150\nover = \"30m\"\nshape = \"poisson\"\n\
+             size = {{ min = \"100B\", max = \"70KB\" }}\nrecipients = {{ min = 1, max = 4 }}\n\
+             eight_bit = true\n\
+             [[receiver]]\nname = \"a\"\ndomains = [\"a.test\"]\njitter = \"15ms\"\n\
+             mx = [\"mx1.a.test\", \"mx2.a.test\", {{ host = \"mx3.a.test\", preference = 20 }}]\n\
+             {rules}\
+             [[receiver]]\nname = \"b\"\ndomains = [\"b.test\"]\nextensions = []\n\
+             [[receiver.limit]]\nwhat = \"messages\"\nmax = \"1/10s\"\nreply = \"451 4.7.1 Slow\"\n\
+             [[fault]]\nat = \"5m\"\nfor = \"10m\"\nwhat = \"host_down\"\nhow = \"blackhole\"\n\
+             host = \"mx1.a.test\"\n\
+             [[fault]]\nat = \"20m\"\nfor = \"5m\"\nwhat = \"host_down\"\nreceiver = \"a\"\n\
+             [[fault]]\nat = \"12m\"\nwhat = \"reset\"\nreceiver = \"b\"\n\
+             [[fault]]\nat = \"15m\"\nfor = \"10m\"\nwhat = \"dns_failure\"\nhow = \"timeout\"\n\
+             receiver = \"b\"\n"
+        ),
+    );
+    for seed in 0..6 {
+        let outcome = play_with(&text, RunOptions { seed: Some(seed), ..RunOptions::default() });
+        if let Some(failure) = outcome.failure {
+            panic!("seed {seed}: {failure}");
+        }
+        let report = outcome.report;
+        assert_eq!((report.end, report.totals.pending), (End::Settled, 0), "seed {seed}");
+        assert!(report.totals.delivered > report.totals.accepted / 2, "seed {seed}");
+    }
 }

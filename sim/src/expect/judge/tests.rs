@@ -3,6 +3,7 @@
 use traject_engine::smtp::stage::Stage;
 
 use super::*;
+use crate::counts::PairFinder;
 use crate::expect::Scope;
 use crate::glob::Glob;
 use crate::test_records::{START, at, closed, deferral, delivery, opened, reception, reply};
@@ -26,8 +27,9 @@ fn expectation(when: When, condition: &str, scope: Scope, reply: Option<&str>) -
 
 fn judge(expectation: Expectation) -> ExpectationResult {
     let mut judge = ExpectationJudge::new(START, &[expectation]);
+    let mut pairs = PairFinder::default();
     for record in stream() {
-        judge.record(&record, None);
+        judge.record(&record, pairs.find(&record.event), None);
     }
     judge.finish(at(700)).pop().unwrap()
 }

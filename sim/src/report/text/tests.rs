@@ -7,6 +7,7 @@ use traject_engine::record::Record;
 use traject_engine::smtp::stage::Stage;
 
 use super::*;
+use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
 use crate::expect::{Condition, Expectation, Scope, When};
 use crate::oracle::{Answer, Oracles, Routes, Target};
@@ -73,8 +74,10 @@ fn see(record: &Record, oracles: &mut Oracles, tally: &mut Tally, judge: &mut Ex
         oracles.answered(record.at, traject_engine::ids::MessageId(2), "x@a.test", answer).unwrap();
     }
     let before = oracles.record(record).unwrap();
-    tally.record(record, before.as_ref(), oracles.book());
-    judge.record(record, before.as_ref());
+    let mut pairs = PairFinder::default();
+    let pair = pairs.find(&record.event);
+    tally.record(record, pair, before.as_ref(), oracles.book());
+    judge.record(record, pair, before.as_ref());
 }
 
 #[test]
