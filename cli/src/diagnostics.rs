@@ -172,3 +172,101 @@ fn within(span: Span, offset: u32, text: &str) -> Range<usize> {
     let end = (span.end.saturating_sub(offset) as usize).clamp(start, text.len());
     start..end
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use traject_engine::config::{ConfigFiles, FileError, HostFacts, SourceFile};
+
+    use super::*;
+
+    struct TwoFiles;
+
+    impl ConfigFiles for TwoFiles {
+        fn read(&mut self, path: &str, _: Option<&str>) -> Result<Vec<SourceFile>, FileError> {
+            let text = match path {
+                "main.conf" => MAIN,
+                _ => "binding_group \"h\" { binding \"b\" { } }\n",
+            };
+            Ok(vec![SourceFile { name: path.to_owned(), text: text.to_owned() }])
+        }
+    }
+
+    const MAIN: &str = r#"# the names are ours
+binding_group "g" { binding "b" { } }
+domain "ö.example" {
+  retry_intervall = 60
+}
+relay_hosts = ( 10.0.0.0/8
+hostname = mx.test
+include other.conf
+"#;
+
+    fn loaded() -> Loaded {
+        let host = HostFacts { hostname: "mx.test".to_owned() };
+        Config::load("main.conf", &mut TwoFiles, &host)
+    }
+
+    #[test]
+    fn findings_look_like_those_of_rustc() {
+        let loaded = loaded();
+        let shown: Vec<_> = loaded
+            .diagnostics
+            .iter()
+            .map(|finding| Renderer::plain().render(&report(finding, &loaded.sources)))
+            .collect();
+        assert_snapshot!(shown.join("\n\n"), @r##"
+        error: unknown option `retry_intervall`
+         --> main.conf:4:3
+          |
+        4 |   retry_intervall = 60
+          |   ^^^^^^^^^^^^^^^ not an option
+          |
+          = help: did you mean `retry_interval`?
+
+        error: this list is not closed
+         --> main.conf:6:15
+          |
+        6 | relay_hosts = ( 10.0.0.0/8
+          |               ^ opened here
+        7 | hostname = mx.test
+          | -------- a new option begins here
+          |
+          = help: add the missing `)`
+
+        error: binding `b` belongs to two groups
+         --> other.conf:1:21
+          |
+        1 | binding_group "h" { binding "b" { } }
+          |                     ^^^^^^^^^^^ in group `h`
+          |
+         ::: main.conf:2:21
+          |
+        2 | binding_group "g" { binding "b" { } }
+          |                     ----------- in group `g`
+          |
+          = help: a binding is in one group or in none; use another name for one of them
+        "##);
+    }
+
+    #[test]
+    fn findings_as_json() {
+        let loaded = loaded();
+        let first = JsonDiagnostic::new(&loaded.diagnostics[0], &loaded.sources);
+        assert_snapshot!(serde_json::to_string_pretty(&first).unwrap(), @r##"
+        {
+          "severity": "error",
+          "code": null,
+          "message": "unknown option `retry_intervall`",
+          "file": "main.conf",
+          "line": 4,
+          "column": 3,
+          "end_line": 4,
+          "end_column": 18,
+          "label": "not an option",
+          "help": "did you mean `retry_interval`?",
+          "related": []
+        }
+        "##);
+    }
+}

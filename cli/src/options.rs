@@ -7,16 +7,17 @@ use serde::Serialize;
 use traject_engine::config::explain::near_options;
 use traject_engine::config::options::reference;
 use traject_engine::config::options::{OptionId, OptionSpec};
+use traject_engine::config::scope::ScopeKind;
 
 use crate::error::{CommandError, ErrorKind};
 use crate::explain::print_columns;
 
-/// List the options of the configuration, or tell all about some of them
+/// List the options and stanzas of the configuration, or tell all about some of them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   traject options                        every option with its status
-  traject options retry_interval         what it means, where it can be set
+  traject options retry_interval host    what they mean, where they can be set
   traject options --markdown             the reference as one document
   traject options --json tls             the same as JSON")]
 pub(crate) struct Args {
@@ -33,8 +34,91 @@ pub(crate) struct Args {
     markdown: bool,
 }
 
+/// A row of the reference.
+#[derive(Clone, Copy)]
+enum Row {
+    Option(&'static OptionSpec),
+    Stanza(ScopeKind),
+}
+
+impl Row {
+    fn all() -> Vec<Self> {
+        let options = OptionId::all().map(|id| Self::Option(id.spec()));
+        let mut all: Vec<_> = options.chain(reference::stanzas().map(Self::Stanza)).collect();
+        all.sort_by_key(|row| row.name().to_ascii_lowercase());
+        all
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Option(spec) => spec.name,
+            Self::Stanza(kind) => kind.name(),
+        }
+    }
+
+    fn is_called(self, name: &str) -> bool {
+        let aliases = match self {
+            Self::Option(spec) => spec.aliases,
+            Self::Stanza(_) => &[],
+        };
+        let mut names = [self.name()].into_iter().chain(aliases.iter().copied());
+        names.any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    fn status(self) -> String {
+        match self {
+            Self::Option(spec) => reference::status(spec.status),
+            Self::Stanza(kind) => reference::stanza_status(kind),
+        }
+    }
+
+    const fn default(self) -> &'static str {
+        match self {
+            Self::Option(spec) => spec.default,
+            Self::Stanza(_) => "",
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Option(spec) => reference::text(spec),
+            Self::Stanza(kind) => reference::stanza_text(kind),
+        }
+    }
+
+    fn json(self) -> JsonRow {
+        let (aliases, family, kind, scopes, doc) = match self {
+            Self::Option(spec) => (
+                spec.aliases,
+                spec.family,
+                spec.kind.to_string(),
+                spec.scopes,
+                reference::doc(spec),
+            ),
+            Self::Stanza(kind) => {
+                let doc = kind.doc().to_owned();
+                (&[][..], "stanza", "stanza".to_owned(), kind.parents(), doc)
+            }
+        };
+        JsonRow {
+            name: self.name(),
+            aliases,
+            family,
+            status: self.status(),
+            kind,
+            default: Some(self.default()).filter(|default| !default.is_empty()),
+            scopes: scopes.iter().map(|kind| kind.name()).collect(),
+            doc,
+            page: match self {
+                Self::Option(spec) => Some(spec.page),
+                Self::Stanza(_) => None,
+            },
+        }
+    }
+}
+
 #[derive(Serialize)]
-struct JsonOption {
+struct JsonRow {
     name: &'static str,
     aliases: &'static [&'static str],
     family: &'static str,
@@ -44,34 +128,29 @@ struct JsonOption {
     default: Option<&'static str>,
     scopes: Vec<&'static str>,
     doc: String,
-    page: &'static str,
+    page: Option<&'static str>,
 }
 
 /// Tells.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let options = select(&args.names)?;
-    show(args, &options)
+    let rows = select(&args.names)?;
+    show(args, &rows)
         .context("cannot print the reference")
         .map_err(|error| CommandError::new(ErrorKind::System, error))
 }
 
-/// The options of these names; where no option has a name, those whose names contain it.
-fn select(names: &[String]) -> Result<Vec<&'static OptionSpec>, CommandError> {
-    let mut all: Vec<_> = OptionId::all().map(OptionId::spec).collect();
-    all.sort_by_key(|spec| spec.name.to_ascii_lowercase());
+/// What has these names; where nothing has a name, what has it as part of its own.
+fn select(names: &[String]) -> Result<Vec<Row>, CommandError> {
+    let all = Row::all();
     if names.is_empty() {
         return Ok(all);
     }
     let mut selected = Vec::new();
     for name in names {
         let wanted = name.to_ascii_lowercase();
-        let named = all.iter().filter(|spec| {
-            let mut names = [spec.name].into_iter().chain(spec.aliases.iter().copied());
-            names.any(|known| known.eq_ignore_ascii_case(name))
-        });
-        let mut found: Vec<_> = named.copied().collect();
+        let like = |row: &&Row| row.name().to_ascii_lowercase().contains(&wanted);
+        let mut found: Vec<_> = all.iter().filter(|row| row.is_called(name)).copied().collect();
         if found.is_empty() {
-            let like = |spec: &&&OptionSpec| spec.name.to_ascii_lowercase().contains(&wanted);
             found = all.iter().filter(like).copied().collect();
         }
         if found.is_empty() {
@@ -87,39 +166,32 @@ fn select(names: &[String]) -> Result<Vec<&'static OptionSpec>, CommandError> {
     Ok(selected)
 }
 
-fn show(args: &Args, options: &[&'static OptionSpec]) -> anyhow::Result<()> {
+fn show(args: &Args, rows: &[Row]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
-        let options: Vec<_> = options.iter().map(|spec| json(spec)).collect();
-        writeln!(out, "{}", serde_json::to_string_pretty(&options)?)?;
+        let rows: Vec<_> = rows.iter().map(|row| row.json()).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
     } else if args.markdown {
-        write!(out, "{}", reference::markdown(options))?;
+        let options = rows.iter().filter_map(|row| match row {
+            Row::Option(spec) => Some(*spec),
+            Row::Stanza(_) => None,
+        });
+        let options: Vec<_> = options.collect();
+        let whole = args.names.is_empty();
+        let text = if whole { reference::document() } else { reference::markdown(&options) };
+        write!(out, "{text}")?;
     } else if args.names.is_empty() {
         drop(out);
-        let mut rows = vec![["OPTION", "DEFAULT", "STATUS"].map(String::from)];
-        rows.extend(options.iter().map(|spec| {
-            [spec.name.to_owned(), spec.default.to_owned(), reference::status(spec.status)]
-        }));
-        print_columns(&rows)?;
+        let mut table = vec![["OPTION", "DEFAULT", "STATUS"].map(String::from)];
+        table.extend(
+            rows.iter().map(|row| [row.name().to_owned(), row.default().to_owned(), row.status()]),
+        );
+        print_columns(&table)?;
     } else {
-        for (index, spec) in options.iter().enumerate() {
+        for (index, row) in rows.iter().enumerate() {
             let blank = if index > 0 { "\n" } else { "" };
-            write!(out, "{blank}{}", reference::text(spec))?;
+            write!(out, "{blank}{}", row.text())?;
         }
     }
     Ok(())
-}
-
-fn json(spec: &'static OptionSpec) -> JsonOption {
-    JsonOption {
-        name: spec.name,
-        aliases: spec.aliases,
-        family: spec.family,
-        status: reference::status(spec.status),
-        kind: spec.kind.to_string(),
-        default: (!spec.default.is_empty()).then_some(spec.default),
-        scopes: spec.scopes.iter().map(|kind| kind.name()).collect(),
-        doc: reference::doc(spec),
-        page: spec.page,
-    }
 }

@@ -9,12 +9,12 @@ use alloc::sync::Arc;
 use super::ast::{self, Assignment, Element};
 use super::cidr::Cidr;
 use super::diagnostic::Diagnostic;
+use super::endpoint;
 use super::options::{OptionId, id};
 use super::scope::ScopeKind;
 use super::suggest::did_you_mean;
 use super::tree::{Builder, Stanza, not_yet};
 use super::value::{Kind, Value};
-use super::{checks, endpoint};
 
 /// Adds the endpoints of a list to the listener of that kind.
 pub(super) fn list_form(
@@ -33,15 +33,14 @@ pub(super) fn list_form(
             return;
         }
     };
-    if !checks::scope_works(kind) {
+    if !kind.works() {
         builder.findings.push(not_yet(heading, &format!("`{}`", kind.name())));
     }
-    let works = checks::scope_works(kind);
     let listener = root.child(kind, &Arc::from(""), heading);
     for element in &list.elements {
         if let Some(pipe) = endpoint::named_pipe(&element.word.text) {
             builder.findings.push(endpoint::error(element.word.span, &pipe));
-        } else if works {
+        } else if kind.works() {
             add_endpoint(builder, listener, element);
         }
     }

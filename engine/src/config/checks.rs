@@ -6,28 +6,10 @@ use core::net::{IpAddr, SocketAddr};
 use super::diagnostic::Diagnostic;
 use super::lint;
 use super::options::OptionId;
-use super::scope::ScopeKind;
 use super::source::Span;
 use super::tree::{not_yet, status_finding};
 use super::value::Value;
 use crate::smtp::transcode::Replacement;
-
-/// Whether options in stanzas of that kind have an effect.
-pub(super) const fn scope_works(kind: ScopeKind) -> bool {
-    matches!(
-        kind,
-        ScopeKind::Global
-            | ScopeKind::BindingGroup
-            | ScopeKind::Binding
-            | ScopeKind::Domain
-            | ScopeKind::Host
-            | ScopeKind::EsmtpListener
-            | ScopeKind::Listen
-            | ScopeKind::Peer
-            | ScopeKind::AclEntry
-            | ScopeKind::Personality
-    )
-}
 
 /// What is to be said about an option that is set to a value of its type.
 /// An error means that the assignment does not count.

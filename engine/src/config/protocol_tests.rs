@@ -57,7 +57,8 @@ fn rewriting_needs_a_pattern_and_a_reply() {
         let (options, found) = options(text);
         let rewritten = options.response_transcode.and_then(|rule| rule.rewrite(&reply));
         assert_eq!(rewritten.map(|reply| reply.to_string()).as_deref(), expected, "{text}");
-        assert_eq!(found, "", "{text}");
+        let alone = text.matches("response_transcode").count() == 1;
+        assert_eq!(found.contains("TJ023"), alone, "{text}: {found}");
     }
 }
 

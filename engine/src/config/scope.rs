@@ -4,11 +4,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 macro_rules! scope_kinds {
-    ($($(#[$doc:meta])* $kind:ident $name:literal $instance:ident in [$($parent:ident)*];)+) => {
+    ($(
+        $(#[$form:meta])* $kind:ident $name:literal $instance:ident in [$($parent:ident)*]
+        $doc:literal;
+    )+) => {
         /// A kind of stanza, or another place options are set in.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum ScopeKind {
-            $($(#[$doc])* $kind,)+
+            $($(#[$form])* $kind,)+
         }
 
         impl ScopeKind {
@@ -19,6 +22,13 @@ macro_rules! scope_kinds {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)+
+                }
+            }
+
+            /// What it is for, in a sentence or two.
+            pub const fn doc(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $doc,)+
                 }
             }
 
@@ -41,65 +51,92 @@ macro_rules! scope_kinds {
 
 scope_kinds! {
     /// Outside every stanza.
-    Global "global" None in [];
+    Global "global" None in []
+        "Outside every stanza.";
     /// `binding_group "name"`
-    BindingGroup "binding_group" Required in [Global];
+    BindingGroup "binding_group" Required in [Global]
+        "Bindings that belong together, and the options they share.";
     /// `binding "name"`
-    Binding "binding" Required in [Global BindingGroup];
+    Binding "binding" Required in [Global BindingGroup]
+        "A virtual sender: a source address, queues and options of its own.";
     /// `domain "name"` or `domain "/regex/"`
-    Domain "domain" Required in [Global BindingGroup Binding];
+    Domain "domain" Required in [Global BindingGroup Binding]
+        "Options of mail to one domain, or to all domains that a pattern between slashes matches.";
     /// `host "mx.name"`
-    Host "host" Required in [Global BindingGroup Binding];
+    Host "host" Required in [Global BindingGroup Binding]
+        "Options of connections to one exchange, whatever the domain. Nothing falls back from here.";
     /// `ESMTP_Listener`
-    EsmtpListener "esmtp_listener" Optional in [Global];
+    EsmtpListener "esmtp_listener" Optional in [Global]
+        "Where mail is received by SMTP.";
     /// `Control_Listener`
-    ControlListener "control_listener" Optional in [Global];
+    ControlListener "control_listener" Optional in [Global]
+        "Where operators reach the console of the original.";
     /// `ECStream_Listener`
-    EcstreamListener "ecstream_listener" Optional in [Global];
+    EcstreamListener "ecstream_listener" Optional in [Global]
+        "Where mail is received by ECStream, a protocol of the original alone.";
     /// `ECCluster_Listener`
-    EcclusterListener "eccluster_listener" Optional in [Global];
+    EcclusterListener "eccluster_listener" Optional in [Global]
+        "Where nodes of a cluster of the original meet.";
     /// `HTTP_Listener`
-    HttpListener "http_listener" Optional in [Global];
+    HttpListener "http_listener" Optional in [Global]
+        "Where the original serves HTTP.";
     /// `MSGCServer_Listener`
-    MsgcserverListener "msgcserver_listener" Optional in [Global];
+    MsgcserverListener "msgcserver_listener" Optional in [Global]
+        "Where nodes of a later cluster of the original meet.";
     /// `XMPP_Listener`
-    XmppListener "xmpp_listener" Optional in [Global];
+    XmppListener "xmpp_listener" Optional in [Global]
+        "Where the original serves XMPP.";
     /// `Listen "address:port"`
     Listen "listen" Required in [
         EsmtpListener ControlListener EcstreamListener EcclusterListener HttpListener
         MsgcserverListener XmppListener
-    ];
+    ]
+        "One socket of a listener, and options of those who connect to it.";
     /// `Peer "cidr"`
     Peer "peer" Required in [
         EsmtpListener ControlListener EcstreamListener EcclusterListener HttpListener
         MsgcserverListener XmppListener Listen
-    ];
+    ]
+        "Options of clients whose addresses are in a network. The longest prefix counts.";
     /// `cidr = ( ... )` in the list form of a listener.
-    AclEntry "access control entry" None in [];
+    AclEntry "access control entry" None in []
+        "Options of clients whose addresses are in a network, in the list form of a listener.";
     /// `personality [ ... ]` in the list form of a listener.
-    Personality "personality" None in [];
+    Personality "personality" None in []
+        "Limits and names, in the list form of a listener.";
     /// `pathway "name"`
-    Pathway "pathway" Required in [Global PathwayGroup];
+    Pathway "pathway" Required in [Global PathwayGroup]
+        "A named set of options for clients, which listeners refer to.";
     /// `pathway_group "name"`
-    PathwayGroup "pathway_group" Required in [Global];
+    PathwayGroup "pathway_group" Required in [Global]
+        "Pathways that belong together.";
     /// `security`
-    Security "security" None in [Global];
+    Security "security" None in [Global]
+        "The account and the privileges of the process.";
     /// `cluster`
-    Cluster "cluster" Optional in [Global];
+    Cluster "cluster" Optional in [Global]
+        "Nodes that share their limits.";
     /// `threadpool "name"`
-    Threadpool "threadpool" Required in [Global];
+    Threadpool "threadpool" Required in [Global]
+        "A pool of threads of the original.";
     /// `eventloop "name"`
-    Eventloop "eventloop" Required in [Global];
+    Eventloop "eventloop" Required in [Global]
+        "A set of event loops of the original.";
     /// `debug_flags`
-    DebugFlags "debug_flags" None in [Global];
+    DebugFlags "debug_flags" None in [Global]
+        "What the original writes about itself.";
     /// `snmp`
-    Snmp "snmp" Optional in [Global];
+    Snmp "snmp" Optional in [Global]
+        "The SNMP agent of the original.";
     /// `snmp_traps`
-    SnmpTraps "snmp_traps" Optional in [Global];
+    SnmpTraps "snmp_traps" Optional in [Global]
+        "What the SNMP agent of the original reports by itself.";
     /// `authorization`
-    Authorization "authorization" Optional in [Global];
+    Authorization "authorization" Optional in [Global]
+        "Which operator may use which command of the console of the original.";
     /// `adaptive_sweep_rule "name"`
-    AdaptiveSweepRule "adaptive_sweep_rule" Required in [Global BindingGroup Binding Domain];
+    AdaptiveSweepRule "adaptive_sweep_rule" Required in [Global BindingGroup Binding Domain]
+        "What to do when bounces or complaints exceed a share of deliveries.";
 }
 
 /// Whether stanzas of a kind are named.
@@ -136,6 +173,23 @@ impl ScopeKind {
                 | Self::Snmp
                 | Self::SnmpTraps
                 | Self::Authorization
+        )
+    }
+
+    /// Whether its options have an effect.
+    pub const fn works(self) -> bool {
+        matches!(
+            self,
+            Self::Global
+                | Self::BindingGroup
+                | Self::Binding
+                | Self::Domain
+                | Self::Host
+                | Self::EsmtpListener
+                | Self::Listen
+                | Self::Peer
+                | Self::AclEntry
+                | Self::Personality
         )
     }
 

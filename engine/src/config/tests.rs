@@ -419,7 +419,7 @@ rfc2822_lone_lf_in_body = ignore
       ^ not an option
       = did you mean `retry_interval`?
     error main.conf:3:20-24 `retry_interval` needs a whole number from 1 to 4294967295
-      = for example `retry_interval = 20`
+      = for example `retry_interval = 1200`
     error main.conf:4:3-15 `bind_address` cannot be set in a `domain` stanza
       ^ not valid here
       = it can be set in global, binding_group or binding
@@ -524,7 +524,7 @@ binding "last" {
       ^ not expected here
       main.conf:12:39-40 in what was opened here
     error main.conf:13:16-24 `ehlo_timeout` needs a whole number from 1 to 4294967295
-      = for example `ehlo_timeout = 20`
+      = for example `ehlo_timeout = 300`
     error main.conf:14:16-17 this stanza is not closed
       ^ opened here
       = add the missing `}`

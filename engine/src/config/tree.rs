@@ -215,7 +215,7 @@ impl Builder<'_> {
     pub(super) fn misfit(&mut self, spec: &OptionSpec, value: &ast::Value) {
         let misfit =
             Diagnostic::error(value.span(), format!("`{}` needs {}", spec.name, spec.kind));
-        let example = || format!("for example `{} = {}`", spec.name, spec.kind.example());
+        let example = || format!("for example `{} = {}`", spec.name, spec.example());
         let word = match value {
             ast::Value::Word(word) => Some(word),
             _ => None,
@@ -236,7 +236,7 @@ impl Builder<'_> {
     fn scope(&mut self, parent: &mut Stanza, scope: &ast::Scope) {
         let Some(kind) = self.kind_of(parent.kind, scope) else { return };
         let Some((name, pattern)) = self.instance_of(kind, scope) else { return };
-        if !checks::scope_works(kind) {
+        if !kind.works() {
             self.findings.push(not_yet(scope.heading(), &format!("`{}`", kind.name())));
         }
         if kind.is_opaque() {
@@ -286,7 +286,7 @@ impl Builder<'_> {
         let unknown = Diagnostic::error(name.span, format!("unknown stanza `{shown}`"));
         if let Some(ids) = self.names.get(&name.text.to_ascii_lowercase()) {
             let spec = ids[0].spec();
-            let example = spec.kind.example();
+            let example = spec.example();
             let help = format!("`{}` is an option: write `{} = {example}`", spec.name, spec.name);
             return unknown.help(help);
         }

@@ -4,6 +4,7 @@
 //! and that it does not.
 
 mod caps;
+mod effect;
 mod patterns;
 mod retries;
 mod safety;
@@ -84,6 +85,15 @@ lints! {
     /// allows any number of connections to its exchange, whatever domains and bindings say.
     HOST_WITHOUT_CAP "TJ021" "a host stanza without a cap";
 
+    /// A throttle on messages allows more than the connections could carry: the rate of new
+    /// connections times the messages each of them may deliver is less. Raise one of those, or
+    /// lower the throttle to what is meant.
+    UNREACHABLE_RATE "TJ022" "a throttle that other limits keep from being reached";
+
+    /// The option is right where it is, and another one makes it meaningless: it is about
+    /// something that is switched off, or that happens nowhere.
+    NO_EFFECT "TJ023" "an option without effect";
+
     /// `max_retries = auto` counts the retries that would fit `message_expiration` if the wait
     /// doubled for ever. With a low `max_retry_interval` those retries are over long before, and
     /// the message fails much younger than `message_expiration` says. Set `max_retries = none`, or
@@ -132,7 +142,7 @@ pub fn find(code: &str) -> Option<&'static Lint> {
 /// Looks at a configuration that can be used.
 pub(super) fn run(compiled: &Compiled, defaults: &Defaults, findings: &mut Findings) {
     let view = View { compiled, defaults };
-    let checks = [patterns::check, caps::check, retries::check, safety::check];
+    let checks = [patterns::check, caps::check, effect::check, retries::check, safety::check];
     for check in checks {
         let mut found = Vec::new();
         check(&view, &mut found);
@@ -178,6 +188,28 @@ impl<'a> View<'a> {
             .chain(bindings)
             .collect::<Vec<_>>()
             .into_iter()
+    }
+
+    /// Every place that options are set in.
+    fn layers(&self) -> Vec<&'a Layer> {
+        let mut layers = Vec::new();
+        for (container, _) in self.containers() {
+            layers.push(&container.layer);
+            for names in [&container.domains, &container.hosts] {
+                layers.extend(names.exact().map(|(_, layer)| layer));
+                layers.extend(names.patterns().map(|(_, layer)| layer));
+            }
+        }
+        for listener in &self.compiled.listeners {
+            layers.push(&listener.layer);
+            layers.extend(listener.peers.iter().map(|block| &block.layer));
+        }
+        for endpoint in &self.compiled.endpoints {
+            layers.push(&endpoint.layer);
+            let blocks = endpoint.entries.iter().chain(&endpoint.peers);
+            layers.extend(blocks.map(|block| &block.layer));
+        }
+        layers
     }
 
     /// Every place that options of outbound mail can be set in.

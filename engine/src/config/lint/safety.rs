@@ -21,24 +21,17 @@ pub(super) fn check(view: &View<'_>, found: &mut Vec<Diagnostic>) {
 
 fn relay(view: &View<'_>, found: &mut Vec<Diagnostic>) {
     let compiled = view.compiled;
-    let mut layers: Vec<&Layer> = [&compiled.global.layer].into();
+    found.extend(view.layers().into_iter().filter_map(open_relay_hosts));
     // The places whose clients may be anybody.
-    let mut wide: Vec<&Layer> = Vec::new();
-    for listener in &compiled.listeners {
-        layers.push(&listener.layer);
-        layers.extend(listener.peers.iter().map(|block| &block.layer));
-        wide.push(&listener.layer);
-        wide.extend(wide_blocks(&listener.peers));
-    }
-    for endpoint in &compiled.endpoints {
-        layers.push(&endpoint.layer);
-        let blocks = endpoint.entries.iter().chain(&endpoint.peers);
-        layers.extend(blocks.map(|block| &block.layer));
-        wide.push(&endpoint.layer);
-        wide.extend(wide_blocks(&endpoint.entries).chain(wide_blocks(&endpoint.peers)));
-    }
-    found.extend(layers.into_iter().filter_map(open_relay_hosts));
-    found.extend(wide.into_iter().filter_map(open_to_all));
+    let listeners = compiled
+        .listeners
+        .iter()
+        .flat_map(|listener| core::iter::once(&listener.layer).chain(wide_blocks(&listener.peers)));
+    let endpoints = compiled.endpoints.iter().flat_map(|endpoint| {
+        let blocks = wide_blocks(&endpoint.entries).chain(wide_blocks(&endpoint.peers));
+        core::iter::once(&endpoint.layer).chain(blocks)
+    });
+    found.extend(listeners.chain(endpoints).filter_map(open_to_all));
     if let Some(setting) = compiled.global.layer.settings.get(&const { id("relay_domains") })
         && let Value::Words(domains) = &setting.value
         && domains.iter().any(|domain| matches!(&**domain, "*" | "*.*"))

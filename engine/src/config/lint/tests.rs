@@ -54,6 +54,29 @@ const CASES: &[(&str, &str, &str)] = &[
         "binding b { host mx.test { } }",
         "binding b { host mx.test { max_outbound_connections = 5 } }",
     ),
+    (
+        UNREACHABLE_RATE,
+        "outbound_throttle_messages = 100 domain x.test { outbound_throttle_connections = 9 \
+         max_deliveries_per_connection = 10 }",
+        "outbound_throttle_messages = 100 domain x.test { outbound_throttle_connections = 10 \
+         max_deliveries_per_connection = 10 }",
+    ),
+    (
+        UNREACHABLE_RATE,
+        r#"outbound_throttle_messages = "61/60" outbound_throttle_connections = "1/60"
+           max_deliveries_per_connection = 60"#,
+        r#"outbound_throttle_messages = "61/60" outbound_throttle_connections = "1/60""#,
+    ),
+    (
+        NO_EFFECT,
+        "domain x.test { lmtp_port = 24 } binding b { delivery_method = SMTP }",
+        "domain x.test { lmtp_port = 24 } binding b { delivery_method = LMTP }",
+    ),
+    (
+        NO_EFFECT,
+        "domain x.test { never_retry = true retry_interval = 600 }",
+        "domain x.test { never_retry = true } retry_interval = 600",
+    ),
     (AUTO_WITH_CAP, "max_retry_interval = 1200", "max_retry_interval = 1200 max_retries = none"),
     (
         OUTLIVES,

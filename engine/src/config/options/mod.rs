@@ -10,6 +10,9 @@ pub mod reference;
 mod server;
 mod tls;
 
+use alloc::borrow::Cow;
+use alloc::format;
+
 use super::scope::Scopes;
 use super::value::Kind;
 
@@ -77,6 +80,15 @@ impl OptionId {
 }
 
 impl OptionSpec {
+    /// A value that would be right, as it would be written.
+    pub fn example(&self) -> Cow<'static, str> {
+        match self.default {
+            "" => Cow::Borrowed(self.kind.example()),
+            plain if plain.bytes().all(|b| b.is_ascii_alphanumeric()) => Cow::Borrowed(plain),
+            other => Cow::Owned(format!("\"{other}\"")),
+        }
+    }
+
     /// What it means, in one or a few sentences.
     pub fn doc(&self) -> impl Iterator<Item = &'static str> {
         self.doc.iter().map(|line| line.trim())

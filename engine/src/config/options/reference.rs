@@ -5,7 +5,8 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::{OptionSpec, Status};
+use super::{OptionId, OptionSpec, Status};
+use crate::config::scope::{Instance, ScopeKind};
 
 /// A status in words: `works`, `accepted, no effect yet (TLS)`, `legacy, no effect: why; what
 /// instead`.
@@ -34,21 +35,63 @@ pub fn text(spec: &OptionSpec) -> String {
     text +=
         &format!("  default  {}\n", if spec.default.is_empty() { "none" } else { spec.default });
     text += &format!("  set in   {}\n", spec.scopes.in_words());
-    text += &format!("  example  {} = {}\n", spec.name, spec.kind.example());
+    text += &format!("  example  {} = {}\n", spec.name, spec.example());
     if !spec.aliases.is_empty() {
         text += &format!("  also     {}\n", spec.aliases.join(", "));
     }
     text += &format!("  status   {}\n", status(spec.status));
+    text += &format!("  manual   {}\n", spec.page);
     text
 }
 
-/// The reference as a document: a section for each family, options in order of their names.
+/// All about one kind of stanza, for a terminal.
+pub fn stanza_text(kind: ScopeKind) -> String {
+    let mut text = format!("{}\n  {}\n\n", kind.name(), kind.doc());
+    text += &format!("  stands in  {}\n", kind.parents().in_words());
+    text += &format!("  example    {}\n", stanza_example(kind));
+    text += &format!("  status     {}\n", stanza_status(kind));
+    text
+}
+
+/// The status of a kind of stanza, in the words of options.
+pub fn stanza_status(kind: ScopeKind) -> String {
+    if kind.works() { "works".to_string() } else { "accepted, no effect yet".to_string() }
+}
+
+/// The kinds of stanzas that are written as such.
+pub fn stanzas() -> impl Iterator<Item = ScopeKind> {
+    ScopeKind::ALL.iter().copied().filter(|kind| !kind.parents().is_empty())
+}
+
+fn stanza_example(kind: ScopeKind) -> String {
+    let name = match kind.instance() {
+        Instance::Required => " \"name\"",
+        Instance::Optional | Instance::None => "",
+    };
+    format!("{}{name} {{ ... }}", kind.name())
+}
+
+/// The whole reference: stanzas, then options.
+pub fn document() -> String {
+    let mut text = String::from(HEAD);
+    text += "\n## Stanzas\n";
+    for kind in stanzas() {
+        text += &format!("\n### {}\n\n{}\n\n", kind.name(), kind.doc());
+        text += &format!("- Written: `{}`\n", stanza_example(kind));
+        text += &format!("- Stands in: {}\n", kind.parents().in_words());
+        text += &format!("- Status: {}\n", stanza_status(kind));
+    }
+    let options: Vec<_> = OptionId::all().map(OptionId::spec).collect();
+    text + &markdown(&options)
+}
+
+/// Options as sections of a document, by family and name.
 pub fn markdown(options: &[&OptionSpec]) -> String {
     let mut families: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for spec in options {
         families.entry(spec.family).or_default().push(*spec);
     }
-    let mut text = String::from(HEAD);
+    let mut text = String::new();
     for (family, mut specs) in families {
         specs.sort_by_key(|spec| spec.name.to_ascii_lowercase());
         text += &format!("\n## {family}\n");
@@ -63,6 +106,7 @@ pub fn markdown(options: &[&OptionSpec]) -> String {
                 text += &format!("- Also called: `{}`\n", spec.aliases.join("`, `"));
             }
             text += &format!("- Status: {}\n", status(spec.status));
+            text += &format!("- In the manual of the original: {}\n", spec.page);
         }
     }
     text
@@ -82,13 +126,12 @@ checked, and setting it is a warning. *Legacy* options will never have an effect
 mod tests {
     use insta::assert_snapshot;
 
-    use super::super::{OptionId, id};
+    use super::super::id;
     use super::*;
 
     #[test]
     fn the_document_is_up_to_date() {
-        let options: Vec<_> = OptionId::all().map(OptionId::spec).collect();
-        let fresh = markdown(&options) == include_str!("../../../../docs/options.md");
+        let fresh = document() == include_str!("../../../../docs/options.md");
         assert!(fresh, "run: cargo run -- options --markdown > docs/options.md");
     }
 
@@ -104,14 +147,26 @@ mod tests {
           set in   global, binding_group, binding or domain
           example  max_retries = auto
           status   works
+          manual   conf.ref.max_retries
+        "##);
+    }
+
+    #[test]
+    fn a_stanza_on_the_terminal() {
+        assert_snapshot!(stanza_text(ScopeKind::Host), @r##"
+        host
+          Options of connections to one exchange, whatever the domain. Nothing falls back from here.
+
+          stands in  global, binding_group or binding
+          example    host "name" { ... }
+          status     works
         "##);
     }
 
     #[test]
     fn an_option_in_the_document() {
-        let document = markdown(&[id("rfc2822_lone_lf_in_body").spec(), id("tls").spec()]);
-        let sections = document.strip_prefix(HEAD).unwrap();
-        assert_snapshot!(sections, @r##"
+        let options = [id("rfc2822_lone_lf_in_body").spec(), id("tls").spec()];
+        assert_snapshot!(markdown(&options), @r##"
         ## rfc
 
         ### rfc2822_lone_lf_in_body
@@ -123,6 +178,7 @@ mod tests {
         - Set in: global, pathway or pathway_group
         - Also called: `lone_lf_in_body`
         - Status: works
+        - In the manual of the original: conf.ref.rfc2822_lone_lf_in_body
 
         ## tls
 
@@ -134,6 +190,7 @@ mod tests {
         - Default: `no`
         - Set in: global, binding_group, binding or domain
         - Status: accepted, no effect yet (TLS)
+        - In the manual of the original: conf.ref.tls
         "##);
     }
 }
