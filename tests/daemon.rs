@@ -167,7 +167,7 @@ impl Drop for Daemon {
 /// `cargo test` builds the programs of a package only for that package's own tests, so it is built
 /// here: with the profile of the running test and the features of the whole workspace, so that
 /// nothing else is compiled a second time.
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let mut cargo = cargo();

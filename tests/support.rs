@@ -14,7 +14,7 @@ mod tools;
 
 pub use arrivals::{Arrivals, without_trace};
 pub use client::{Client, Reply, Volume};
-pub use daemon::{Daemon, Site};
+pub use daemon::{Daemon, Site, binary};
 pub use mail::Mail;
 pub use sink::{Delivery, Sink};
 pub use tools::{Missing, cargo, find_tool, free_port, target, wait_until, workspace};

@@ -127,8 +127,8 @@ pub enum Output {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Stream a body from the spool to the peer through [`DotWriter`](crate::smtp::data::DotWriter),
-    /// the final dot included.
+    /// Stream a body from the spool to the peer through
+    /// [`DotWriter`](crate::smtp::data::DotWriter), the final dot included.
     WriteBody {
         /// The connection.
         conn: ConnId,

@@ -489,7 +489,8 @@ impl Wire {
     fn observe(&mut self, conn_ref: ConnRef, from: End, segment: &TcpSegment) {
         let Some(conn) = self.get(conn_ref) else { return };
         let (source, destination) = (conn.address(from), conn.address(from.peer()));
-        trace!(at = %self.now, %source, %destination, flags = ?segment.flags, bytes = segment.payload.len());
+        let bytes = segment.payload.len();
+        trace!(at = %self.now, %source, %destination, flags = ?segment.flags, bytes);
         if let Some(observer) = &mut self.observer {
             observer(&Sighting {
                 at: self.now,

@@ -48,7 +48,10 @@ recipients = "all"
 [[receiver]]
 name = "strict"
 domains = ["a.test", "B.test"]
-mx = ["mx1.a.test", { host = "mx2.a.test", preference = 20, addresses = ["192.0.2.2", "2001:db8::2"] }]
+mx = [
+  "mx1.a.test",
+  { host = "mx2.a.test", preference = 20, addresses = ["192.0.2.2", "2001:db8::2"] },
+]
 latency = "30ms"
 jitter = "5ms"
 extensions = ["SIZE 1000000"]

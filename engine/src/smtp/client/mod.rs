@@ -9,8 +9,8 @@
 //!
 //! Each state is a value that takes a reply and becomes the next state. What can happen in every
 //! state, a 421, silence, a lost connection, a broken protocol, is in `end`; how far the client
-//! runs ahead of the replies (PIPELINING) is in `envelope`. LMTP (RFC 2033) differs in its greeting,
-//! and in `ExpectFinal`: a reply comes for each recipient.
+//! runs ahead of the replies (PIPELINING) is in `envelope`. LMTP (RFC 2033) differs in its
+//! greeting, and in `ExpectFinal`: a reply comes for each recipient.
 
 mod end;
 mod envelope;
