@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -61,6 +62,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let (config, _) = diagnostics::load_usable(&args.config, Severity::Warning)?;
     start_log();
+    raise_file_limit();
     let system = |error: anyhow::Error| CommandError::new(ErrorKind::System, error);
     let records = RecordLog::open(args.records.as_deref())
         .with_context(|| format!("cannot open {}", shown(args.records.as_deref())))
@@ -188,6 +190,16 @@ impl Observer for Log {
             }
             _ => {}
         }
+    }
+}
+
+/// A connection is an open file, and most systems allow a process a thousand of them unless it
+/// asks for more.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 

@@ -6,6 +6,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use traject_engine::record::Record;
 
@@ -78,12 +79,18 @@ impl Shared {
         }
     }
 
-    /// Swaps an empty buffer for the lines that wait; `false` at the end.
+    /// Swaps an empty buffer for the lines that wait; `false` at the end. Where one line is, more
+    /// are coming: waiting for them a moment saves a switch of threads for each.
     fn take(&self, lines: &mut Vec<u8>) -> bool {
         lines.clear();
         let mut state = self.lock();
         while state.lines.is_empty() && !state.ended {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.ended {
+            drop(state);
+            thread::sleep(GATHERING_TIME);
+            state = self.lock();
         }
         mem::swap(&mut state.lines, lines);
         self.changed.notify_all();
@@ -101,6 +108,9 @@ impl Drop for RecordLog {
         }
     }
 }
+
+/// How long a line may wait for others.
+const GATHERING_TIME: Duration = Duration::from_millis(5);
 
 /// Lines that may wait before those who add more have to.
 const WAITING_BYTES_MAX: usize = 4 << 20;
@@ -139,7 +149,7 @@ mod tests {
         let (sender, written) = mpsc::channel();
         let log = RecordLog::start(Sent(sender));
         log.add(&record(0));
-        // Written without waiting for more.
+        // Written although no more comes.
         let first = written.recv().unwrap();
         for n in 1..1000 {
             log.add(&record(n));

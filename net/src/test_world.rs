@@ -6,13 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::DuplexStream;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::Instant;
 use traject_engine::Timestamp;
 use traject_engine::dns::{DnsAnswer, DnsError, DnsErrorKind, Question};
+use traject_engine::ids::MessageId;
+use traject_engine::io::{SpoolError, SpoolWrite};
+use traject_engine::message::StoredMessage;
 
-use crate::world::{Clock, Network, Resolver};
+use crate::world::{BodyReader, BodyWriter, Clock, Network, Resolver, Spool};
 
 /// The clock of the runtime, paused or not; starts at 1000 s.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,7 @@ impl Clock for RuntimeClock {
 pub(crate) struct PipeNetwork {
     clients: Arc<Mutex<BTreeMap<SocketAddr, mpsc::Sender<DuplexStream>>>>,
     aborted: Arc<Mutex<u32>>,
+    failing_accepts: Arc<Mutex<u32>>,
 }
 
 pub(crate) const PIPE_BYTES: usize = 1024;
@@ -56,6 +61,11 @@ impl PipeNetwork {
     /// Connections that were aborted.
     pub(crate) fn aborted(&self) -> u32 {
         *self.aborted.lock().unwrap()
+    }
+
+    /// Makes the next calls of `accept` fail.
+    pub(crate) fn fail_accepts(&self, count: u32) {
+        *self.failing_accepts.lock().unwrap() = count;
     }
 
     /// Connects to a listener of the driver.
@@ -91,6 +101,13 @@ impl Network for PipeNetwork {
     }
 
     async fn accept(&self, listener: &PipeListener) -> io::Result<(DuplexStream, SocketAddr)> {
+        {
+            let mut failing = self.failing_accepts.lock().unwrap();
+            if *failing > 0 {
+                *failing -= 1;
+                return Err(io::Error::from_raw_os_error(24)); // EMFILE
+            }
+        }
         match listener.clients.lock().await.recv().await {
             Some(stream) => Ok((stream, ([192, 0, 2, 7], 25_000).into())),
             None => std::future::pending().await,
@@ -108,6 +125,71 @@ impl Network for PipeNetwork {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
+    }
+}
+
+/// A spool whose disk fails at one call and works at the others. It reads any body as two pieces
+/// and has nothing to recover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailingSpool {
+    Stage,
+    Append,
+    Finish,
+    Read,
+    FirstPiece,
+    SecondPiece,
+    Recover,
+}
+
+impl FailingSpool {
+    fn call(self, call: Self) -> Result<(), SpoolError> {
+        if self == call { Err(SpoolError::Full) } else { Ok(()) }
+    }
+}
+
+impl Spool for FailingSpool {
+    type Writer = Self;
+    type Reader = (Self, u32);
+
+    async fn stage(&self, _: MessageId) -> Result<Self, SpoolError> {
+        self.call(Self::Stage).map(|()| *self)
+    }
+
+    async fn read(&self, _: MessageId) -> Result<Option<(Self, u32)>, SpoolError> {
+        self.call(Self::Read).map(|()| Some((*self, 0)))
+    }
+
+    fn write(
+        &self,
+        _: SpoolWrite,
+    ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
+        std::future::ready(Ok(()))
+    }
+
+    async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {
+        self.call(Self::Recover).map(|()| None)
+    }
+}
+
+impl BodyWriter for FailingSpool {
+    async fn append(&mut self, _: &[u8]) -> Result<(), SpoolError> {
+        self.call(Self::Append)
+    }
+
+    async fn finish(self) -> Result<(), SpoolError> {
+        self.call(Self::Finish)
+    }
+}
+
+impl BodyReader for (FailingSpool, u32) {
+    async fn next(&mut self) -> Result<Option<Bytes>, SpoolError> {
+        self.1 += 1;
+        match self.1 {
+            1 => self.0.call(FailingSpool::FirstPiece)?,
+            2 => self.0.call(FailingSpool::SecondPiece)?,
+            _ => return Ok(None),
+        }
+        Ok(Some("a piece\r\n".into()))
     }
 }
 

@@ -15,7 +15,7 @@ use traject_engine::smtp::data::{BodyRules, StrayPolicy};
 use super::*;
 use crate::clock::SystemClock;
 use crate::memory_spool::MemorySpool;
-use crate::test_world::{PIPE_BYTES, PipeNetwork, RuntimeClock, SilentDns};
+use crate::test_world::{FailingSpool, PIPE_BYTES, PipeNetwork, RuntimeClock, SilentDns};
 use crate::tokio_net::TokioNetwork;
 
 /// An engine that answers each input as a function says.
@@ -639,4 +639,69 @@ async fn the_spool_is_recovered_before_anybody_is_let_in() {
     running.seen("> accepted").await;
     let lines = running.finish().await;
     assert_eq!(lines[..3], ["> recovered 5", "> recovered 9", "> accepted"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_cannot_be_read_at_the_start_ends_the_run() {
+    let machine = Scripted { script: echo, outputs: Default::default(), wakeup: None };
+    let world = World {
+        network: PipeNetwork::default(),
+        resolver: SilentDns,
+        spool: FailingSpool::Recover,
+        clock: RuntimeClock::start(),
+    };
+    let (driver, _handle) = Driver::new(machine, world, ());
+    assert_eq!(driver.run().await.err(), Some(SpoolError::Full));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_to_accept_are_waited_out() {
+    let addr = "127.0.0.1:25".parse().unwrap();
+    let (network, clock) = (PipeNetwork::default(), RuntimeClock::start());
+    network.fail_accepts(50);
+    let running = Running::start(network, clock, MemorySpool::default(), addr, echo).await;
+    let before = tokio::time::Instant::now();
+    let mut client = running.network.dial(running.addr).await;
+    assert_eq!(read_line(&mut client).await, "hello\n");
+    assert_eq!(before.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_closes_is_not_waited_for_long() {
+    let running = Running::on_pipes(|_, input: &Input<'_>, answer: &mut Answer<'_>| {
+        if let Input::Accepted { conn, .. } = *input {
+            answer.write(conn, "421\n");
+            answer.close(conn);
+        }
+    })
+    .await;
+    let mut client = running.network.dial(running.addr).await;
+    assert_eq!(read_line(&mut client).await, "421\n");
+    let before = tokio::time::Instant::now();
+    assert_eq!(running.finish().await[3], "> closed");
+    assert_eq!(before.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_stops_sending_does_not_shut_out_the_others() {
+    let running = Running::on_pipes(|now, input: &Input<'_>, answer: &mut Answer<'_>| {
+        match input {
+            // Unread by the flooding peer's side of the dialogue, so it may go on for ever.
+            Input::Received { bytes: [b'x', ..], .. } => {}
+            _ => echo(now, input, answer),
+        }
+    })
+    .await;
+    let mut flood = running.network.dial(running.addr).await;
+    let flooding =
+        tokio::spawn(async move { while flood.write_all(&[b'x'; PIPE_BYTES]).await.is_ok() {} });
+    let mut client = running.network.dial(running.addr).await;
+    assert_eq!(read_line(&mut client).await, "hello\n");
+    for _ in 0..100 {
+        client.write_all(b"ahoy\n").await.unwrap();
+        assert_eq!(read_line(&mut client).await, "you said: ahoy\n");
+    }
+    running.handle.stop().await.unwrap();
+    running.run.await.unwrap().unwrap();
+    flooding.await.unwrap();
 }

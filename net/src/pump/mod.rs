@@ -13,6 +13,8 @@ mod meter;
 mod outgoing;
 mod receiving;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::pin::Pin;
