@@ -5,6 +5,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use traject_engine::config::Config;
+use traject_engine::config::memo::OptionsMemo;
+use traject_engine::record::Pair;
 
 /// About 100,000 lines: 20,000 stanzas of domains, 500 of regular expressions, 20 bindings in 4
 /// groups.
@@ -51,6 +53,11 @@ fn config(c: &mut Criterion) {
             b.iter(|| config.delivery_options(black_box("b12"), black_box(domain)));
         });
     }
+    let mut memo = OptionsMemo::default();
+    let pair = Pair { binding: "b12".into(), domain: "mx.r499.co.uk".into() };
+    group.bench_function("options of a pair, seen before", |b| {
+        b.iter(|| memo.delivery_options(&config, black_box(&pair)));
+    });
     group.finish();
 }
 

@@ -101,6 +101,7 @@ fn open_client() -> (ClientSession, Transaction) {
         ehlo_hostname: "mta.test".into(),
         method: DeliveryMethod::Esmtp,
         xclient: Xclient::No,
+        tls_required: false,
         send_8bitmime: true,
         transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: wait,

@@ -141,6 +141,7 @@ impl Engine {
             ehlo_hostname,
             method: options.delivery_method,
             xclient: options.xclient,
+            tls_required: options.tls_required,
             send_8bitmime: options.send_8bitmime,
             transform_8bitmime_content: options.transform_8bitmime_content,
             ehlo_timeout: options.ehlo_timeout,

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use slab::Slab;
 
 use crate::config::Config;
+use crate::config::memo::OptionsMemo;
 use crate::delivery::Outbound;
 use crate::ids::{ConnId, MessageId, QueryId, SpoolOp};
 use crate::io::{Input, Output, SpoolWrite};
@@ -43,6 +44,7 @@ use crate::timers::{Timers, Wakeup, WakeupReason};
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Arc<Config>,
+    pub(crate) options: OptionsMemo,
     pub(crate) seed: Seed,
     /// The instant of the input being handled.
     pub(crate) now: Timestamp,
@@ -81,6 +83,7 @@ impl Engine {
     pub fn new(config: Arc<Config>, seed: Seed, now: Timestamp) -> Self {
         Self {
             config,
+            options: OptionsMemo::default(),
             seed,
             now,
             outputs: VecDeque::new(),

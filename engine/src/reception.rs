@@ -224,18 +224,19 @@ impl Engine {
         if let Some(slot) = self.queue_of.get(&pair) {
             return *slot;
         }
-        let options = self.config.delivery_options(binding, domain);
+        let options = self.options.delivery_options(&self.config, &pair);
         let (pair, options) = match &options.gateway {
             None => (pair, options),
             Some(gateway) => {
-                let options = self.config.delivery_options(binding, gateway);
-                (Pair { binding: binding.clone(), domain: gateway.clone() }, options)
+                let pair = Pair { binding: binding.clone(), domain: gateway.clone() };
+                let options = self.options.delivery_options(&self.config, &pair);
+                (pair, options)
             }
         };
         if let Some(slot) = self.queue_of.get(&pair) {
             return *slot;
         }
-        let slot = self.queues.insert(Queue::new(pair.clone(), Arc::new(options)));
+        let slot = self.queues.insert(Queue::new(pair.clone(), options));
         self.queue_of.insert(pair, slot);
         slot
     }

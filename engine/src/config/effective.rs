@@ -78,6 +78,8 @@ pub struct DeliveryOptions {
     pub delivery_method: DeliveryMethod,
     /// Tell the exchange who the original client was.
     pub xclient: Xclient,
+    /// `tls = required`: mail waits rather than go in clear.
+    pub tls_required: bool,
     /// Announce 8-bit bodies (`send_8bitmime = ifavailable`).
     pub send_8bitmime: bool,
     /// What becomes of 8-bit bodies where 8BITMIME is not offered.
@@ -230,6 +232,8 @@ pub struct ServerOptions {
     pub min_dns_ttl: Duration,
     /// Ceiling of DNS TTLs.
     pub max_dns_ttl: Duration,
+    /// Pairs whose options are remembered.
+    pub match_cache_size: usize,
     /// Use IPv6 addresses of exchanges.
     pub use_ipv6: bool,
     /// Within a preference, try IPv6 addresses before IPv4 addresses.

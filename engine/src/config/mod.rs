@@ -23,6 +23,7 @@ pub mod lint;
 mod loader;
 #[cfg(test)]
 mod manual_tests;
+pub mod memo;
 mod names;
 pub mod options;
 mod parser;

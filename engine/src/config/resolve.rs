@@ -273,6 +273,7 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
         delivery_method: delivery_method(get!(word "delivery_method")),
+        tls_required: get!(word "tls") == "required",
         xclient: match get!(word "xclient") {
             "ifavailable" => Xclient::IfAvailable,
             "required" => Xclient::Required,
@@ -355,6 +356,7 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         spool_base: get!(text "spoolbase").unwrap_or_default(),
         min_dns_ttl: get!(seconds "min_dns_ttl"),
         max_dns_ttl: get!(seconds "max_dns_ttl"),
+        match_cache_size: get!(count "match_cache_size") as usize,
         use_ipv6: get!(bool "use_ipv6"),
         prefer_ipv6_mxs: get!(bool "prefer_ipv6_mxs"),
         prohibited_hosts: get!(networks "prohibited_hosts"),

@@ -113,6 +113,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
         ),
         delivery_method: Esmtp,
         xclient: No,
+        tls_required: false,
         send_8bitmime: false,
         transform_8bitmime_content: IfNeeded,
         suspend_delivery: false,

@@ -403,3 +403,18 @@ fn draining_finishes_what_is_under_way_and_begins_nothing() {
     assert_eq!(world.count("delivered") + world.spool.len(), 5);
     assert_eq!(world.engine.snapshot().messages, world.spool.len());
 }
+
+#[test]
+fn mail_that_needs_tls_never_goes_in_clear() {
+    let mut world = World::new("domain \"x.test\" { tls = required }");
+    let mut senders = 0;
+    world.receiver("x.test", move |_, said, _| {
+        senders += u32::from(said.starts_with("MAIL"));
+        assert_eq!(senders, 0, "nothing about the mail may be said");
+        accepting(said)
+    });
+    world.submit(0, &["a@x.test", "b@x.test"]);
+    world.run_to(60);
+    assert_eq!(world.count("deferred"), 2);
+    assert!(world.told("deferred")[0].contains("451 4.7.6"), "{:?}", world.story());
+}

@@ -96,8 +96,9 @@ options! {
     "initial_hash_buckets": COUNT, "32", GLOBAL, RUNTIME, "options.summary";
     /// Named throttles of scripts that are remembered.
     "siv_throttle_cache_size": COUNT, "1000", GLOBAL, POLICY, "conf.ref.siv_throttle_cache_size";
-    /// How many matches of names and stanzas are remembered.
-    "match_cache_size": Int(1, u32::MAX as i64), "16384", GLOBAL, RUNTIME,
+    /// For how many pairs of binding and domain the options that apply are remembered. It changes
+    /// no answer.
+    "match_cache_size": Int(1, u32::MAX as i64), "16384", GLOBAL, WORKS,
         "conf.ref.match_cache_size";
     /// How long a match of a name and a stanza is remembered, in seconds; 0 is for ever.
     "match_cache_life": COUNT, "0", GLOBAL, RUNTIME, "conf.ref.match_cache_life";

@@ -312,6 +312,8 @@ pub struct SessionOptions {
     pub send_8bitmime: bool,
     /// What becomes of an 8-bit body otherwise.
     pub transform_8bitmime_content: Transform8bit,
+    /// Send nothing over a connection without TLS (`tls = required`).
+    pub tls_required: bool,
     /// Wait for the banner and for the reply to EHLO, HELO and LHLO.
     pub ehlo_timeout: Duration,
     /// Wait for the reply to MAIL FROM.

@@ -21,6 +21,7 @@ fn options() -> SessionOptions {
         ehlo_hostname: "us.example".into(),
         method: DeliveryMethod::Esmtp,
         xclient: Xclient::No,
+        tls_required: false,
         send_8bitmime: true,
         transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: Duration::from_secs(10),
