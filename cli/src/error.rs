@@ -19,6 +19,8 @@ pub(crate) enum ErrorKind {
     Stuck,
     /// The program panicked.
     Panic,
+    /// Ctrl-C ended it: 128 + SIGINT, as a shell counts.
+    Interrupted,
 }
 
 impl ErrorKind {
@@ -31,6 +33,7 @@ impl ErrorKind {
             Self::Invariant => 10,
             Self::Stuck => 11,
             Self::Panic => 12,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -107,6 +110,7 @@ mod tests {
             (ErrorKind::Invariant, 10),
             (ErrorKind::Stuck, 11),
             (ErrorKind::Panic, 12),
+            (ErrorKind::Interrupted, 130),
         ];
         for (kind, code) in codes {
             assert_eq!(kind.exit_code(), code, "{kind:?}");

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use traject_engine::config::{Config, Diagnostic, SourceFile, Sources, Span};
-use traject_sim::report::Report;
 use traject_sim::report::text::{self, Style};
+use traject_sim::report::{End, Report};
 use traject_sim::runner::{self, FailureKind, Outcome, Progress, ProgressSink, RunOptions, START};
 use traject_sim::scenario::{self, Scenario, ScenarioError, units};
 
@@ -33,7 +33,7 @@ Examples:
 
 Exits with 0 when every expectation held, 1 when one did not, 3 when the scenario or the
 configuration is wrong, 10 when an invariant was violated, 11 when nothing could move any more,
-12 after a panic.")]
+12 after a panic, 130 when Ctrl-C ended it.")]
 pub(crate) struct Args {
     /// The scenario file
     #[arg(value_name = "SCENARIO")]
@@ -180,7 +180,7 @@ fn interrupt_flag() -> Result<Arc<AtomicBool>, CommandError> {
         runtime.block_on(async {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if raised.swap(true, Ordering::Relaxed) {
-                    std::process::exit(EXIT_INTERRUPTED);
+                    std::process::exit(ErrorKind::Interrupted.exit_code().into());
                 }
             }
         });
@@ -234,21 +234,21 @@ fn verdict(outcome: Outcome) -> Result<(), CommandError> {
         let story = anyhow!("{failure}  {whose}, seed {}", report.seed);
         return Err(CommandError::new(kind, story).hint(format!("replay: {}", report.replay)));
     }
-    if !report.expectations_hold() {
-        let failed = report.expectations.iter().filter(|one| !one.passed).count();
+    let failed = report.failed_expectations();
+    if failed > 0 {
         let all = report.expectations.len();
         let error = anyhow!("{failed} of {all} expectations did not hold");
         let hint = format!("replay: {}", report.replay);
         return Err(CommandError::new(ErrorKind::Expectation, error).hint(hint));
+    }
+    if report.end == End::Interrupted {
+        return Err(CommandError::reported(ErrorKind::Interrupted));
     }
     Ok(())
 }
 
 /// Runs shorter than this show no progress.
 const QUIET_TIME: Duration = Duration::from_secs(1);
-
-/// What a shell calls a process that Ctrl-C ended: 128 + SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
 
 #[cfg(test)]
 mod tests {

@@ -30,8 +30,8 @@ pub struct ExpectationResult {
     pub expectation: String,
     /// The line of the scenario it stands on.
     pub line: usize,
-    /// Whether it held.
-    pub passed: bool,
+    /// Whether it held; `None` when the run ended before that could be told.
+    pub passed: Option<bool>,
     /// What was found, as reports show it.
     pub actual: String,
     /// Seconds from the start to the first event that broke it.
@@ -83,11 +83,12 @@ impl ExpectationJudge {
         }
     }
 
-    /// The run ended at `end`.
-    pub fn finish(mut self, end: Timestamp) -> Vec<ExpectationResult> {
-        self.settle_due(Timestamp::NEVER);
+    /// The run ended at `end`. Unless it was `complete`, more could have happened, and what is
+    /// about a later time is not judged.
+    pub fn finish(mut self, end: Timestamp, complete: bool) -> Vec<ExpectationResult> {
+        self.settle_due(if complete { Timestamp::NEVER } else { end });
         let start = self.start;
-        self.cases.into_iter().map(|case| case.result(start, end)).collect()
+        self.cases.into_iter().map(|case| case.result(start, end, complete)).collect()
     }
 
     fn settle_due(&mut self, now: Timestamp) {
@@ -182,20 +183,17 @@ impl Case {
         self.settled = Some((self.holds(), self.actual()));
     }
 
-    fn result(mut self, start: Timestamp, end: Timestamp) -> ExpectationResult {
-        let (passed, actual) = match self.expectation.when {
-            When::Always | When::Never => match &self.broken {
-                Some(broken) => (false, broken.actual.clone()),
-                None => (true, self.actual()),
+    fn result(mut self, start: Timestamp, end: Timestamp, complete: bool) -> ExpectationResult {
+        let (passed, actual) = match (self.expectation.when, &self.broken) {
+            (When::Always | When::Never, Some(broken)) => (Some(false), broken.actual.clone()),
+            (When::Always | When::Never, None) => (complete.then_some(true), self.actual()),
+            (When::By(_) | When::AtEnd, _) => match self.settled.take() {
+                Some((passed, actual)) => (Some(passed), actual),
+                None => (complete.then(|| self.holds()), self.actual()),
             },
-            When::By(_) | When::AtEnd => {
-                if self.settled.is_none() {
-                    self.settle();
-                }
-                self.settled.take().unwrap_or_default()
-            }
         };
-        let broken = self.broken.filter(|_| !passed);
+        let failed = passed == Some(false);
+        let broken = self.broken.filter(|_| failed);
         // A condition that never came true is broken by nothing that happened.
         let since = |at: Timestamp| at.saturating_since(start).as_secs_f64();
         let deadline = match self.expectation.when {
@@ -209,8 +207,8 @@ impl Case {
             actual,
             broken_at_s: match &broken {
                 Some(broken) => Some(since(broken.at)),
-                None if passed => None,
-                None => deadline,
+                None if failed => deadline,
+                None => None,
             },
             broken_by: broken.map(|broken| broken.by),
         }

@@ -273,9 +273,9 @@ impl Report {
         }
     }
 
-    /// Whether every expectation held.
-    pub fn expectations_hold(&self) -> bool {
-        self.expectations.iter().all(|expectation| expectation.passed)
+    /// How many expectations did not hold.
+    pub fn failed_expectations(&self) -> usize {
+        self.expectations.iter().filter(|one| one.passed == Some(false)).count()
     }
 
     /// The report as JSON, ending with a newline.

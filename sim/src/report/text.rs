@@ -163,11 +163,20 @@ impl Page {
         let heading = self.ink(Ink::Bold, "Expectations");
         self.line(&heading);
         for result in results {
-            let (sign, ink) = if result.passed { ("  ok", Ink::Good) } else { ("FAIL", Ink::Bad) };
+            let (sign, ink) = match result.passed {
+                Some(true) => ("  ok", Ink::Good),
+                Some(false) => ("FAIL", Ink::Bad),
+                None => ("   ?", Ink::Dim),
+            };
             let sign = self.ink(ink, sign);
             self.line(&format!("  {sign}  {}", clip(&result.expectation, WIDTH - 8)));
-            if result.passed {
-                continue;
+            match result.passed {
+                Some(true) => continue,
+                Some(false) => {}
+                None => {
+                    self.line("        the run ended before this could be judged");
+                    continue;
+                }
             }
             self.line(&clip(&format!("        actual: {}", result.actual), WIDTH));
             if let (Some(at), Some(by)) = (result.broken_at_s, &result.broken_by) {

@@ -279,7 +279,13 @@ fn conclude(
     }
     state.close_records();
     let write_error = state.write_error.take();
-    let expectations = state.expectations.take().map(|judge| judge.finish(at)).unwrap_or_default();
+    let complete = match end {
+        End::Settled => true,
+        End::TimeOver => at >= START + names.scenario.horizon,
+        End::Interrupted | End::Failed => false,
+    };
+    let judge = state.expectations.take();
+    let expectations = judge.map(|judge| judge.finish(at, complete)).unwrap_or_default();
     let facts = Facts {
         title: names.scenario.title.clone(),
         scenario: name_of(&names.scenario.path),

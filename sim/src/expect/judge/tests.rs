@@ -31,7 +31,7 @@ fn judge(expectation: Expectation) -> ExpectationResult {
     for record in stream() {
         judge.record(&record, pairs.find(&record.event), None);
     }
-    judge.finish(at(700)).pop().unwrap()
+    judge.finish(at(700), true).pop().unwrap()
 }
 
 fn everywhere(when: When, condition: &str) -> ExpectationResult {
@@ -65,7 +65,11 @@ fn conditions_hold_when_they_must() {
         (When::AtEnd, "t100 > 11m", true, "t100 = not reached"),
     ] {
         let result = everywhere(when, condition);
-        assert_eq!((result.passed, &*result.actual), (passed, actual), "{condition} {when:?}");
+        assert_eq!(
+            (result.passed, &*result.actual),
+            (Some(passed), actual),
+            "{condition} {when:?}"
+        );
     }
 }
 
@@ -76,8 +80,9 @@ fn scopes_and_replies_choose_what_is_counted() {
         domains: Some(vec![domain.into()]),
         binding: None,
     };
-    let passes =
-        |condition, scope, reply| judge(expectation(When::AtEnd, condition, scope, reply)).passed;
+    let passes = |condition, scope, reply| {
+        judge(expectation(When::AtEnd, condition, scope, reply)).passed == Some(true)
+    };
     assert!(passes("delivered == 100%", of("a.test"), None));
     assert!(passes("accepted == 1", of("b.test"), None));
     assert!(passes("delivered == 0", of("b.test"), None));
@@ -102,4 +107,22 @@ fn a_broken_expectation_names_the_first_event_that_broke_it() {
     // What never came true was broken by no event: it is the deadline that counts.
     assert_eq!(broken(everywhere(seconds(600), "delivered == 1")), (Some(600.0), String::new()));
     assert_eq!(broken(everywhere(When::AtEnd, "delivered == 1")), (None, String::new()));
+}
+
+#[test]
+fn what_is_about_a_later_time_than_the_end_is_not_judged() {
+    let cut = |when, condition| {
+        let expectation = expectation(when, condition, Scope::default(), None);
+        let mut judge = ExpectationJudge::new(START, &[expectation]);
+        for record in stream() {
+            judge.record(&record, None, None);
+        }
+        judge.finish(at(700), false).pop().unwrap().passed
+    };
+    assert_eq!(cut(seconds(600), "accepted == 2"), Some(true));
+    assert_eq!(cut(seconds(600), "accepted == 3"), Some(false));
+    assert_eq!(cut(seconds(800), "accepted == 2"), None);
+    assert_eq!(cut(When::AtEnd, "accepted == 2"), None);
+    assert_eq!(cut(When::Always, "accepted <= 2"), None);
+    assert_eq!(cut(When::Always, "accepted < 2"), Some(false));
 }
