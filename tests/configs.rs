@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use traject_engine::config::effective::MaxRetries;
+use traject_engine::config::effective::{BindingSource, MaxRetries};
 use traject_engine::config::{Config, HostFacts, Loaded};
 use traject_engine::ids::ListenerId;
 use traject_net::config_files::FileSystem;
@@ -78,8 +78,9 @@ fn the_production_configuration_means_what_it_says() {
     };
     assert_eq!(config.listeners().len(), 2);
     let shop = client(0, "10.20.200.1");
-    assert!(shop.relay.client_may_relay && &*shop.binding == "shop-a");
-    assert_eq!(&*client(0, "10.20.33.1").binding, "shop-b");
+    assert!(shop.relay.client_may_relay);
+    assert_eq!(shop.binding, BindingSource::Binding("shop-a".into()));
+    assert_eq!(client(0, "10.20.33.1").binding, BindingSource::Binding("shop-b".into()));
     let agency = client(1, "203.0.113.17");
     assert!(!agency.relay.client_may_relay);
     assert_eq!(&*agency.relay.sending_domains[0], "south.shop.example");

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use traject_engine::Timestamp;
-use traject_engine::config::effective::{DeliveryMethod, ReceptionOptions, RelayPolicy};
+use traject_engine::config::effective::{
+    BindingSource, DeliveryMethod, ReceptionOptions, RelayPolicy,
+};
 use traject_engine::ids::MessageId;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::client::{
@@ -14,7 +16,7 @@ use traject_engine::smtp::client::{
 };
 use traject_engine::smtp::data::{BodyInfo, BodyRules, DotReader, DotWriter, StrayPolicy};
 use traject_engine::smtp::eight_bit::Transform8bit;
-use traject_engine::smtp::server::{ServerInput, ServerSession};
+use traject_engine::smtp::server::{Owner, ServerInput, ServerSession};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
 const BODY: BodyInfo = BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0 };
@@ -81,14 +83,13 @@ fn sessions(criterion: &mut Criterion) {
     group.bench_function("receive", |bencher| {
         let mut session = open_server();
         let mut out = Vec::new();
-        let mut ids = || MessageId(1);
         bencher.iter(|| {
             out.clear();
             let commands =
                 b"MAIL FROM:<a@sender.test> SIZE=1000\r\nRCPT TO:<b@ours.test>\r\nDATA\r\n";
-            session.handle(NOW, ServerInput::Received(black_box(commands)), &mut ids, &mut out);
-            session.handle(NOW, ServerInput::BodyDone(Ok(BODY)), &mut ids, &mut out);
-            session.handle(NOW, ServerInput::Spooled(Ok(())), &mut ids, &mut out);
+            session.handle(NOW, ServerInput::Received(black_box(commands)), &mut Alone, &mut out);
+            session.handle(NOW, ServerInput::BodyDone(Ok(BODY)), &mut Alone, &mut out);
+            session.handle(NOW, ServerInput::Spooled(Ok(())), &mut Alone, &mut out);
             assert_eq!(out.len(), 4, "replies, body, message, 250");
         });
     });
@@ -147,13 +148,26 @@ fn open_server() -> ServerSession {
             recipient_domains: vec!["ours.test".into()].into(),
             ..RelayPolicy::default()
         },
-        binding: "default".into(),
+        binding: BindingSource::Default,
     };
     let peer = "192.0.2.1:4000".parse().expect("an address");
     let mut session = ServerSession::new(Arc::new(options), peer, NOW);
     let mut out = Vec::new();
-    session.handle(NOW, ServerInput::Received(b"EHLO c.test\r\n"), &mut || MessageId(1), &mut out);
+    session.handle(NOW, ServerInput::Received(b"EHLO c.test\r\n"), &mut Alone, &mut out);
     session
+}
+
+/// An owner without a configuration.
+struct Alone;
+
+impl Owner for Alone {
+    fn message_id(&mut self) -> MessageId {
+        MessageId(1)
+    }
+
+    fn binding(&mut self, _: MessageId, _: &BindingSource) -> Option<Arc<str>> {
+        Some("default".into())
+    }
 }
 
 criterion_group!(benches, codecs, sessions);

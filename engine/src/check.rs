@@ -135,7 +135,9 @@ impl Engine {
                 continue;
             }
             let woken = match queue.reason {
-                QueueReason::Suspended | QueueReason::Draining => true,
+                QueueReason::Suspended
+                | QueueReason::DefaultBindingSuspended
+                | QueueReason::Draining => true,
                 QueueReason::Resolving => self.routes.is_pending(&queue.pair.domain, slot),
                 // Caps open when a connection ends, throttles with time; whoever is not first in
                 // line is woken by who is.

@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod binding;
 mod check;
 pub mod config;
 mod delivery;

@@ -5,13 +5,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::engine::Engine;
+use crate::binding;
+use crate::config::effective::BindingSource;
+use crate::config::{Config, DEFAULT_BINDING};
+use crate::engine::{Engine, Ids};
 use crate::ids::{ConnId, ListenerId, MessageId, SpoolOp};
 use crate::io::{NetError, Output, SpoolError, SpoolWrite};
 use crate::message::{RecipientState, StoredMessage, Submission};
 use crate::queue::{Batch, Queue};
 use crate::record::{Event, Pair, Via};
-use crate::smtp::server::{ServerInput, ServerOutput, ServerSession};
+use crate::rng::Seed;
+use crate::smtp::server::{self, ServerInput, ServerOutput, ServerSession};
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
 
@@ -34,6 +38,23 @@ pub(crate) enum SpoolPurpose {
     Bookkeeping(MessageId),
 }
 
+/// What sessions ask of the engine.
+struct Owner<'a> {
+    config: &'a Config,
+    seed: &'a Seed,
+    ids: &'a mut Ids,
+}
+
+impl server::Owner for Owner<'_> {
+    fn message_id(&mut self) -> MessageId {
+        self.ids.message()
+    }
+
+    fn binding(&mut self, message: MessageId, source: &BindingSource) -> Option<Arc<str>> {
+        binding::assign(self.config, self.seed, message, source, None)
+    }
+}
+
 impl Engine {
     pub(crate) fn accepted(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
         let options = self.config.reception_options(listener, peer.ip());
@@ -52,9 +73,9 @@ impl Engine {
     pub(crate) fn drive_inbound(&mut self, conn: ConnId, input: ServerInput<'_>) {
         let now = self.now;
         let mut outputs = core::mem::take(&mut self.server_outputs);
-        let ids = &mut self.ids;
+        let mut owner = Owner { config: &self.config, seed: &self.seed, ids: &mut self.ids };
         if let Some(inbound) = self.inbound.get_mut(&conn) {
-            inbound.session.handle(now, input, &mut || ids.message(), &mut outputs);
+            inbound.session.handle(now, input, &mut owner, &mut outputs);
         }
         self.perform_inbound(conn, &mut outputs);
         self.server_outputs = outputs;
@@ -163,7 +184,8 @@ impl Engine {
         }
     }
 
-    /// A durable message becomes ours: each recipient still to be delivered enters a queue.
+    /// A durable message becomes ours: each recipient still to be delivered enters a queue. Mail of
+    /// a binding that is no longer configured is sent by `default`.
     fn take_into_care(&mut self, message: Arc<StoredMessage>, via: Via) {
         let mut waiting = Vec::new();
         for (index, recipient) in (0..).zip(&message.recipients) {
@@ -172,6 +194,10 @@ impl Engine {
             }
         }
         let recipients = waiting.iter().map(|(index, ..)| *index);
+        let binding = match self.config.has_binding(&message.binding) {
+            true => message.binding.clone(),
+            false => DEFAULT_BINDING.into(),
+        };
         self.record(Event::Reception {
             message: message.id,
             via,
@@ -179,7 +205,7 @@ impl Engine {
             recipients: recipients
                 .map(|index: u32| message.recipients[index as usize].mailbox.clone())
                 .collect(),
-            binding: message.binding.clone(),
+            binding: binding.clone(),
             size_bytes: message.size_bytes,
         });
         if waiting.is_empty() {
@@ -188,7 +214,7 @@ impl Engine {
         // Unwrap is OK because limits bound the recipients of a message.
         let remaining = u32::try_from(waiting.len()).expect("a bounded number of recipients");
         self.messages.insert(message.clone(), remaining);
-        for (key, recipients) in self.batches(&message, waiting) {
+        for (key, recipients) in self.batches(&message, &binding, waiting) {
             let Fate { queue, attempts, due } = key;
             let batch = Batch { message: message.id, recipients, attempts };
             if due > self.now {
@@ -204,12 +230,13 @@ impl Engine {
     fn batches(
         &mut self,
         message: &StoredMessage,
+        binding: &Arc<str>,
         waiting: Vec<(u32, u16, Timestamp)>,
     ) -> BTreeMap<Fate, Vec<u32>> {
         let mut batches: BTreeMap<Fate, Vec<u32>> = BTreeMap::new();
         for (index, attempts, due) in waiting {
             let domain = &message.recipients[index as usize].mailbox.domain;
-            let queue = self.queue_for(&message.binding, domain);
+            let queue = self.queue_for(binding, domain);
             // Whatever is due by now is due alike.
             let due = due.max(self.now);
             batches.entry(Fate { queue, attempts, due }).or_default().push(index);

@@ -87,9 +87,6 @@ fn half_working(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
                 .label("bare line feeds are never relayed")
                 .help("relaying them lets others smuggle mail; write `fix` or `pedantic`"),
         ),
-        ("context", Value::Map(map)) if map.contains_key("binding_group") => {
-            Some(not_yet(span, "choosing a binding by `binding_group`"))
-        }
         _ => None,
     }
 }

@@ -212,9 +212,10 @@ impl Compiler<'_> {
         }
     }
 
-    /// The binding that a listener's context names must exist.
+    /// The binding that a listener's context names must exist, and the group must have one.
     fn check_contexts(&mut self) {
-        let Compiled { bindings, listeners, endpoints, .. } = &self.out;
+        let Compiled { bindings, groups, listeners, endpoints, .. } = &self.out;
+        let mut problems = Vec::new();
         let of_listeners = listeners.iter().flat_map(|listener| {
             let blocks = listener.peers.iter().map(|block| &block.layer);
             core::iter::once(&listener.layer).chain(blocks)
@@ -226,13 +227,32 @@ impl Compiler<'_> {
         for layer in of_listeners.chain(of_endpoints) {
             let Some(setting) = layer.settings.get(&const { id("context") }) else { continue };
             let Value::Map(map) = &setting.value else { continue };
-            let Some(name) = map.get("binding") else { continue };
-            if &**name != DEFAULT && !bindings.contains_key(name) {
+            if let Some(name) = map.get("binding")
+                && &**name != DEFAULT
+                && !bindings.contains_key(name)
+            {
                 let message = format!("there is no binding `{name}`");
-                let mut finding = Diagnostic::error(setting.span, message);
-                finding.help = did_you_mean(name, bindings.keys().map(|name| &**name));
-                self.findings.push(finding);
+                let near = did_you_mean(name, bindings.keys().map(|name| &**name));
+                problems.push((setting.span, message, near));
             }
+            if let Some(name) = map.get("binding_group")
+                && &**name != DEFAULT
+                && !bindings.values().any(|binding| binding.group.as_ref() == Some(name))
+            {
+                let (message, near) = match groups.contains_key(name) {
+                    true => (format!("there is no binding in group `{name}`"), None),
+                    false => (
+                        format!("there is no binding group `{name}`"),
+                        did_you_mean(name, groups.keys().map(|name| &**name)),
+                    ),
+                };
+                problems.push((setting.span, message, near));
+            }
+        }
+        for (span, message, near) in problems {
+            let mut finding = Diagnostic::error(span, message);
+            finding.help = near;
+            self.findings.push(finding);
         }
     }
 }

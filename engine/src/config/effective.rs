@@ -192,8 +192,41 @@ pub struct ReceptionOptions {
     pub trace_headers: bool,
     /// Whether this client may relay, and for whom.
     pub relay: RelayPolicy,
-    /// Binding of received mail.
-    pub binding: Arc<str>,
+    /// What is known about the binding of received mail before the mail is.
+    pub binding: BindingSource,
+}
+
+/// Where the binding of a client's mail comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindingSource {
+    /// The access control list names the binding (context key `binding`).
+    Binding(Arc<str>),
+    /// The access control list names the group (context key `binding_group`).
+    Group(Arc<str>),
+    /// A message may name one itself (`X-Binding`); `default` sends it otherwise.
+    Default,
+    /// A message must name one itself; it is refused otherwise (`default_binding = none`).
+    Refuse,
+}
+
+/// A binding of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether all its mail is held (`suspend_delivery`).
+    pub suspended: bool,
+}
+
+/// `default_binding`: what becomes of mail that nothing assigns to a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultBinding {
+    /// The binding `default` sends it.
+    Normal,
+    /// The binding `default` holds it.
+    Suspended,
+    /// It is refused.
+    None,
 }
 
 /// Who may send to whom through us. An empty policy relays nothing.
@@ -224,6 +257,8 @@ pub struct ListenEndpoint {
 pub struct ServerOptions {
     /// `hostname`, or the system's name.
     pub hostname: Arc<str>,
+    /// What becomes of mail without a binding.
+    pub default_binding: DefaultBinding,
     /// `resolv_conf`: a file in the form of resolv.conf, or `address:port` of one upstream.
     pub resolv_conf: Option<Arc<str>>,
     /// `spool_base`: the spool's directory.

@@ -221,6 +221,9 @@ impl Config {
                      doubled without limit"
                 ))
             }
+            "suspend_delivery" if question.binding == DEFAULT && self.holds_default_binding() => {
+                Some(String::from("`default_binding = suspended` holds all mail of this binding"))
+            }
             "message_expiration" => Some(String::from(
                 "looked at after a failed attempt; the next attempt may be due later than that",
             )),

@@ -18,6 +18,7 @@ mod domain;
 pub mod effective;
 mod endpoint;
 pub mod explain;
+mod groups;
 mod lexer;
 pub mod lint;
 mod loader;
@@ -59,10 +60,15 @@ pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
 use self::compile::Compiled;
 use self::diagnostic::Findings;
 use self::effective::{
-    DeliveryOptions, ListenEndpoint, ReceptionOptions, ServerOptions, SharedCap,
+    DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, ReceptionOptions, ServerOptions,
+    SharedCap,
 };
+use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
 use crate::ids::ListenerId;
+
+/// The binding of mail that nothing assigns to another, and the group it is in.
+pub const DEFAULT_BINDING: &str = tree::DEFAULT;
 
 /// A configuration that can be used: without errors, compiled for look-ups.
 #[derive(Debug)]
@@ -71,6 +77,7 @@ pub struct Config {
     defaults: Defaults,
     server: ServerOptions,
     listeners: Vec<ListenEndpoint>,
+    groups: Groups,
 }
 
 /// What the machine contributes to a configuration.
@@ -129,7 +136,10 @@ impl Config {
     /// The options of mail of `binding` to `domain`. An unknown binding is resolved as `default`.
     pub fn delivery_options(&self, binding: &str, domain: &str) -> DeliveryOptions {
         let chain = Chain::of_pair(&self.compiled, &self.defaults, binding, domain);
-        resolve::delivery(&chain, &self.server.hostname)
+        let mut options = resolve::delivery(&chain, &self.server.hostname);
+        let unassigned = binding == DEFAULT_BINDING || !self.has_binding(binding);
+        options.suspend_delivery |= unassigned && self.holds_default_binding();
+        options
     }
 
     /// The cap on connections to the exchange `host` for mail of `binding`, if a `host` stanza sets
@@ -148,7 +158,7 @@ impl Config {
             Some(endpoint) => Chain::of_client(&self.compiled, &self.defaults, endpoint, peer),
             None => Chain::of_server(&self.compiled, &self.defaults),
         };
-        resolve::reception(&chain, &self.server.hostname, peer)
+        resolve::reception(&chain, &self.server, peer)
     }
 
     /// The options of the process.
@@ -163,7 +173,17 @@ impl Config {
 
     /// Whether there is a binding of that name. `default` is always there.
     pub fn has_binding(&self, name: &str) -> bool {
-        name == tree::DEFAULT || self.compiled.bindings.contains_key(name)
+        name == DEFAULT_BINDING || self.compiled.bindings.contains_key(name)
+    }
+
+    /// The bindings of a group, in the order of their names; none if there is no such group.
+    pub fn group_members(&self, group: &str) -> &[GroupMember] {
+        self.groups.get(group).map_or(&[], |members| &members[..])
+    }
+
+    /// Whether the binding `default` is held (`default_binding = suspended`).
+    pub(crate) fn holds_default_binding(&self) -> bool {
+        self.server.default_binding == DefaultBinding::Suspended
     }
 
     fn new(compiled: Compiled, host: &HostFacts) -> Self {
@@ -171,6 +191,7 @@ impl Config {
         let hostname = Arc::from(host.hostname.as_str());
         let server = resolve::server(&Chain::of_server(&compiled, &defaults), &hostname);
         let listeners = compiled.endpoints.iter().map(|endpoint| endpoint.public.clone()).collect();
-        Self { compiled, defaults, server, listeners }
+        let groups = groups::members(&compiled, &defaults, server.default_binding);
+        Self { compiled, defaults, server, listeners, groups }
     }
 }

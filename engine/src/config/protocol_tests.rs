@@ -1,11 +1,14 @@
-//! Options of the outbound protocol: what each value comes to, and what is said about it.
+//! Options of the protocol and of bindings: what each value comes to, and what is said about it.
 
+use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use insta::assert_snapshot;
 
-use super::effective::{DeliveryMethod, DeliveryOptions};
+use super::Config;
+use super::effective::{BindingSource, DeliveryMethod, DeliveryOptions};
 use super::tests::{findings, load};
+use crate::ids::ListenerId;
 use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::reply::Reply;
 
@@ -31,7 +34,7 @@ fn delivery_methods_and_their_ports() {
         assert_eq!(found, "", "{text}");
     }
     for (method, port) in [("ESMTP", 26), ("SMTP", 26), ("LMTP", 24)] {
-        let text = alloc::format!("delivery_method = {method} {ports}");
+        let text = format!("delivery_method = {method} {ports}");
         let (options, _) = options(text.leak());
         assert_eq!(options.port(), port, "{method}");
     }
@@ -105,8 +108,84 @@ fn delivery_methods_of_the_past() {
         ("GCM", "the push services it belongs to were shut down"),
         ("MM7", "mail is not delivered over HTTP"),
     ] {
-        let (options, found) = options(alloc::format!("delivery_method = {method}").leak());
+        let (options, found) = options(format!("delivery_method = {method}").leak());
         assert_eq!(options.delivery_method, DeliveryMethod::Esmtp);
-        assert!(found.contains(&alloc::format!("`{method}` is not spoken: {why}")), "{found}");
+        assert!(found.contains(&format!("`{method}` is not spoken: {why}")), "{found}");
+    }
+}
+
+#[test]
+fn where_the_binding_of_received_mail_comes_from() {
+    let bindings = r#"binding "red" { } binding_group "g" { binding "g1" { } }"#;
+    let binding = |name: &str| BindingSource::Binding(name.into());
+    let group = |name: &str| BindingSource::Group(name.into());
+    for (context, expected) in [
+        ("0.0.0.0/0 = ( )", BindingSource::Default),
+        ("0.0.0.0/0 = ( context [ binding = red ] )", binding("red")),
+        ("0.0.0.0/0 = ( context [ binding_group = g ] )", group("g")),
+        ("0.0.0.0/0 = ( context [ binding_group = default ] )", group("default")),
+        ("0.0.0.0/0 = ( context [ binding_group = g binding = red ] )", binding("red")),
+        // What is nearer counts, whichever of the two it names.
+        (
+            "0.0.0.0/0 = ( context [ binding = red ] continue )
+             192.0.2.0/24 = ( context [ binding_group = g ] )",
+            group("g"),
+        ),
+        (
+            "0.0.0.0/0 = ( context [ binding_group = g ] continue )
+             192.0.2.0/24 = ( context [ other = red ] )",
+            group("g"),
+        ),
+    ] {
+        for (word, unassigned) in [
+            ("normal", BindingSource::Default),
+            ("suspended", BindingSource::Default),
+            ("none", BindingSource::Refuse),
+        ] {
+            let text = format!(
+                "{bindings} default_binding = {word} Esmtp_Listener = ( *:25 [ {context} ] )"
+            );
+            let config = Config::from_text(&text).unwrap();
+            let options = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());
+            let expected = match &expected {
+                BindingSource::Default => unassigned,
+                named => named.clone(),
+            };
+            assert_eq!(options.binding, expected, "{context} {word}");
+        }
+    }
+}
+
+#[test]
+fn bindings_and_groups_that_are_not_there() {
+    assert_snapshot!(findings(&load(
+        r#"
+binding_group "green" { binding "g1" { } }
+binding_group "empty" { }
+Esmtp_Listener = ( *:25 [
+  192.0.2.0/24 = ( context [ binding_group = gren ] )
+  198.51.100.0/24 = ( context [ binding_group = empty ] )
+  203.0.113.0/24 = ( context [ binding = g ] )
+] )
+"#
+    )), @"
+    error main.conf:5:20-52 there is no binding group `gren`
+      = did you mean `green`?
+    error main.conf:6:23-56 there is no binding in group `empty`
+    error main.conf:7:22-45 there is no binding `g`
+    ");
+}
+
+#[test]
+fn a_held_default_binding() {
+    let config = "binding red { } default_binding = ";
+    for (word, unassigned, red) in
+        [("normal", false, false), ("suspended", true, false), ("none", false, false)]
+    {
+        let config = Config::from_text(&format!("{config}{word}")).unwrap();
+        let suspended = |binding| config.delivery_options(binding, "x.test").suspend_delivery;
+        assert_eq!((suspended("default"), suspended("red")), (unassigned, red), "{word}");
+        assert_eq!(suspended("gone"), unassigned, "{word}");
+        assert_eq!(config.group_members("default")[0].suspended, unassigned, "{word}");
     }
 }

@@ -16,8 +16,8 @@ use super::cidr::Cidr;
 use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
-    DeliveryMethod, DeliveryOptions, EhloName, MaxRetries, ReceptionOptions, RelayPolicy,
-    ServerOptions, SharedCap, SharedThrottle,
+    BindingSource, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName, MaxRetries,
+    ReceptionOptions, RelayPolicy, ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::tree::{DEFAULT, Setting};
@@ -220,14 +220,21 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn context(&self, name: &str) -> Option<Arc<str>> {
-        let maps =
-            self.places.iter().filter_map(|layer| layer.settings.get(&const { id("context") }));
-        maps.filter_map(|setting| match &setting.value {
-            Value::Map(map) => map.get(name).cloned(),
+    /// What the nearest context that names a binding or a group says; the binding counts where it
+    /// names both.
+    fn binding_source(&self, unassigned: DefaultBinding) -> BindingSource {
+        let maps = self.layers(const { id("context") }).filter_map(|(_, value)| match value {
+            Value::Map(map) => Some(map),
             _ => None,
+        });
+        let mut named = maps.filter_map(|map| {
+            let binding = map.get("binding").cloned().map(BindingSource::Binding);
+            binding.or_else(|| map.get("binding_group").cloned().map(BindingSource::Group))
+        });
+        named.next().unwrap_or(match unassigned {
+            DefaultBinding::Normal | DefaultBinding::Suspended => BindingSource::Default,
+            DefaultBinding::None => BindingSource::Refuse,
         })
-        .next()
     }
 }
 
@@ -312,13 +319,17 @@ pub(super) fn host_cap(chain: &Chain<'_>) -> Option<SharedCap> {
 }
 
 /// The options of a client.
-pub(super) fn reception(chain: &Chain<'_>, hostname: &Arc<str>, peer: IpAddr) -> ReceptionOptions {
+pub(super) fn reception(
+    chain: &Chain<'_>,
+    server: &ServerOptions,
+    peer: IpAddr,
+) -> ReceptionOptions {
     macro_rules! get {
         ($kind:ident $name:literal) => {
             chain.$kind(const { id($name) })
         };
     }
-    let name = |set: Option<Arc<str>>| set.unwrap_or_else(|| hostname.clone());
+    let name = |set: Option<Arc<str>>| set.unwrap_or_else(|| server.hostname.clone());
     ReceptionOptions {
         banner_hostname: name(get!(text "banner_hostname")),
         static_banner: get!(text "static_banner"),
@@ -339,7 +350,7 @@ pub(super) fn reception(chain: &Chain<'_>, hostname: &Arc<str>, peer: IpAddr) ->
         },
         trace_headers: get!(bool "rfc2822_trace_headers"),
         relay: relay_policy(chain, peer),
-        binding: chain.context("binding").unwrap_or_else(|| Arc::from(DEFAULT)),
+        binding: chain.binding_source(server.default_binding),
     }
 }
 
@@ -352,6 +363,11 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
     }
     ServerOptions {
         hostname: get!(text "hostname").unwrap_or_else(|| hostname.clone()),
+        default_binding: match get!(word "default_binding") {
+            "suspended" => DefaultBinding::Suspended,
+            "none" => DefaultBinding::None,
+            _ => DefaultBinding::Normal,
+        },
         resolv_conf: get!(text "resolv_conf"),
         spool_base: get!(text "spoolbase").unwrap_or_default(),
         min_dns_ttl: get!(seconds "min_dns_ttl"),

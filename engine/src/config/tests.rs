@@ -7,7 +7,7 @@ use alloc::string::{String, ToString as _};
 use insta::assert_snapshot;
 
 use super::*;
-use crate::config::effective::{DeliveryMethod, EhloName, MaxRetries};
+use crate::config::effective::{BindingSource, DeliveryMethod, EhloName, MaxRetries};
 use crate::smtp::data::StrayPolicy;
 
 /// Files by name; a name that ends with a slash is a directory.
@@ -131,7 +131,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
     }
     "#);
     let client = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());
-    assert_snapshot!(format!("{client:#?}"), @r##"
+    assert_snapshot!(format!("{client:#?}"), @r#"
     ReceptionOptions {
         banner_hostname: "mx.test",
         static_banner: None,
@@ -150,9 +150,9 @@ fn nothing_is_a_configuration_of_built_in_values() {
             sending_domains: [],
             recipient_domains: [],
         },
-        binding: "default",
+        binding: Default,
     }
-    "##);
+    "#);
 }
 
 #[test]
@@ -270,13 +270,13 @@ fn the_list_form_of_listeners() {
 
     let client = |peer: &str| config.reception_options(ListenerId(0), peer.parse().unwrap());
     let table = [
-        // peer, idle time, may relay, sending domains, binding
-        ("203.0.113.9", 120, false, 0, "default"),
-        ("192.0.2.1", 120, true, 0, "vip"),
+        // peer, idle time, may relay, sending domains, where the binding comes from
+        ("203.0.113.9", 120, false, 0, BindingSource::Default),
+        ("192.0.2.1", 120, true, 0, BindingSource::Binding("vip".into())),
         // Both the /24 and the /16 apply: the longer prefix wins, although the /16 is the later.
-        ("192.0.2.7", 60, false, 1, "default"),
-        ("192.0.9.9", 61, false, 0, "default"),
-        ("2001:db8::1", 30, false, 0, "default"),
+        ("192.0.2.7", 60, false, 1, BindingSource::Default),
+        ("192.0.9.9", 61, false, 0, BindingSource::Default),
+        ("2001:db8::1", 30, false, 0, BindingSource::Default),
     ];
     for (peer, idle, relay, domains, binding) in table {
         let options = client(peer);
@@ -284,7 +284,7 @@ fn the_list_form_of_listeners() {
             options.idle_time.as_secs(),
             options.relay.client_may_relay,
             options.relay.sending_domains.len(),
-            &*options.binding,
+            options.binding,
         );
         assert_eq!(got, (idle, relay, domains, binding), "{peer}");
     }

@@ -20,6 +20,8 @@ pub enum QueueReason {
     },
     /// `suspend_delivery`.
     Suspended,
+    /// The binding `default` is held (`default_binding = suspended`).
+    DefaultBindingSuspended,
     /// The engine is draining.
     Draining,
     /// The DNS is being asked.
@@ -77,6 +79,9 @@ impl fmt::Display for QueueReason {
             Self::Empty => f.write_str("nothing waits"),
             Self::Delayed { until } => write!(f, "delayed until {until}"),
             Self::Suspended => f.write_str("suspended (suspend_delivery)"),
+            Self::DefaultBindingSuspended => {
+                f.write_str("no binding was assigned (default_binding = suspended)")
+            }
             Self::Draining => f.write_str("the server is shutting down"),
             Self::Resolving => f.write_str("the DNS is being asked"),
             Self::DnsFailed { until } => write!(f, "the DNS failed; next look-up at {until}"),

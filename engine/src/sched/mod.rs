@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::config::Cidr;
 use crate::config::effective::DeliveryOptions;
+use crate::config::{Cidr, DEFAULT_BINDING};
 use crate::dns::{DnsAnswer, DnsError};
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageId, QueryId};
@@ -89,7 +89,11 @@ impl Engine {
             return QueueReason::Draining;
         }
         if queue.options.suspend_delivery {
-            return QueueReason::Suspended;
+            let unassigned = &*queue.pair.binding == DEFAULT_BINDING;
+            return match unassigned && self.config.holds_default_binding() {
+                true => QueueReason::DefaultBindingSuspended,
+                false => QueueReason::Suspended,
+            };
         }
         match self.look_up(slot) {
             Lookup::Ready(plan) => self.connect_to(slot, &plan),
@@ -443,7 +447,10 @@ fn wake_at(
         | QueueReason::ServerMaxOutboundConnections
         | QueueReason::ScopeMaxOutboundConnections
         | QueueReason::HostMaxOutboundConnections => trying_until,
-        QueueReason::Suspended | QueueReason::Draining | QueueReason::Resolving => None,
+        QueueReason::Suspended
+        | QueueReason::DefaultBindingSuspended
+        | QueueReason::Draining
+        | QueueReason::Resolving => None,
     };
     own.into_iter().chain(next_due).min()
 }

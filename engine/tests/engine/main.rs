@@ -1,5 +1,6 @@
 //! The engine as a whole, in a world of scripts and virtual time.
 
+mod bindings;
 mod chaos;
 mod delivery;
 mod protocol;

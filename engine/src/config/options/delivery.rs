@@ -212,9 +212,9 @@ options! {
     /// it and lets it fail.
     "blackhole": Word(&["false", "true", "inline", "internal"]), "false", PAIR, DELIVERY,
         "conf.ref.blackhole";
-    /// What becomes of mail that nothing assigns to a binding: normal delivery, waiting, or refusal
-    /// with 451.
-    "default_binding": Word(&["normal", "suspended", "none"]), "normal", GLOBAL, DELIVERY,
+    /// What becomes of mail that nothing assigns to a binding: the binding `default` sends it, holds
+    /// it (and all its other mail), or it is refused with 451.
+    "default_binding": Word(&["normal", "suspended", "none"]), "normal", GLOBAL, WORKS,
         "conf.ref.default_binding";
     /// Hold all mail of the scope. It stays queued and grows older.
     "suspend_delivery": Bool, "false", PAIR, WORKS, "conf.ref.suspend_delivery";

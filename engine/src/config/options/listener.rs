@@ -40,7 +40,9 @@ options! {
 "acl" {
     /// Apply this entry of the access control list and go on with those behind it.
     "continue": Flag, "false", ACL, WORKS, "ecelerity.conf";
-    /// Values that policy sees for the connection. `binding` names the binding of its mail.
+    /// Values that policy sees for the connection. `binding` names the binding of its mail;
+    /// `binding_group` a group, of which each message gets a binding that is not suspended, all
+    /// with equal shares.
     "context": Map, "", CLIENT, WORKS, "ecelerity.conf";
     /// The client may relay: for every sender domain when it stands alone, else for those listed.
     "relay_for_sending_domains": Senders, "", CLIENT, WORKS, "ecelerity.conf";

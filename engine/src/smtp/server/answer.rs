@@ -34,6 +34,7 @@ pub(super) const IDLE_TOO_LONG: Answer = answer(421, 4, 2, "Idle for too long");
 pub(super) const NO_MORE_MAIL: Answer = answer(421, 4, 5, "No more mail on this connection");
 pub(super) const DATA_TOO_EARLY: Answer = answer(421, 5, 0, "Data sent before the go-ahead");
 pub(super) const TOO_MANY_ERRORS: Answer = answer(421, 7, 0, "Too many errors");
+pub(super) const NO_BINDING: Answer = answer(451, 7, 1, "No binding for this mail");
 pub(super) const TOO_MANY_RECIPIENTS: Answer =
     answer(452, 5, 3, "Recipients per message limit reached");
 pub(super) const TOO_MANY_RECIPIENTS_IN_ALL: Answer =

@@ -23,7 +23,7 @@ use core::net::SocketAddr;
 
 use self::answer::Answer;
 use self::received::Received;
-use crate::config::effective::ReceptionOptions;
+use crate::config::effective::{BindingSource, ReceptionOptions};
 use crate::ids::MessageId;
 use crate::io::{NetError, SpoolError};
 use crate::limits::{COMMAND_ERRORS_MAX, COMMAND_LINE_BYTES_MAX, RECIPIENTS_PER_MESSAGE_MAX};
@@ -48,6 +48,15 @@ pub struct ServerSession {
     counts: Counts,
     deadline: Option<Timestamp>,
     draining: bool,
+}
+
+/// Whoever a session belongs to; answers what cannot wait.
+pub trait Owner {
+    /// An id for the next message.
+    fn message_id(&mut self) -> MessageId;
+
+    /// The binding of a complete message; `None` if it has none and is to be refused.
+    fn binding(&mut self, message: MessageId, source: &BindingSource) -> Option<Arc<str>>;
 }
 
 /// How the client introduced itself.
@@ -117,15 +126,15 @@ impl ServerSession {
         out.push(ServerOutput::Write(banner));
     }
 
-    /// Takes in what happened and appends what follows to `out`. `ids` gives each message its id.
+    /// Takes in what happened and appends what follows to `out`.
     pub fn handle(
         &mut self,
         now: Timestamp,
         input: ServerInput<'_>,
-        ids: &mut dyn FnMut() -> MessageId,
+        owner: &mut dyn Owner,
         out: &mut Vec<ServerOutput>,
     ) {
-        let mut turn = Turn { now, ids, out, replies: Vec::new() };
+        let mut turn = Turn { now, owner, out, replies: Vec::new() };
         match (input, &self.phase) {
             (_, Phase::Closed) => return,
             (ServerInput::Received([]), _) => self.close(&mut turn, false),
@@ -248,6 +257,8 @@ impl ServerSession {
             answer::NO_MORE_MAIL
         } else if mail.reverse_path.0.is_none() && !options.allow_null_envelope_sender {
             answer::NO_NULL_SENDER
+        } else if options.binding == BindingSource::Refuse {
+            answer::NO_BINDING
         } else if mail.size_bytes.is_some_and(|size| size > options.max_message_size_bytes) {
             answer::TOO_LARGE
         } else {
@@ -305,7 +316,7 @@ impl ServerSession {
             return self.say(Verb::Data, answer::DATA_TOO_EARLY, turn);
         }
         self.counts.errors_in_a_row = 0;
-        let message = (turn.ids)();
+        let message = turn.owner.message_id();
         let prefix = self.trace_header(message, turn.now);
         let rules = BodyRules {
             size_bytes_max: self.options.max_message_size_bytes,
@@ -347,11 +358,16 @@ impl ServerSession {
                 self.leave_if_draining(turn);
             }
             (None, Ok(info)) => {
+                let Some(binding) = turn.owner.binding(message, &self.options.binding) else {
+                    turn.out.push(ServerOutput::Discard(message));
+                    self.say(Verb::Data, answer::NO_BINDING, turn);
+                    return self.leave_if_draining(turn);
+                };
                 // Not the client's time but ours.
                 self.deadline = None;
                 let recipients = u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX);
                 self.phase = Phase::Spooling { message, recipients };
-                let stored = self.stored_message(message, envelope, info, turn.now);
+                let stored = self.stored_message(message, envelope, info, binding, turn.now);
                 turn.out.push(ServerOutput::Accept(Box::new(stored)));
             }
             // The connection is gone: nobody is there to be told.
@@ -373,6 +389,7 @@ impl ServerSession {
         id: MessageId,
         envelope: Envelope,
         info: &BodyInfo,
+        binding: Arc<str>,
         received_at: Timestamp,
     ) -> StoredMessage {
         let state = RecipientState::new(received_at);
@@ -384,7 +401,7 @@ impl ServerSession {
             received_at,
             size_bytes: info.size_bytes,
             eight_bit: info.eight_bit,
-            binding: self.options.binding.clone(),
+            binding,
             origin: Some(self.origin()),
         }
     }
@@ -455,7 +472,7 @@ impl ServerSession {
 /// One input being handled.
 struct Turn<'a> {
     now: Timestamp,
-    ids: &'a mut dyn FnMut() -> MessageId,
+    owner: &'a mut dyn Owner,
     out: &'a mut Vec<ServerOutput>,
     /// Written together.
     replies: Vec<u8>,

@@ -30,7 +30,22 @@ fn options() -> ReceptionOptions {
             recipient_domains: vec!["ours.example".into(), "by.example".into()].into(),
             ..RelayPolicy::default()
         },
-        binding: "default".into(),
+        binding: BindingSource::Default,
+    }
+}
+
+/// An owner that sends everything by one binding.
+impl<F: FnMut() -> MessageId> Owner for F {
+    fn message_id(&mut self) -> MessageId {
+        self()
+    }
+
+    fn binding(&mut self, _: MessageId, source: &BindingSource) -> Option<Arc<str>> {
+        match source {
+            BindingSource::Binding(name) | BindingSource::Group(name) => Some(name.clone()),
+            BindingSource::Default => Some("default".into()),
+            BindingSource::Refuse => None,
+        }
     }
 }
 
