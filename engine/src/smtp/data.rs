@@ -36,7 +36,7 @@ pub struct BodyInfo {
     /// Whether a byte above 127 occurs.
     pub eight_bit: bool,
     /// `Received:` lines in the header section, the prefix not counted (loop detection, RFC 5321
-    /// section 6.3).
+    /// section 6.3). 0 for a body that was sent: nobody looked.
     pub received_headers: u32,
 }
 
