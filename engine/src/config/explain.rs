@@ -101,7 +101,10 @@ impl Config {
         option: OptionId,
     ) -> Result<Explanation, NoSuchPlace> {
         self.check(question)?;
-        Ok(self.explain_pair(question, option))
+        Ok(match option.spec().name {
+            "cluster_max_outbound_connections" => self.explain_cluster_cap(question, option),
+            _ => self.explain_pair(question, option),
+        })
     }
 
     /// Explains what a `host` stanza says of an option; `None` if no host is asked about, or the
@@ -177,6 +180,26 @@ impl Config {
         explanation.shared_with = self.sharers(question, option);
         explanation.note = self.note(question, option);
         explanation
+    }
+
+    /// `cluster_max_outbound_connections` has an order of its own: the exchange before the domain,
+    /// and groups are passed over.
+    fn explain_cluster_cap(&self, question: Question<'_>, option: OptionId) -> Explanation {
+        let (binding, _) = self.containers(question.binding);
+        let containers = || [binding, Some(&self.compiled.global)].into_iter().flatten();
+        let mut rows = Vec::new();
+        if let Some(host) = question.host.map(domain::key) {
+            for container in containers() {
+                rows.extend(stanza_rows(container, ScopeKind::Host, &container.hosts, &host));
+            }
+        }
+        let name = domain::key(question.domain);
+        for container in containers() {
+            rows.extend(stanza_rows(container, ScopeKind::Domain, &container.domains, &name));
+            rows.push(row(&container.layer));
+        }
+        let built_in = self.defaults[option.index()].as_ref().map(Value::to_string);
+        explain_rows(rows, option, built_in)
     }
 
     /// Who else draws on the throttle that this pair draws on.
@@ -457,6 +480,39 @@ mod tests {
         let interval = find_option("retry_interval").unwrap();
         let other = config.explain_host(question("green", "x.test"), interval).unwrap();
         assert!(other.is_none());
+    }
+
+    #[test]
+    fn the_cap_of_the_cluster_looks_at_the_exchange_first_and_never_at_groups() {
+        let text = "cluster_max_outbound_connections = 90
+            domain \"x.test\" { cluster_max_outbound_connections = 50 }
+            host \"mx.x.test\" { cluster_max_outbound_connections = 7 }
+            binding_group \"g\" { binding \"green\" { } }";
+        let config = Config::from_text(text).unwrap();
+        let cap = find_option("cluster_max_outbound_connections").unwrap();
+        let ask = |host| {
+            let question = Question { host, ..question("green", "x.test") };
+            story(&config.explain(question, cap).unwrap())
+        };
+        assert_snapshot!(ask(Some("mx.x.test")), @r#"
+        Some("7")
+          binding_group "g" binding "green" host "mx.x.test": no stanza
+          host "mx.x.test": set to 7
+        "#);
+        assert_snapshot!(ask(Some("mx.y.test")), @r#"
+        Some("50")
+          binding_group "g" binding "green" host "mx.y.test": no stanza
+          host "mx.y.test": no stanza
+          binding_group "g" binding "green" domain "x.test": no stanza
+          binding_group "g" binding "green": not set
+          domain "x.test": set to 50
+        "#);
+        assert_snapshot!(ask(None), @r#"
+        Some("50")
+          binding_group "g" binding "green" domain "x.test": no stanza
+          binding_group "g" binding "green": not set
+          domain "x.test": set to 50
+        "#);
     }
 
     #[test]
