@@ -7,10 +7,10 @@ use std::task::Waker;
 use slab::Slab;
 use traject_engine::Timestamp;
 
-/// Things with a due time, in the order (time, insertion).
+/// Things with a due time, in the order (time, rank, insertion).
 #[derive(Debug)]
 pub(super) struct Agenda<T> {
-    queue: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
+    queue: BinaryHeap<Reverse<(Timestamp, u64, u64, usize)>>,
     entries: Slab<T>,
     inserted: u64,
 }
@@ -20,10 +20,10 @@ impl<T> Agenda<T> {
         Self { queue: BinaryHeap::new(), entries: Slab::new(), inserted: 0 }
     }
 
-    pub(super) fn insert(&mut self, due: Timestamp, entry: T) {
+    pub(super) fn insert(&mut self, due: Timestamp, rank: u64, entry: T) {
         self.inserted += 1;
         let slot = self.entries.insert(entry);
-        self.queue.push(Reverse((due, self.inserted, slot)));
+        self.queue.push(Reverse((due, rank, self.inserted, slot)));
     }
 
     /// When the earliest entry is due.
@@ -36,7 +36,7 @@ impl<T> Agenda<T> {
         if self.next_due()? > now {
             return None;
         }
-        let Reverse((_, _, slot)) = self.queue.pop()?;
+        let Reverse((.., slot)) = self.queue.pop()?;
         Some(self.entries.remove(slot))
     }
 }

@@ -64,6 +64,8 @@ impl End {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) generation: u16,
+    /// As which connection of the world it was begun.
+    pub(super) number: u64,
     pub(super) addresses: Addresses,
     /// Keys its draws.
     pub(super) entity: u64,
@@ -119,8 +121,10 @@ pub(super) struct Terminal {
     pub(super) unsent: usize,
     /// Its task has nothing more to send.
     pub(super) closed: bool,
-    /// Number of the packet it sent last among those collected at one time.
-    pub(super) last_collected: usize,
+    /// Number of the packet it sent last.
+    pub(super) last_sent: u64,
+    /// When that was sent.
+    pub(super) last_sent_at: Timestamp,
     /// Bytes received that no task has read.
     pub(super) unread: usize,
     /// A reset has arrived, and is handed over once everything before it is read.
@@ -143,6 +147,7 @@ impl Conn {
     pub(super) fn new(addresses: Addresses, client_inner: SocketAddr, entity: u64) -> Self {
         Self {
             generation: 0,
+            number: 0,
             addresses,
             entity,
             route: Route::default(),
@@ -187,8 +192,14 @@ impl Conn {
         }
     }
 
+    /// The place of what `from` sends among everything that is due at the same instant. It must not
+    /// depend on when packets are collected.
+    pub(super) fn rank(&self, from: End) -> u64 {
+        self.number * 2 + u64::from(from == End::Server)
+    }
+
     /// A segment leaves `from` at `sent`; answers when it is due: never before an earlier one.
-    pub(super) fn dispatch(&mut self, from: End, sent: Timestamp, travel: Duration) -> Timestamp {
+    pub(super) fn depart(&mut self, from: End, sent: Timestamp, travel: Duration) -> Timestamp {
         self.in_flight += 1;
         let sender = self.end_mut(from);
         sender.sent += 1;
@@ -211,10 +222,10 @@ impl Conn {
         only_acknowledges(segment) && self.end(to).open && self.end(to).unsent == 0
     }
 
-    /// Whether the segment that `from` sent as the `number`-th of those collected at one time tells
-    /// nothing that a later one of them does not.
-    pub(super) fn is_redundant(&self, from: End, number: usize, segment: &TcpSegment) -> bool {
-        only_acknowledges(segment) && self.server.open && self.end(from).last_collected != number
+    /// Whether a segment of `from` tells nothing that a later one, sent at the same instant, does
+    /// not. `number` is that of the segment.
+    pub(super) fn is_redundant(&self, from: End, number: u64, segment: &TcpSegment) -> bool {
+        only_acknowledges(segment) && self.server.open && self.end(from).last_sent != number
     }
 
     /// A segment of `from` has arrived.
@@ -228,14 +239,26 @@ impl Conn {
         }
     }
 
+    /// Nothing is on its way in either direction.
+    fn is_quiet(&self) -> bool {
+        let idle = |end: &Terminal| end.held.is_empty() && end.pending_since.is_none();
+        self.in_flight == 0 && idle(&self.client) && idle(&self.server)
+    }
+
+    /// The end that no task holds any more, and to which nobody will ever send anything.
+    pub(super) fn orphan(&self) -> Option<End> {
+        let orphaned = |end: &End| {
+            let (own, peer) = (self.end(*end), self.end(end.peer()));
+            peer.dead && !own.dead && !own.used && own.inner.is_some()
+        };
+        self.is_quiet().then_some([End::Client, End::Server])?.into_iter().find(orphaned)
+    }
+
     /// Nobody will send another packet, and no task holds a socket.
     pub(super) fn is_over(&self) -> bool {
         let closed = self.client.finished && self.server.finished;
-        let gone = |end: &Terminal| {
-            let idle = !end.used && end.held.is_empty() && end.pending_since.is_none();
-            idle && (closed || end.dead || end.inner.is_none())
-        };
-        self.in_flight == 0 && gone(&self.client) && gone(&self.server)
+        let gone = |end: &Terminal| !end.used && (closed || end.dead || end.inner.is_none());
+        self.is_quiet() && gone(&self.client) && gone(&self.server)
     }
 }
 

@@ -57,9 +57,9 @@
 //! - An address where nobody listens refuses, after a round trip.
 //! - [`SimWorld::links`] says how far away each address is, and has the faults: [`Fault`]s that
 //!   last until they are lifted, and [`Links::reset`] and [`Links::cut`] for one instant.
-//! - The order of everything is fixed: packets due at one instant arrive in the order they were
-//!   sent, then timers fire in the order they were set. Jitter is drawn for each packet of each
-//!   connection, so one connection more does not move the others.
+//! - The order of everything is fixed: packets due at one instant arrive in the order in which
+//!   their connections were begun, then timers fire in the order in which they were set. Jitter is
+//!   drawn for each packet of each connection, so one connection more does not move the others.
 //! - The window is 64 KiB without scaling: a connection moves at most 64 KiB a round trip.
 //! - Each side has 16 kernels with 16,384 ports for connecting each. All connections between two
 //!   addresses use one kernel, which other pairs may share.

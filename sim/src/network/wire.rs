@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use std::{io, mem};
+use std::{io, iter, mem};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -47,12 +47,18 @@ pub(super) struct Wire {
     pending: Vec<ConnRef>,
     /// When these must be collected.
     deadline: Option<Timestamp>,
+    lookahead_max: Duration,
     generation: u16,
     /// Connections so far by (far address, near address, server's port), to key their draws.
     opened: BTreeMap<(IpAddr, IpAddr, u16), u64>,
     events: Agenda<Event>,
+    /// Reused by [`Self::advance`].
+    due: Vec<Event>,
+    /// Reused by [`Self::collect`].
     packets: Vec<Packet>,
+    /// What is sent at this instant: on its way when the instant is over.
     outgoing: Vec<Outgoing>,
+    sent: u64,
     largest_segment: usize,
 }
 
@@ -64,9 +70,9 @@ enum Event {
     Retry { conn: ConnRef, from: End },
 }
 
-/// A packet that was collected: as which one, when it was sent, on which connection, by whom.
+/// A packet that is sent: as which one of all, when, on which connection, by whom.
 struct Outgoing {
-    number: usize,
+    number: u64,
     sent: Timestamp,
     conn: ConnRef,
     from: End,
@@ -96,13 +102,22 @@ impl Wire {
             conns: Slab::new(),
             pending: Vec::new(),
             deadline: None,
+            lookahead_max: LOOKAHEAD_MAX,
             generation: 0,
             opened: BTreeMap::new(),
             events: Agenda::new(),
+            due: Vec::new(),
             packets: Vec::new(),
             outgoing: Vec::new(),
+            sent: 0,
             largest_segment: (options.mtu as usize).saturating_sub(HEADERS_BYTES),
         }
+    }
+
+    /// Collects packets at the instant at which they are sent.
+    #[cfg(test)]
+    pub(super) fn collect_at_once(&mut self) {
+        self.lookahead_max = Duration::ZERO;
     }
 
     /// Takes the network off this thread. Every socket is gone by now.
@@ -139,8 +154,9 @@ impl Wire {
         let mut conn = Conn::new(addresses, SocketAddr::new(kernel.address, 0), entity);
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         conn.generation = self.generation;
-        let slot = self.conns.insert(conn);
         self.stats.connections += 1;
+        conn.number = self.stats.connections;
+        let slot = self.conns.insert(conn);
         let conn = ConnRef { slot, generation: self.generation };
         self.mark(conn, End::Client);
         Ok((conn, kernel.host))
@@ -187,7 +203,9 @@ impl Wire {
         let Addresses { near, far, local, .. } = conn.addresses;
         self.links.refresh(&mut conn.route, near, far);
         let latency = conn.route.link.latency + conn.route.delay;
-        let ahead = if local { Duration::ZERO } else { latency.min(LOOKAHEAD_MAX) };
+        // What was collected at this very instant must be seen together with what is to come.
+        let at_once = local || conn.end(end).last_sent_at == now;
+        let ahead = if at_once { Duration::ZERO } else { latency.min(self.lookahead_max) };
         self.pending.push(conn_ref);
         self.collect_by(now + ahead);
     }
@@ -201,31 +219,25 @@ impl Wire {
         self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
     }
 
-    /// Collects packets if there may be any, before what they meet is changed.
+    /// Puts everything that was sent on its way, before what it meets is changed.
     pub(super) fn flush(&mut self) {
         if self.deadline.is_some() {
             self.collect();
         }
+        self.dispatch(Timestamp::NEVER);
     }
 
-    /// Takes what the kernels want to send, and puts it on its way. They forget closed sockets.
+    /// Takes what the kernels want to send. They forget closed sockets.
     fn collect(&mut self) {
         self.stats.collections += 1;
         self.deadline = None;
         let mut packets = mem::take(&mut self.packets);
         self.guard().egress_all(&mut packets);
-        let mut outgoing = mem::take(&mut self.outgoing);
-        let numbered = packets.drain(..).enumerate();
-        outgoing.extend(numbered.filter_map(|(number, packet)| self.identify(number, packet)));
-        outgoing.sort_by_key(|outgoing| outgoing.sent);
-        for Outgoing { number, sent, conn, from, segment } in outgoing.drain(..) {
-            // Like a kernel that delays its acknowledgements, one packet acknowledges all that
-            // arrived at one time.
-            if !self.get(conn).is_some_and(|conn| conn.is_redundant(from, number, &segment)) {
-                self.put(sent, conn, from, segment);
-            }
+        for packet in packets.drain(..) {
+            self.identify(packet);
         }
-        (self.packets, self.outgoing) = (packets, outgoing);
+        self.packets = packets;
+        self.dispatch(self.now);
         let mut pending = mem::take(&mut self.pending);
         for conn_ref in pending.drain(..) {
             if let Some(conn) = self.get_mut(conn_ref) {
@@ -236,12 +248,39 @@ impl Wire {
         self.pending = pending;
     }
 
+    /// Puts what was sent before `until` on its way. Like a kernel that delays its
+    /// acknowledgements, one packet acknowledges all that arrived at one instant.
+    fn dispatch(&mut self, until: Timestamp) {
+        let mut outgoing = mem::take(&mut self.outgoing);
+        outgoing.sort_by_key(|outgoing| outgoing.sent);
+        let end = outgoing.partition_point(|outgoing| outgoing.sent < until);
+        for Outgoing { number, sent, conn, from, segment } in outgoing.drain(..end) {
+            let Some(found) = self.get_mut(conn) else { continue };
+            found.in_flight -= 1;
+            if !found.is_redundant(from, number, &segment) {
+                self.put(sent, conn, from, segment);
+            }
+        }
+        self.outgoing = outgoing;
+    }
+
+    /// One end sends a segment at `sent`.
+    fn emit(&mut self, sent: Timestamp, conn_ref: ConnRef, from: End, segment: TcpSegment) {
+        self.sent += 1;
+        let number = self.sent;
+        let Some(conn) = self.get_mut(conn_ref) else { return };
+        conn.in_flight += 1;
+        conn.end_mut(from).last_sent = number;
+        conn.end_mut(from).last_sent_at = sent;
+        self.outgoing.push(Outgoing { number, sent, conn: conn_ref, from, segment });
+    }
+
     /// Finds out whose packet this is, and notes what it says about its sender.
-    fn identify(&mut self, number: usize, packet: Packet) -> Option<Outgoing> {
-        let Transport::Tcp(segment) = packet.payload else { return None };
-        let conn_ref = ConnRef::from_alias(packet.dst, segment.dst_port)?;
+    fn identify(&mut self, packet: Packet) {
+        let Transport::Tcp(segment) = packet.payload else { return };
+        let Some(conn_ref) = ConnRef::from_alias(packet.dst, segment.dst_port) else { return };
         let now = self.now;
-        let conn = self.get_mut(conn_ref)?;
+        let Some(conn) = self.get_mut(conn_ref) else { return };
         let from = if segment.src_port >= EPHEMERAL_PORT_MIN { End::Client } else { End::Server };
         if segment.flags.syn {
             match from {
@@ -252,14 +291,12 @@ impl Wire {
                 End::Server => {
                     conn.handshake_ack = Some(segment.seq.wrapping_add(1));
                     if conn.server.dead {
-                        self.bury(conn_ref);
-                        return None;
+                        return self.bury(conn_ref);
                     }
                 }
             }
         }
         conn.note_sent(from, &segment);
-        conn.end_mut(from).last_collected = number;
         let sent = conn.end(from).pending_since.unwrap_or(now);
         if segment.flags.rst {
             conn.end_mut(from).dead = true;
@@ -267,7 +304,7 @@ impl Wire {
                 self.leave_queue(conn_ref);
             }
         }
-        Some(Outgoing { number, sent, conn: conn_ref, from, segment })
+        self.emit(sent, conn_ref, from, segment);
     }
 
     /// Puts a segment on the wire: on its way, or behind those that are lost.
@@ -293,25 +330,28 @@ impl Wire {
         let outbound = conn.address(from).ip() == near;
         let leaves = self.links.occupy(sent, link, far, outbound, bytes);
         let travel = leaves + link.latency + conn.route.delay + Duration::from_micros(jitter);
-        let due = conn.dispatch(from, sent, travel);
+        let due = conn.depart(from, sent, travel);
         debug_assert!(due >= self.now, "collected too late");
-        self.events.insert(due, Event::Arrival { conn: conn_ref, from, segment });
+        let rank = conn.rank(from);
+        self.events.insert(due, rank, Event::Arrival { conn: conn_ref, from, segment });
     }
 
     /// A segment is lost: it waits to be sent again.
     fn hold(&mut self, sent: Timestamp, conn_ref: ConnRef, from: End, segment: TcpSegment) {
         let Some(conn) = self.get_mut(conn_ref) else { return };
-        let patience = patience_of(conn);
+        let (patience, rank) = (patience_of(conn), conn.rank(from));
         let sender = conn.end_mut(from);
         sender.held.push_back(segment);
         if sender.held.len() == 1 {
             sender.retries = 0;
-            self.events.insert(sent + patience.wait(0), Event::Retry { conn: conn_ref, from });
+            let retry = Event::Retry { conn: conn_ref, from };
+            self.events.insert(sent + patience.wait(0), rank, retry);
         }
     }
 
     /// What was lost is sent again, if its end still has the patience.
     fn retry(&mut self, conn_ref: ConnRef, from: End) {
+        self.touch(conn_ref, from);
         let Some(conn) = self.conns.get_mut(conn_ref.slot) else { return };
         if conn.generation != conn_ref.generation || conn.end(from).held.is_empty() {
             return;
@@ -325,19 +365,19 @@ impl Wire {
         }
         let held = mem::take(&mut self.conns[conn_ref.slot].end_mut(from).held);
         for segment in held {
-            self.put(self.now, conn_ref, from, segment);
+            self.emit(self.now, conn_ref, from, segment);
         }
     }
 
     fn retry_later(&mut self, conn_ref: ConnRef, from: End) {
         let now = self.now;
         let Some(conn) = self.get_mut(conn_ref) else { return };
-        let patience = patience_of(conn);
+        let (patience, rank) = (patience_of(conn), conn.rank(from));
         let sender = conn.end_mut(from);
         sender.retries += 1;
         if sender.retries < patience.tries {
             let next = now + patience.wait(sender.retries);
-            self.events.insert(next, Event::Retry { conn: conn_ref, from });
+            self.events.insert(next, rank, Event::Retry { conn: conn_ref, from });
         } else {
             self.give_up(conn_ref, from);
         }
@@ -376,6 +416,10 @@ impl Wire {
     /// When the next event or timer is due, once every packet that might come first is collected.
     pub(super) fn next_due(&mut self) -> Option<Timestamp> {
         loop {
+            if self.deadline.is_some_and(|deadline| deadline <= self.now) {
+                self.collect();
+            }
+            self.dispatch(Timestamp::NEVER);
             let due = match (self.events.next_due(), self.timers.next_due()) {
                 (Some(event), Some(timer)) => Some(event.min(timer)),
                 (event, timer) => event.or(timer),
@@ -390,16 +434,42 @@ impl Wire {
     /// Goes to `now`: lets happen what is due, and wakes who slept until then.
     pub(super) fn advance(&mut self, now: Timestamp) {
         self.now = now;
-        while let Some(event) = self.events.pop_due(now) {
-            match event {
-                Event::Arrival { conn, from, segment } => self.arrive(conn, from, segment),
-                Event::Retry { conn, from } => self.retry(conn, from),
+        let mut due = mem::take(&mut self.due);
+        loop {
+            due.extend(iter::from_fn(|| self.events.pop_due(now)));
+            if due.is_empty() {
+                break;
+            }
+            if self.disturbs(&due) {
+                self.collect();
+            }
+            for event in due.drain(..) {
+                match event {
+                    Event::Arrival { conn, from, segment } => self.arrive(conn, from, segment),
+                    Event::Retry { conn, from } => self.retry(conn, from),
+                }
             }
         }
+        self.due = due;
         while let Some(waker) = self.timers.pop_due(now) {
             self.stats.timers += 1;
             waker.wake();
         }
+    }
+
+    /// Whether events happen at ends whose packets of earlier instants are outstanding, or may do.
+    /// Then these are collected before the first of the events: later, what other ends have sent
+    /// so far at this instant would be cut in two.
+    fn disturbs(&self, due: &[Event]) -> bool {
+        let timers_too = self.timers.next_due().is_some_and(|timer| timer <= self.now);
+        let outstanding = |event: &Event| match event {
+            Event::Arrival { conn, from, segment } => self.get(*conn).is_some_and(|conn| {
+                let to = from.peer();
+                conn.end(to).pending_since.is_some() && !conn.is_silent(to, segment)
+            }),
+            Event::Retry { .. } => true,
+        };
+        self.deadline.is_some() && (timers_too || due.iter().any(outstanding))
     }
 
     /// A packet has reached its receiver.
@@ -414,7 +484,7 @@ impl Wire {
         }
         if conn.end(to).dead {
             if !segment.flags.rst {
-                self.put(self.now, conn_ref, to, control(RST, 0, 0));
+                self.emit(self.now, conn_ref, to, control(RST, 0, 0));
             }
             return self.settle(conn_ref);
         }
@@ -433,7 +503,7 @@ impl Wire {
         let left = conn.end(to).open && !conn.end(to).used;
         if !segment.payload.is_empty() && (conn.route.reset || left) {
             self.kill(conn_ref, to);
-            return self.put(self.now, conn_ref, to, control(RST, 0, 0));
+            return self.emit(self.now, conn_ref, to, control(RST, 0, 0));
         }
         conn.note_arrival(from, &segment);
         let opens = to == End::Server && !conn.server.open;
@@ -455,7 +525,7 @@ impl Wire {
         match answer {
             Answer::Refused => {
                 let reset = control(RST, 0, syn.seq.wrapping_add(1));
-                self.put(self.now, conn_ref, End::Server, reset);
+                self.emit(self.now, conn_ref, End::Server, reset);
             }
             Answer::Full => self.hold(self.now, conn_ref, End::Client, syn),
             Answer::Taken { listener, inner } => {
@@ -509,6 +579,7 @@ impl Wire {
 impl Wire {
     /// The kernel of one end drops its connection now.
     fn kill(&mut self, conn_ref: ConnRef, end: End) {
+        self.touch(conn_ref, end);
         let Some(conn) = self.get_mut(conn_ref) else { return };
         let terminal = conn.end_mut(end);
         if mem::replace(&mut terminal.dead, true) {
@@ -555,7 +626,7 @@ impl Wire {
             return;
         }
         self.kill(conn_ref, from);
-        self.put(self.now, conn_ref, from, control(RST, 0, 0));
+        self.emit(self.now, conn_ref, from, control(RST, 0, 0));
     }
 
     /// Resets every connection on `path` from its far end.
@@ -578,15 +649,17 @@ impl Wire {
         concerned.len()
     }
 
-    /// The connections on `path` that are not ending already, each with its far end.
+    /// The connections on `path` that are not ending already, each with its far end, in the order
+    /// in which they were begun.
     fn on_path(&self, path: Path) -> Vec<(ConnRef, End)> {
         let concerned = |conn: &Conn| {
             let Addresses { near, far, .. } = conn.addresses;
             path.contains(near, far) && !conn.abandoned && !conn.client.dead && !conn.server.dead
         };
-        self.conns
-            .iter()
-            .filter(|(_, conn)| concerned(conn))
+        let mut found: Vec<_> = self.conns.iter().filter(|(_, conn)| concerned(conn)).collect();
+        found.sort_by_key(|(_, conn)| conn.number);
+        found
+            .into_iter()
             .map(|(slot, conn)| {
                 let far_is_client = conn.addresses.client.ip() == conn.addresses.far;
                 let far = if far_is_client { End::Client } else { End::Server };
@@ -595,8 +668,13 @@ impl Wire {
             .collect()
     }
 
-    /// Forgets the connection when it is over.
+    /// Forgets the connection when it is over. An end whose task is gone and whose peer is dead
+    /// would wait for ever: a real kernel forgets it after a while.
     fn settle(&mut self, conn_ref: ConnRef) {
+        let Some(orphan) = self.get(conn_ref).map(Conn::orphan) else { return };
+        if let Some(orphan) = orphan {
+            self.kill(conn_ref, orphan);
+        }
         if self.get(conn_ref).is_some_and(Conn::is_over) {
             self.conns.remove(conn_ref.slot);
         }
@@ -637,12 +715,14 @@ impl Wire {
         Some(client)
     }
 
-    /// The task of one end is about to read up to `bytes`. The kernel tells the peer of a larger
-    /// window when it hands out half its buffer at once.
+    /// The task of one end is about to read up to `bytes`: a larger window must not be in packets
+    /// that are sent already. The kernel announces it when it hands out half its buffer at once.
     pub(super) fn before_read(&mut self, conn_ref: ConnRef, end: End, bytes: usize) {
         let unread = self.get(conn_ref).map_or(0, |conn| conn.end(end).unread);
-        if unread.min(bytes) >= RECEIVE_BUFFER_BYTES / 2 {
+        if unread > 0 {
             self.touch(conn_ref, end);
+        }
+        if unread.min(bytes) >= RECEIVE_BUFFER_BYTES / 2 {
             self.mark(conn_ref, end);
         }
     }
@@ -680,7 +760,7 @@ impl Wire {
         terminal.window = window;
         let acknowledged = terminal.acknowledged;
         let update = TcpSegment { window: window as u16, ..control(ACK, 0, acknowledged) };
-        self.put(self.now, conn_ref, end, update);
+        self.emit(self.now, conn_ref, end, update);
     }
 
     /// Whether one end was reset, with data left to read.

@@ -181,6 +181,12 @@ impl SimWorld {
         self.shared.wire().open_connections()
     }
 
+    /// Collects packets at the instant at which they are sent, to see that it makes no difference.
+    #[cfg(test)]
+    pub(super) fn collect_at_once(&self) {
+        self.shared.wire().collect_at_once();
+    }
+
     /// Runs `main`, and every task that is spawned, until `main` is done. Tasks that are not done
     /// go on in the next run.
     ///

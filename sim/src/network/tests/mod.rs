@@ -1,6 +1,7 @@
 //! Dialogues over the simulated network, with the exact times at which things happen.
 
 mod faults;
+mod random;
 mod streams;
 mod transfers;
 mod world;
