@@ -42,6 +42,17 @@ fn what_is_under_way_is_finished_or_kept() {
 }
 
 #[test]
+fn a_second_daemon_cannot_have_the_same_spool() {
+    let sink = Sink::start();
+    let site = Site::new(sink.address(), TRUSTED);
+    let daemon = site.start();
+    let (status, words) = site.fail_to_start();
+    assert_eq!(status.code(), Some(2), "{words}");
+    assert!(words.contains("in use by another process"), "{words}");
+    assert!(daemon.terminate().success());
+}
+
+#[test]
 fn a_configuration_that_is_wrong_is_refused_before_anything_starts() {
     let sink = Sink::start();
     let site = Site::new(sink.address(), "retry_interval = soon");

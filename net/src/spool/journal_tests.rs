@@ -99,7 +99,26 @@ async fn a_body_can_be_read_as_soon_as_it_is_staged() {
     assert!(journal.stage(message).await.is_err(), "an id is used once");
     insert(&journal, 1, CHUNK_BYTES + 5).await.unwrap();
     assert_eq!(body(&journal, 1).await.unwrap(), Some(noise(CHUNK_BYTES + 5)));
-    assert!(insert(&journal, 1, 3).await.is_err(), "and inserted once");
+    assert!(insert(&journal, 1, CHUNK_BYTES + 5).await.is_err(), "and inserted once");
+}
+
+#[tokio::test]
+async fn a_body_with_a_hole_is_no_body() {
+    let disk = MemoryDisk::default();
+    let journal = Journal::open_on(disk.clone(), OPTIONS).unwrap();
+    let mut staging = journal.stage(MessageId(1)).await.unwrap();
+    disk.fail(Failing::Once(0));
+    // The first piece fails while the second fills; only the third call hears of it.
+    let result = staging.append(&noise(3 * CHUNK_BYTES)).await;
+    assert_eq!(result, Err(SpoolError::Io("injected".into())));
+    assert!(staging.append(&noise(CHUNK_BYTES)).await.is_err(), "nor can it be mended");
+    assert!(staging.finish().await.is_err());
+    assert_eq!(body(&journal, 1).await.unwrap(), None);
+
+    let staging = journal.stage(MessageId(2)).await.unwrap();
+    staging.finish().await.unwrap();
+    let error = insert(&journal, 2, 1).await.unwrap_err();
+    assert_eq!(error, SpoolError::Io("message 2 has a body of another size".into()));
 }
 
 #[tokio::test]

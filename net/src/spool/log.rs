@@ -189,6 +189,10 @@ impl<D: Disk> Log<D> {
             }
             Op::Change(SpoolWrite::Insert(message)) => {
                 let (mut chunks, tail) = self.staged(message.id, plan)?;
+                let chunk_bytes = chunks.iter().map(|chunk| u64::from(chunk.payload_bytes));
+                if chunk_bytes.sum::<u64>() + tail.len() as u64 != message.size_bytes {
+                    return Err(refusal(message.id, "has a body of another size"));
+                }
                 if !tail.is_empty() {
                     chunks.push(plan.batch.push(FrameKind::Chunk, message.id, &tail));
                 }

@@ -59,7 +59,8 @@ use recovery::RecoveryError;
 pub use recovery::{Damage, Report};
 use writer::{Answer, Writer};
 
-/// Longest piece of a body; what a body on its way in or out takes of memory, twice at most.
+/// Longest piece of a body. A body on its way in takes two of them of memory at most, one on its
+/// way out takes one.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
 /// Messages read ahead of [`Spool::recover`].
@@ -174,8 +175,14 @@ impl<D: Disk> Spool for Journal<D> {
         }
         index.staged.insert(message, Staged::default());
         drop(index);
-        let shared = Arc::clone(&self.shared);
-        Ok(Staging { shared, message, buffer: BytesMut::new(), writing: None, finished: false })
+        Ok(Staging {
+            shared: Arc::clone(&self.shared),
+            message,
+            buffer: BytesMut::new(),
+            writing: None,
+            failure: None,
+            finished: false,
+        })
     }
 
     async fn read(&self, message: MessageId) -> Result<Option<Reading<D>>, SpoolError> {
@@ -235,15 +242,14 @@ pub struct Staging<D: Disk> {
     buffer: BytesMut,
     /// The piece before, on its way to the disk.
     writing: Option<Answer>,
+    /// A piece is missing for good.
+    failure: Option<SpoolError>,
     finished: bool,
 }
 
 impl<D: Disk> BodyWriter for Staging<D> {
     async fn append(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.buffer.len()));
-            self.buffer.extend_from_slice(now);
-            bytes = later;
             if self.buffer.len() == CHUNK_BYTES {
                 // One piece is written while the next one fills.
                 self.written().await?;
@@ -251,6 +257,9 @@ impl<D: Disk> BodyWriter for Staging<D> {
                 let message = self.message;
                 self.writing = Some(self.shared.writer.submit(Op::Chunk { message, bytes }));
             }
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
         }
         Ok(())
     }
@@ -270,11 +279,14 @@ impl<D: Disk> BodyWriter for Staging<D> {
 }
 
 impl<D: Disk> Staging<D> {
+    /// Waits until the piece before is written. Once one was not, the body stays broken.
     async fn written(&mut self) -> Result<(), SpoolError> {
-        match self.writing.take() {
-            Some(writing) => writing.await,
-            None => Ok(()),
+        if let Some(writing) = &mut self.writing {
+            let result = writing.await;
+            self.writing = None;
+            self.failure = self.failure.take().or_else(|| result.err());
         }
+        self.failure.clone().map_or(Ok(()), Err)
     }
 }
 
