@@ -165,13 +165,13 @@ impl Drop for Daemon {
 /// The daemon's program, built from the present sources.
 ///
 /// `cargo test` builds the programs of a package only for that package's own tests, so it is built
-/// here: with the profile of the running test and the features of the whole workspace, so that
-/// nothing else is compiled a second time.
+/// here, with the profile of the running test. Naming a test of this package gives every crate
+/// the features it has when the whole workspace is tested: nothing is compiled a second time.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let mut cargo = cargo();
-        cargo.args(["build", "--quiet", "--workspace", "--bin", "traject"]);
+        cargo.args(["build", "--quiet", "--workspace", "--bin", "traject", "--test", "tidy"]);
         let folder = if cfg!(debug_assertions) {
             "debug"
         } else {
