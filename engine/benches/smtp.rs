@@ -165,6 +165,10 @@ impl Owner for Alone {
         MessageId(1)
     }
 
+    fn refuses(&mut self, _: &BindingSource, _: &str) -> bool {
+        false
+    }
+
     fn binding(&mut self, _: MessageId, _: &BindingSource) -> Option<Arc<str>> {
         Some("default".into())
     }

@@ -5,7 +5,7 @@
 
 use alloc::sync::Arc;
 
-use crate::config::effective::{BindingSource, GroupMember};
+use crate::config::effective::{BindingSource, Blackhole, GroupMember};
 use crate::config::{Config, DEFAULT_BINDING};
 use crate::ids::MessageId;
 use crate::rng::{Purpose, Seed, entity};
@@ -29,6 +29,19 @@ pub(crate) fn assign(
             });
             name.or_else(|| (*source == BindingSource::Default).then(|| DEFAULT_BINDING.into()))
         }
+    }
+}
+
+/// Whether a recipient in a domain is refused when a client names it: `blackhole` is `inline`
+/// whichever binding the message may get.
+pub(crate) fn refuses(config: &Config, source: &BindingSource, domain: &str) -> bool {
+    let inline = |binding: &str| config.blackhole(binding, domain) == Blackhole::Inline;
+    match source {
+        BindingSource::Binding(name) => inline(name),
+        BindingSource::Group(group) => {
+            config.group_members(group).iter().all(|member| inline(&member.name))
+        }
+        BindingSource::Default | BindingSource::Refuse => inline(DEFAULT_BINDING),
     }
 }
 
@@ -96,6 +109,39 @@ mod tests {
         ] {
             let got = assigned(&source, named, 1);
             assert_eq!(got.as_deref(), expected, "{source:?} {named:?}");
+        }
+    }
+
+    #[test]
+    fn recipients_are_refused_when_every_binding_would_discard_them() {
+        let config = Config::from_text(
+            r#"
+            domain "void.test" { blackhole = inline }
+            domain "later.test" { blackhole = internal }
+            binding "red" { domain "red.test" { blackhole = inline } }
+            binding_group "g" {
+                domain "g.test" { blackhole = inline }
+                binding "g1" { domain "half.test" { blackhole = inline } }
+                binding "g2" { }
+            }"#,
+        )
+        .unwrap();
+        let red = BindingSource::Binding("red".into());
+        let group = BindingSource::Group("g".into());
+        let default = BindingSource::Default;
+        for (source, domain, expected) in [
+            (&red, "void.test", true),
+            (&red, "red.test", true),
+            (&red, "x.test", false),
+            (&red, "later.test", false),
+            (&group, "void.test", true),
+            (&group, "g.test", true),
+            (&group, "half.test", false),
+            (&default, "void.test", true),
+            (&default, "red.test", false),
+            (&default, "g.test", false),
+        ] {
+            assert_eq!(refuses(&config, source, domain), expected, "{source:?} {domain}");
         }
     }
 

@@ -50,6 +50,10 @@ impl server::Owner for Owner<'_> {
         self.ids.message()
     }
 
+    fn refuses(&mut self, source: &BindingSource, domain: &str) -> bool {
+        binding::refuses(self.config, source, domain)
+    }
+
     fn binding(&mut self, message: MessageId, source: &BindingSource) -> Option<Arc<str>> {
         binding::assign(self.config, self.seed, message, source, None)
     }

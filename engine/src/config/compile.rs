@@ -12,7 +12,7 @@ use super::diagnostic::{Diagnostic, Findings};
 use super::effective::ListenEndpoint;
 use super::endpoint::{self, Families};
 use super::names::Names;
-use super::options::id;
+use super::options::{OptionId, id};
 use super::scope::ScopeKind;
 use super::source::Span;
 use super::suggest::did_you_mean;
@@ -89,6 +89,18 @@ impl Compiled {
         let bindings = self.bindings.values().map(|binding| &binding.container);
         let mut containers = bindings.chain(self.groups.values()).chain([&self.global]);
         containers.any(|container| !container.hosts.is_empty())
+    }
+
+    /// Whether an option is set anywhere outside of listeners.
+    pub(super) fn sets(&self, id: OptionId) -> bool {
+        let bindings = self.bindings.values().map(|binding| &binding.container);
+        let mut containers = bindings.chain(self.groups.values()).chain([&self.global]);
+        containers.any(|container| {
+            let exact = container.domains.exact().map(|(_, layer)| layer);
+            let patterns = container.domains.patterns().map(|(_, layer)| layer);
+            let mut layers = exact.chain(patterns).chain([&container.layer]);
+            layers.any(|layer| layer.settings.contains_key(&id))
+        })
     }
 }
 

@@ -86,6 +86,8 @@ pub struct DeliveryOptions {
     pub transform_8bitmime_content: Transform8bit,
     /// Hold all mail.
     pub suspend_delivery: bool,
+    /// Discard all mail.
+    pub blackhole: Blackhole,
     /// Rewrites replies (`response_transcode_pattern` and `response_transcode_replace`).
     pub response_transcode: Option<Transcode>,
     /// Messages in a time; `None`: no limit.
@@ -141,6 +143,17 @@ pub enum DeliveryMethod {
     Smtp,
     /// LHLO, and a reply for each recipient after the message (RFC 2033).
     Lmtp,
+}
+
+/// `blackhole`: whether mail is discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blackhole {
+    /// It is not.
+    No,
+    /// Its recipients are refused when a client names them.
+    Inline,
+    /// It is accepted and fails.
+    Internal,
 }
 
 /// `max_retries`.

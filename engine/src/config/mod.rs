@@ -60,8 +60,8 @@ pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
 use self::compile::Compiled;
 use self::diagnostic::Findings;
 use self::effective::{
-    DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, ReceptionOptions, ServerOptions,
-    SharedCap,
+    Blackhole, DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, ReceptionOptions,
+    ServerOptions, SharedCap,
 };
 use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
@@ -78,6 +78,8 @@ pub struct Config {
     server: ServerOptions,
     listeners: Vec<ListenEndpoint>,
     groups: Groups,
+    /// `blackhole` is set somewhere.
+    discards_mail: bool,
 }
 
 /// What the machine contributes to a configuration.
@@ -142,6 +144,22 @@ impl Config {
         options
     }
 
+    /// Whether mail of `binding` to `domain` is discarded. With a `gateway`, the gateway's options
+    /// say so.
+    pub fn blackhole(&self, binding: &str, domain: &str) -> Blackhole {
+        if !self.discards_mail {
+            return Blackhole::No;
+        }
+        let chain = Chain::of_pair(&self.compiled, &self.defaults, binding, domain);
+        match resolve::gateway(&chain) {
+            None => resolve::blackhole(&chain),
+            Some(gateway) => {
+                let chain = Chain::of_pair(&self.compiled, &self.defaults, binding, &gateway);
+                resolve::blackhole(&chain)
+            }
+        }
+    }
+
     /// The cap on connections to the exchange `host` for mail of `binding`, if a `host` stanza sets
     /// one.
     pub fn host_cap(&self, binding: &str, host: &str) -> Option<SharedCap> {
@@ -192,6 +210,7 @@ impl Config {
         let server = resolve::server(&Chain::of_server(&compiled, &defaults), &hostname);
         let listeners = compiled.endpoints.iter().map(|endpoint| endpoint.public.clone()).collect();
         let groups = groups::members(&compiled, &defaults, server.default_binding);
-        Self { compiled, defaults, server, listeners, groups }
+        let discards_mail = compiled.sets(const { options::id("blackhole") });
+        Self { compiled, defaults, server, listeners, groups, discards_mail }
     }
 }

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString as _};
 use insta::assert_snapshot;
 
 use super::Config;
-use super::effective::{BindingSource, DeliveryMethod, DeliveryOptions};
+use super::effective::{BindingSource, Blackhole, DeliveryMethod, DeliveryOptions};
 use super::tests::{findings, load};
 use crate::ids::ListenerId;
 use crate::smtp::eight_bit::Transform8bit;
@@ -187,5 +187,37 @@ fn a_held_default_binding() {
         assert_eq!((suspended("default"), suspended("red")), (unassigned, red), "{word}");
         assert_eq!(suspended("gone"), unassigned, "{word}");
         assert_eq!(config.group_members("default")[0].suspended, unassigned, "{word}");
+    }
+}
+
+#[test]
+fn discarded_mail() {
+    let text = r#"
+        domain "in.test" { blackhole = inline }
+        domain "true.test" { blackhole = true }
+        domain "later.test" { blackhole = internal }
+        domain "relayed.test" { gateway = "later.test" }
+        domain "away.test" { gateway = "hub.test" blackhole = inline }
+        binding "red" { blackhole = internal domain "in.test" { blackhole = false } }
+    "#;
+    let config = Config::from_text(text).unwrap();
+    for (binding, domain, expected) in [
+        ("default", "x.test", Blackhole::No),
+        ("default", "in.test", Blackhole::Inline),
+        ("default", "IN.test", Blackhole::Inline),
+        ("default", "true.test", Blackhole::Inline),
+        ("default", "later.test", Blackhole::Internal),
+        // The gateway's options count, not the domain's.
+        ("default", "relayed.test", Blackhole::Internal),
+        ("default", "away.test", Blackhole::No),
+        ("red", "x.test", Blackhole::Internal),
+        ("red", "in.test", Blackhole::No),
+        ("gone", "in.test", Blackhole::Inline),
+    ] {
+        assert_eq!(config.blackhole(binding, domain), expected, "{binding} {domain}");
+        let options = config.delivery_options(binding, domain);
+        if options.gateway.is_none() {
+            assert_eq!(options.blackhole, expected, "{binding} {domain}");
+        }
     }
 }

@@ -16,8 +16,8 @@ use super::cidr::Cidr;
 use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
-    BindingSource, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName, MaxRetries,
-    ReceptionOptions, RelayPolicy, ServerOptions, SharedCap, SharedThrottle,
+    BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
+    MaxRetries, ReceptionOptions, RelayPolicy, ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::tree::{DEFAULT, Setting};
@@ -276,7 +276,7 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         remote_smtp_port: get!(int "remote_smtp_port") as u16,
         // The option's range is that of the type.
         lmtp_port: get!(int "lmtp_port") as u16,
-        gateway: get!(text "gateway"),
+        gateway: gateway(chain),
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
         delivery_method: delivery_method(get!(word "delivery_method")),
@@ -294,6 +294,7 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
             _ => Transform8bit::IfNeeded,
         },
         suspend_delivery: get!(bool "suspend_delivery"),
+        blackhole: blackhole(chain),
         outbound_throttle_messages: get!(throttle "outbound_throttle_messages"),
         outbound_throttle_connections: get!(throttle "outbound_throttle_connections"),
         server_max_outbound_connections: get!(caps "server_max_outbound_connections"),
@@ -303,6 +304,20 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
             chain.value(const { id("response_transcode_pattern") }),
             get!(text "response_transcode_replace"),
         ),
+    }
+}
+
+/// The next hop instead of the domain's exchanges.
+pub(super) fn gateway(chain: &Chain<'_>) -> Option<Arc<str>> {
+    chain.text(const { id("gateway") })
+}
+
+/// Whether mail is discarded.
+pub(super) fn blackhole(chain: &Chain<'_>) -> Blackhole {
+    match chain.word(const { id("blackhole") }) {
+        "true" | "inline" => Blackhole::Inline,
+        "internal" => Blackhole::Internal,
+        _ => Blackhole::No,
     }
 }
 

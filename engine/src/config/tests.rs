@@ -117,6 +117,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
         send_8bitmime: false,
         transform_8bitmime_content: IfNeeded,
         suspend_delivery: false,
+        blackhole: No,
         response_transcode: None,
         outbound_throttle_messages: None,
         outbound_throttle_connections: None,

@@ -1,5 +1,6 @@
 //! Scheduling: what a queue does next, and if nothing, why.
 
+mod blackhole;
 pub(crate) mod goal;
 pub(crate) mod host;
 mod turns;
@@ -34,7 +35,11 @@ impl Engine {
     /// connections are opened as far as everything allows.
     pub(crate) fn maintain(&mut self, slot: usize) {
         let now = self.now;
-        let Some(queue) = self.queues.get_mut(slot) else { return };
+        if !self.queues.contains(slot) {
+            return;
+        }
+        self.fail_blackholed(slot);
+        let queue = &mut self.queues[slot];
         queue.activate_due(now);
         if !queue.has_active() {
             queue.trying_since = None;
@@ -353,9 +358,13 @@ impl Engine {
 
     /// Fails everything active for good.
     fn fail_active(&mut self, slot: usize, reply: &Reply) {
+        self.fail_active_at(slot, Stage::Dns, reply);
+    }
+
+    fn fail_active_at(&mut self, slot: usize, stage: Stage, reply: &Reply) {
         for batch in self.queues[slot].take_active() {
             for recipient in &batch.recipients {
-                let attempt = self.no_attempt(slot, &batch, *recipient, Stage::Dns, reply.clone());
+                let attempt = self.no_attempt(slot, &batch, *recipient, stage, reply.clone());
                 self.record(Event::PermanentFailure(attempt));
             }
             self.all_done(&batch);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::world::{World, accepting};
+use traject_engine::Input;
+use traject_engine::message::RecipientState;
 use traject_engine::record::Event;
 
 /// A listener whose clients may relay.
@@ -83,4 +85,50 @@ fn mail_of_a_binding_that_is_gone_is_sent_by_the_default_one() {
     world.run_to(60);
     assert_eq!(world.count("delivered"), 1);
     assert_eq!(received(&world).keys().collect::<Vec<_>>(), ["default"]);
+}
+
+#[test]
+fn discarded_mail_is_refused_at_once_or_fails_at_once() {
+    for (word, answer, records) in [
+        ("inline", "503 5.5.1 ", &["rejected rcpt: 551 5.7.1 recipient blackholed"][..]),
+        (
+            "internal",
+            "250 2.0.0 ",
+            &["received for 1", "failed a@x.test try 0: 554 5.7.0 Blackholed (queue)"],
+        ),
+    ] {
+        let domain = format!("domain \"x.test\" {{ blackhole = {word} }}");
+        let mut world = World::new(&format!("{domain} {}", listener("")));
+        let said = world.receive(1, MESSAGE);
+        assert!(said.starts_with(answer), "{word}: {said}");
+        world.run_to(60);
+        let story: Vec<String> = world.story().iter().map(|line| line[10..].into()).collect();
+        assert_eq!(story[..records.len()], *records, "{word}");
+        assert!(world.spool.is_empty());
+        assert_eq!(world.engine.snapshot().messages, 0);
+        assert_eq!(world.connects, []);
+    }
+}
+
+#[test]
+fn what_is_queued_already_is_discarded_whenever_it_is_due() {
+    for word in ["inline", "internal"] {
+        let mut world = World::new(&format!("blackhole = {word}"));
+        let due = world.now + std::time::Duration::from_secs(5000);
+        let message = world.message(0, &["a@x.test", "b@x.test"], |message| {
+            message.recipients[1].state =
+                RecipientState::Pending { attempts: 3, next_attempt_at: due };
+        });
+        world.spool.insert(message.id, [0, 1].into());
+        world.handle(Input::Recovered(Box::new(message)));
+        world.run_to(0);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(world.story().join("\n"), @"
+            0.000 received for 2
+            0.000 failed a@x.test try 0: 554 5.7.0 Blackholed (queue)
+            0.000 failed b@x.test try 3: 554 5.7.0 Blackholed (queue)
+            ");
+        }
+        assert!(world.spool.is_empty());
+    }
 }

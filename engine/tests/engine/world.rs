@@ -170,6 +170,19 @@ impl World {
         recipients: &[&str],
         change: impl FnOnce(&mut StoredMessage),
     ) -> MessageId {
+        let message = self.message(at, recipients, change);
+        let (id, at) = (message.id, message.received_at);
+        self.schedule(at, Coming::Submitted(Box::new(Submission { message })));
+        id
+    }
+
+    /// A message received at an instant, in seconds since the start.
+    pub(crate) fn message(
+        &mut self,
+        at: u64,
+        recipients: &[&str],
+        change: impl FnOnce(&mut StoredMessage),
+    ) -> StoredMessage {
         self.messages += 1;
         let id = MessageId::by_driver(self.messages);
         let at = START + Duration::from_secs(at);
@@ -188,8 +201,7 @@ impl World {
             origin: None,
         };
         change(&mut message);
-        self.schedule(at, Coming::Submitted(Box::new(Submission { message })));
-        id
+        message
     }
 
     /// A client connects.

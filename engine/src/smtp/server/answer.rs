@@ -46,6 +46,7 @@ pub(super) const NO_RCPT: Answer = answer(503, 5, 1, "RCPT TO needed first");
 pub(super) const NO_EHLO: Answer = answer(550, 5, 1, "EHLO or HELO needed first");
 pub(super) const NO_NULL_SENDER: Answer = answer(550, 7, 1, "Null sender not accepted");
 pub(super) const RELAYING_DENIED: Answer = answer(550, 7, 1, "relaying denied");
+pub(super) const BLACKHOLED: Answer = answer(551, 7, 1, "recipient blackholed");
 pub(super) const TOO_LARGE: Answer = answer(552, 3, 4, "Message size limit exceeded");
 
 /// What a line that is no command gets.
@@ -98,9 +99,10 @@ impl Answer {
         matches!(self.code, 221 | 421)
     }
 
-    /// Whether it is counted as the client's mistake. What may be different next time is not.
-    pub(super) const fn is_error(self) -> bool {
-        self.code >= 500
+    /// Whether it is counted as the client's mistake. What may be different next time is not, nor
+    /// what only our own wish explains.
+    pub(super) fn is_error(self) -> bool {
+        self.code >= 500 && self != BLACKHOLED
     }
 
     pub(super) const fn is_refusal(self) -> bool {

@@ -55,6 +55,9 @@ pub trait Owner {
     /// An id for the next message.
     fn message_id(&mut self) -> MessageId;
 
+    /// Whether mail to a domain is refused when its recipient is named (`blackhole = inline`).
+    fn refuses(&mut self, source: &BindingSource, domain: &str) -> bool;
+
     /// The binding of a complete message; `None` if it has none and is to be refused.
     fn binding(&mut self, message: MessageId, source: &BindingSource) -> Option<Arc<str>>;
 }
@@ -274,14 +277,14 @@ impl ServerSession {
                 domain: self.options.received_hostname.to_ascii_lowercase().into(),
             },
         };
-        let answer = self.judge_rcpt(&mailbox);
+        let answer = self.judge_rcpt(&mailbox, turn.owner);
         if let (answer::RECIPIENT_OK, Phase::Mail(envelope)) = (answer, &mut self.phase) {
             envelope.recipients.push(mailbox);
         }
         self.say(Verb::Rcpt, answer, turn);
     }
 
-    fn judge_rcpt(&self, mailbox: &Mailbox) -> Answer {
+    fn judge_rcpt(&self, mailbox: &Mailbox, owner: &mut dyn Owner) -> Answer {
         let Phase::Mail(envelope) = &self.phase else { return answer::NO_MAIL };
         let options = &*self.options;
         let given = envelope.recipients.len();
@@ -290,6 +293,8 @@ impl ServerSession {
         let in_all = self.counts.recipients.saturating_add(given_u32);
         if !relay::may_relay(&options.relay, &envelope.sender, mailbox) {
             answer::RELAYING_DENIED
+        } else if owner.refuses(&options.binding, &mailbox.domain) {
+            answer::BLACKHOLED
         } else if reached(options.max_recipients_per_message, given_u32)
             || given >= RECIPIENTS_PER_MESSAGE_MAX
         {

@@ -40,6 +40,10 @@ impl<F: FnMut() -> MessageId> Owner for F {
         self()
     }
 
+    fn refuses(&mut self, _: &BindingSource, domain: &str) -> bool {
+        domain == "void.ours.example"
+    }
+
     fn binding(&mut self, _: MessageId, source: &BindingSource) -> Option<Arc<str>> {
         match source {
             BindingSource::Binding(name) | BindingSource::Group(name) => Some(name.clone()),
@@ -301,6 +305,28 @@ fn what_is_stored_and_how_it_is_received() {
         })),
     };
     assert_eq!(out, [ServerOutput::Accept(Box::new(expected))]);
+}
+
+#[test]
+fn recipients_may_be_refused_for_no_fault_of_theirs() {
+    let options = ReceptionOptions {
+        relay: RelayPolicy { client_may_relay: true, ..RelayPolicy::default() },
+        ..options()
+    };
+    let mut dialogue = Dialogue::new(options);
+    let mut out = vec![];
+    let mut ids = || MessageId(1);
+    let mut say = |text: &str| {
+        let input = ServerInput::Received(text.as_bytes());
+        dialogue.session.handle(dialogue.now, input, &mut ids, &mut out);
+        core::mem::take(&mut out).iter().flat_map(describe).collect::<Vec<_>>()
+    };
+    say("MAIL FROM:<a@b>\r\n");
+    for _ in 0..COMMAND_ERRORS_MAX + 5 {
+        let said = say("RCPT TO:<a@void.ours.example>\r\n");
+        assert_eq!(said.last().unwrap(), "S: 551 5.7.1 recipient blackholed");
+    }
+    assert_eq!(say("RCPT TO:<a@ours.example>\r\n"), ["S: 250 2.1.5 Recipient OK"]);
 }
 
 #[test]
