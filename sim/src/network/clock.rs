@@ -47,6 +47,9 @@ impl Future for Sleep {
         if self.shared.now() >= self.at {
             return Poll::Ready(());
         }
+        if self.at == Timestamp::NEVER {
+            return Poll::Pending;
+        }
         let mut wire = self.shared.wire();
         match self.timer {
             Some(timer) => wire.timers.rewake(timer, cx.waker()),

@@ -63,7 +63,8 @@
 //! - The window is 64 KiB without scaling: a connection moves at most 64 KiB a round trip.
 //! - Each side has 16 kernels with 16,384 ports for connecting each. All connections between two
 //!   addresses use one kernel, which other pairs may share.
-//! - A world belongs to the thread that made it, one at a time. Worlds in parallel need threads.
+//! - A world belongs to the thread that made it, one at a time. Worlds in parallel need threads. No
+//!   task may wait for another thread: the world does not.
 
 mod agenda;
 mod clock;

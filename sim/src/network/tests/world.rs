@@ -103,6 +103,14 @@ fn a_run_in_which_nothing_can_happen_ends() {
 }
 
 #[test]
+fn nobody_wakes_from_a_sleep_that_never_ends() {
+    let mut lab = Lab::new();
+    let clock = lab.clock.clone();
+    let stalled = lab.world.run(async move { clock.sleep_until(Timestamp::NEVER).await });
+    assert_eq!(stalled, Err(RunError::Stalled { at: options().epoch }));
+}
+
+#[test]
 fn tasks_go_on_in_the_next_run() {
     let mut lab = Lab::new();
     let (network, clock) = (lab.network.clone(), lab.clock.clone());
