@@ -106,3 +106,15 @@ pub fn target() -> PathBuf {
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_or_said_to_be_missing_with_a_remedy() {
+        assert!(find_tool("sh", "dash").is_ok());
+        let missing = find_tool("no-such-program", "such-a-package").unwrap_err();
+        assert_eq!(missing.to_string(), "no-such-program not found (apt install such-a-package)");
+    }
+}
