@@ -10,8 +10,8 @@ use crate::config::{Config, DEFAULT_BINDING};
 use crate::ids::MessageId;
 use crate::rng::{Purpose, Seed, entity};
 
-/// The binding of a message; `None` if nothing assigns one and `default` takes no such mail. `named`
-/// is what the message itself names: a binding or, if there is no such binding, a group.
+/// The binding of a message; `None` if nothing assigns one and `default` takes no such mail.
+/// `named` is what the message itself names: a binding or, if there is no such binding, a group.
 pub(crate) fn assign(
     config: &Config,
     seed: &Seed,

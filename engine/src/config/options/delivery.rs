@@ -208,13 +208,13 @@ options! {
         "conf.ref.clear_mail_queue_maintainers";
 }
 "suspension" {
-    /// Discard mail of the scope. `inline`, which `true` means, refuses its recipients when a client
-    /// names them, with 551 5.7.1; `internal` accepts it. What is queued, however it came there,
-    /// fails at once with 554 5.7.0.
+    /// Discard mail of the scope. `inline`, which `true` means, refuses its recipients when a
+    /// client names them, with 551 5.7.1; `internal` accepts it. What is queued, however it came
+    /// there, fails at once with 554 5.7.0.
     "blackhole": Word(&["false", "true", "inline", "internal"]), "false", PAIR, WORKS,
         "conf.ref.blackhole";
-    /// What becomes of mail that nothing assigns to a binding: the binding `default` sends it, holds
-    /// it (and all its other mail), or it is refused with 451.
+    /// What becomes of mail that nothing assigns to a binding: the binding `default` sends it,
+    /// holds it (and all its other mail), or it is refused with 451.
     "default_binding": Word(&["normal", "suspended", "none"]), "normal", GLOBAL, WORKS,
         "conf.ref.default_binding";
     /// Hold all mail of the scope. It stays queued and grows older.
