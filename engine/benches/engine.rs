@@ -120,7 +120,12 @@ impl Bench {
             }
             Due::Received(conn, bytes) => self.handle(Input::Received { conn, bytes }),
             Due::BodyDone(conn) => {
-                let info = BodyInfo { size_bytes: 4096, eight_bit: false, received_headers: 0 };
+                let info = BodyInfo {
+                    size_bytes: 4096,
+                    eight_bit: false,
+                    received_headers: 0,
+                    header: None,
+                };
                 self.handle(Input::BodyDone { conn, result: Ok(info) });
                 self.due.push_back(Due::Received(conn, b"250 2.0.0 queued as 4711\r\n"));
             }

@@ -19,7 +19,8 @@ use traject_engine::smtp::eight_bit::Transform8bit;
 use traject_engine::smtp::server::{Owner, ServerInput, ServerSession};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
-const BODY: BodyInfo = BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0 };
+const BODY: BodyInfo =
+    BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0, header: None };
 
 /// A header and 64 KiB of text in lines of 76 characters, one in a hundred beginning with a dot.
 fn body() -> Vec<u8> {
@@ -53,7 +54,8 @@ fn codecs(criterion: &mut Criterion) {
             writer.finish(&mut out);
         });
     });
-    let rules = BodyRules { size_bytes_max: u64::MAX, stray: StrayPolicy::Refuse };
+    let rules =
+        BodyRules { size_bytes_max: u64::MAX, stray: StrayPolicy::Refuse, take_header: None };
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             out.clear();
@@ -165,11 +167,15 @@ impl Owner for Alone {
         MessageId(1)
     }
 
-    fn refuses(&mut self, _: &BindingSource, _: &str) -> bool {
+    fn refuses(&mut self, _: &BindingSource, _: bool, _: &str) -> bool {
         false
     }
 
-    fn binding(&mut self, _: MessageId, _: &BindingSource) -> Option<Arc<str>> {
+    fn knows_binding(&mut self, _: &str) -> bool {
+        true
+    }
+
+    fn binding(&mut self, _: MessageId, _: &BindingSource, _: Option<&str>) -> Option<Arc<str>> {
         Some("default".into())
     }
 }

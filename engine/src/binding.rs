@@ -32,16 +32,28 @@ pub(crate) fn assign(
     }
 }
 
+/// Whether a message may bear that name: of a binding, or of a group that has one.
+pub(crate) fn is_known(config: &Config, name: &str) -> bool {
+    config.has_binding(name) || !config.group_members(name).is_empty()
+}
+
 /// Whether a recipient in a domain is refused when a client names it: `blackhole` is `inline`
-/// whichever binding the message may get.
-pub(crate) fn refuses(config: &Config, source: &BindingSource, domain: &str) -> bool {
+/// whichever binding the message may get. `may_name` tells whether it may name one itself.
+pub(crate) fn refuses(
+    config: &Config,
+    source: &BindingSource,
+    may_name: bool,
+    domain: &str,
+) -> bool {
     let inline = |binding: &str| config.blackhole(binding, domain) == Blackhole::Inline;
     match source {
         BindingSource::Binding(name) => inline(name),
         BindingSource::Group(group) => {
             config.group_members(group).iter().all(|member| inline(&member.name))
         }
-        BindingSource::Default | BindingSource::Refuse => inline(DEFAULT_BINDING),
+        BindingSource::Default | BindingSource::Refuse => {
+            inline(DEFAULT_BINDING) && (!may_name || config.bindings().all(inline))
+        }
     }
 }
 
@@ -110,6 +122,12 @@ mod tests {
             let got = assigned(&source, named, 1);
             assert_eq!(got.as_deref(), expected, "{source:?} {named:?}");
         }
+        let config = Config::from_text(CONFIG).unwrap();
+        for (name, expected) in
+            [("red", true), ("held", true), ("default", true), ("empty", false), ("Red", false)]
+        {
+            assert_eq!(is_known(&config, name), expected, "{name}");
+        }
     }
 
     #[test]
@@ -141,8 +159,20 @@ mod tests {
             (&default, "red.test", false),
             (&default, "g.test", false),
         ] {
-            assert_eq!(refuses(&config, source, domain), expected, "{source:?} {domain}");
+            assert_eq!(refuses(&config, source, false, domain), expected, "{source:?} {domain}");
         }
+        // A message that may name any binding is refused when all of them would discard it.
+        for (source, domain, expected) in [
+            (&default, "void.test", true),
+            (&default, "half.test", false),
+            (&red, "red.test", true),
+        ] {
+            assert_eq!(refuses(&config, source, true, domain), expected, "{source:?} {domain}");
+        }
+        let config = Config::from_text("binding default { blackhole = inline } binding red { }");
+        let config = config.unwrap();
+        assert!(refuses(&config, &default, false, "x.test"));
+        assert!(!refuses(&config, &default, true, "x.test"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub const REPLY_TEXT_BYTES_MAX: usize = 1024;
 /// to fit the socket buffers, since we write before we read (RFC 2920 section 3.1).
 pub const PIPELINED_COMMANDS_MAX: usize = 100;
 
+/// Longest value of a header that is taken out of a message for us; a longer one counts as empty.
+pub const TAKEN_HEADER_BYTES_MAX: usize = 255;
+
 /// Longest value of an XCLIENT attribute, encoded: the line stays below 512 bytes.
 pub const XCLIENT_VALUE_BYTES_MAX: usize = 255;
 

@@ -50,12 +50,21 @@ impl server::Owner for Owner<'_> {
         self.ids.message()
     }
 
-    fn refuses(&mut self, source: &BindingSource, domain: &str) -> bool {
-        binding::refuses(self.config, source, domain)
+    fn refuses(&mut self, source: &BindingSource, may_name: bool, domain: &str) -> bool {
+        binding::refuses(self.config, source, may_name, domain)
     }
 
-    fn binding(&mut self, message: MessageId, source: &BindingSource) -> Option<Arc<str>> {
-        binding::assign(self.config, self.seed, message, source, None)
+    fn knows_binding(&mut self, name: &str) -> bool {
+        binding::is_known(self.config, name)
+    }
+
+    fn binding(
+        &mut self,
+        message: MessageId,
+        source: &BindingSource,
+        named: Option<&str>,
+    ) -> Option<Arc<str>> {
+        binding::assign(self.config, self.seed, message, source, named)
     }
 }
 

@@ -194,6 +194,11 @@ impl Config {
         name == DEFAULT_BINDING || self.compiled.bindings.contains_key(name)
     }
 
+    /// The bindings that are configured; `default` may be one of them.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = &str> {
+        self.compiled.bindings.keys().map(|name| &**name)
+    }
+
     /// The bindings of a group, in the order of their names; none if there is no such group.
     pub fn group_members(&self, group: &str) -> &[GroupMember] {
         self.groups.get(group).map_or(&[], |members| &members[..])

@@ -222,7 +222,8 @@ pub enum Event {
         /// Why.
         error: SpoolError,
     },
-    /// The peer broke the protocol. Its connection is closed, or the command refused.
+    /// The peer broke the protocol: its connection is closed, or the command refused. Or its
+    /// message bears the name of a binding that does not exist: the name does not count.
     ProtocolViolation {
         /// The connection.
         conn: ConnId,

@@ -9,12 +9,16 @@ use memchr::{memchr, memchr3};
 use serde::{Deserialize, Serialize};
 
 use crate::io::{NetError, SpoolError};
+use crate::smtp::header::HeaderTaker;
 
 /// What a body being received may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyRules {
     /// Largest size in bytes, before dot-stuffing, without the prefix.
     pub size_bytes_max: u64,
+    /// The name of a header that is meant for us: every one of that name is taken out, and the
+    /// value of the first reported.
+    pub take_header: Option<&'static str>,
     /// What to do with a CR or LF that stands alone, and with NUL.
     pub stray: StrayPolicy,
 }
@@ -29,7 +33,7 @@ pub enum StrayPolicy {
 }
 
 /// What a transferred body was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BodyInfo {
     /// Bytes in the spool: prefix included, without dot-stuffing and without the final dot.
     pub size_bytes: u64,
@@ -38,6 +42,8 @@ pub struct BodyInfo {
     /// `Received:` lines in the header section, the prefix not counted (loop detection, RFC 5321
     /// section 6.3). 0 for a body that was sent: nobody looked.
     pub received_headers: u32,
+    /// The value of the header that was taken out; see [`BodyRules::take_header`].
+    pub header: Option<Box<str>>,
 }
 
 /// Why a body was not transferred.
@@ -66,9 +72,14 @@ pub enum BodyError {
 pub struct DotReader {
     rules: BodyRules,
     state: ReadState,
+    /// Bytes of the body so far, those taken out included.
+    received_bytes: u64,
     size_bytes: u64,
     eight_bit: bool,
     headers: HeaderScan,
+    /// As long as the header section passes.
+    taker: Option<HeaderTaker>,
+    header: Option<Box<str>>,
     refused: Option<Refused>,
 }
 
@@ -78,9 +89,15 @@ impl DotReader {
         Self {
             rules,
             state: ReadState::LineStart,
+            received_bytes: 0,
             size_bytes: 0,
             eight_bit: false,
             headers: HeaderScan { line: HeaderLine::Name(0), received: 0 },
+            taker: match rules.take_header {
+                Some(name) => Some(HeaderTaker::new(name)),
+                None => None,
+            },
+            header: None,
             refused: None,
         }
     }
@@ -147,16 +164,30 @@ impl DotReader {
         if self.refused.is_some() {
             return;
         }
-        let room = self.rules.size_bytes_max.saturating_sub(self.size_bytes);
+        let room = self.rules.size_bytes_max.saturating_sub(self.received_bytes);
         let fits = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
-        let kept = &bytes[..fits];
-        out.extend_from_slice(kept);
-        self.size_bytes += kept.len() as u64;
-        self.eight_bit = self.eight_bit || !kept.is_ascii();
-        self.headers.scan(kept);
+        self.received_bytes += fits as u64;
+        match self.taker.take() {
+            None => self.keep(&bytes[..fits], out),
+            Some(mut taker) => {
+                taker.scan(&bytes[..fits], |kept| self.keep(kept, out));
+                if taker.is_done() {
+                    self.header = taker.value();
+                } else {
+                    self.taker = Some(taker);
+                }
+            }
+        }
         if fits < bytes.len() {
             self.refused = Some(Refused::TooLarge);
         }
+    }
+
+    fn keep(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(bytes);
+        self.size_bytes += bytes.len() as u64;
+        self.eight_bit = self.eight_bit || !bytes.is_ascii();
+        self.headers.scan(bytes);
     }
 
     fn stray(&mut self, fixed: &[u8], out: &mut Vec<u8>) {
@@ -174,6 +205,10 @@ impl DotReader {
                 size_bytes: self.size_bytes,
                 eight_bit: self.eight_bit,
                 received_headers: self.headers.received,
+                header: match &self.taker {
+                    Some(taker) => taker.value(),
+                    None => self.header.clone(),
+                },
             }),
             Some(Refused::TooLarge) => Err(BodyError::TooLarge),
             Some(Refused::StrayControl) => Err(BodyError::StrayControl),
@@ -383,8 +418,10 @@ mod tests {
 
     use super::*;
 
-    const REFUSE: BodyRules = BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Refuse };
-    const FIX: BodyRules = BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Fix };
+    const REFUSE: BodyRules =
+        BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Refuse, take_header: None };
+    const FIX: BodyRules =
+        BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Fix, take_header: None };
 
     /// Bytes appended, bytes consumed, and the end.
     type Outcome = (Vec<u8>, usize, Option<Result<BodyInfo, BodyError>>);
@@ -416,7 +453,7 @@ mod tests {
     }
 
     fn info(size_bytes: u64) -> BodyInfo {
-        BodyInfo { size_bytes, eight_bit: false, received_headers: 0 }
+        BodyInfo { size_bytes, eight_bit: false, received_headers: 0, header: None }
     }
 
     #[test]
@@ -495,7 +532,7 @@ mod tests {
 
     #[test]
     fn a_message_too_large_is_read_to_its_end_and_not_kept() {
-        let rules = BodyRules { size_bytes_max: 6, stray: StrayPolicy::Refuse };
+        let rules = BodyRules { size_bytes_max: 6, stray: StrayPolicy::Refuse, take_header: None };
         for (body, result) in [
             ("abcd\r\n", Ok(info(6))),
             ("abcde\r\n", Err(BodyError::TooLarge)),
@@ -509,6 +546,34 @@ mod tests {
                 assert_eq!(consumed, wire.len(), "{body:?}");
                 assert!(out.len() <= 6, "{body:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_header_for_us_is_taken_out() {
+        let rules = |size_bytes_max| BodyRules {
+            size_bytes_max,
+            stray: StrayPolicy::Refuse,
+            take_header: Some("X-Binding"),
+        };
+        for (body, kept, header) in [
+            ("a: b\r\nX-Binding: red\r\n\r\nc\r\n", "a: b\r\n\r\nc\r\n", Some("red")),
+            ("X-Binding: r\u{e9}d\r\n", "", Some("r\u{e9}d")),
+            ("a: b\r\n\r\nX-Binding: red\r\n", "a: b\r\n\r\nX-Binding: red\r\n", None),
+        ] {
+            let wire = encode(body.as_bytes(), 7);
+            for piece in 1..=wire.len() {
+                let (out, consumed, end) = decode(rules(1 << 20), &wire, piece);
+                let header = header.map(Into::into);
+                assert_eq!(end, Some(Ok(BodyInfo { header, ..info(kept.len() as u64) })));
+                assert_eq!(
+                    (String::from_utf8(out).unwrap().as_str(), consumed),
+                    (kept, wire.len())
+                );
+            }
+            // What is taken out counts: nobody may send more than was allowed.
+            let (_, _, end) = decode(rules(body.len() as u64 - 1), &wire, 5);
+            assert_eq!(end, Some(Err(BodyError::TooLarge)));
         }
     }
 
@@ -608,7 +673,7 @@ mod tests {
         #[test]
         fn any_bytes_in_any_pieces(wire in soup(), piece in 1_usize..20, limit in 0_u64..80) {
             for stray in [StrayPolicy::Refuse, StrayPolicy::Fix] {
-                let rules = BodyRules { size_bytes_max: limit, stray };
+                let rules = BodyRules { size_bytes_max: limit, stray, take_header: None };
                 let whole = decode(rules, &wire, wire.len());
                 prop_assert_eq!(&decode(rules, &wire, piece), &whole);
                 let (out, consumed, end) = whole;

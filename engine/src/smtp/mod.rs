@@ -10,6 +10,7 @@ pub mod data;
 pub mod date;
 pub mod ehlo;
 pub mod eight_bit;
+mod header;
 pub mod line;
 pub mod reply;
 pub mod server;

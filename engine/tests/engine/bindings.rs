@@ -54,7 +54,7 @@ fn a_group_shares_its_mail_out_to_those_who_are_not_suspended() {
 #[test]
 fn mail_without_a_binding_is_sent_held_or_refused() {
     for (word, answer, delivered) in
-        [("normal", "250 2.0.0 ", 1), ("suspended", "250 2.0.0 ", 0), ("none", "503 5.5.1 ", 0)]
+        [("normal", "250 2.0.0 ", 1), ("suspended", "250 2.0.0 ", 0), ("none", "451 4.7.1 ", 0)]
     {
         let mut world = World::new(&format!("default_binding = {word} {}", listener("")));
         world.receiver("x.test", |_, said, _| accepting(said));
@@ -64,17 +64,35 @@ fn mail_without_a_binding_is_sent_held_or_refused() {
         assert_eq!(world.count("delivered"), delivered, "{word}");
     }
 
-    let mut world = World::new(&format!("default_binding = none {}", listener("")));
-    let conn = world.accept(1);
-    world.heard(conn);
-    let said = world.client(conn, "MAIL FROM:<s@from.test>\r\n");
-    assert_eq!(said, "451 4.7.1 No binding for this mail\r\n");
-
     let mut world = World::new(&format!("default_binding = suspended {}", listener("")));
     world.receive(1, MESSAGE);
     world.run_to(60);
     let reason = world.engine.snapshot().queues[0].reason.to_string();
     assert_eq!(reason, "no binding was assigned (default_binding = suspended)");
+}
+
+#[test]
+fn a_message_may_name_its_binding() {
+    let bindings = r#"binding "red" { } binding_group "g" { binding "green" { } }"#;
+    for (context, relay, header, expected) in [
+        ("", "relay_hosts = 127.0.0.1", None, "default"),
+        ("", "relay_hosts = 127.0.0.1", Some("red"), "red"),
+        ("", "relay_hosts = 127.0.0.1", Some("g"), "green"),
+        ("", "relay_hosts = 127.0.0.1", Some("nobody"), "default"),
+        ("context [ binding = green ]", "relay_hosts = 127.0.0.1", Some("red"), "green"),
+        ("relay_for_sending_domains [ from.test = true ]", "", Some("red"), "red"),
+        ("", "relay_domains = x.test", Some("red"), "default"),
+    ] {
+        let listener =
+            format!("{relay} Esmtp_Listener = ( 127.0.0.1:25 [ 0.0.0.0/0 = ( {context} ) ] )");
+        let mut world = World::new(&format!("{bindings} {listener}"));
+        world.receiver("x.test", |_, said, _| accepting(said));
+        let said = world.receive_with_header(1, MESSAGE, header);
+        assert!(said.starts_with("250 "), "{said}");
+        world.run_to(60);
+        assert_eq!(received(&world).keys().collect::<Vec<_>>(), [expected], "{context} {header:?}");
+        assert_eq!(world.count("violation"), usize::from(header == Some("nobody")));
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn client_in_data(world: &mut World) -> ConnId {
 }
 
 fn body_done(world: &mut World, conn: ConnId) {
-    let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0 };
+    let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0, header: None };
     world.handle(Input::BodyDone { conn, result: Ok(info) });
 }
 

@@ -14,7 +14,7 @@ use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Su
 use traject_engine::record::{Event, Record};
 use traject_engine::rng::Seed;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
-use traject_engine::smtp::data::BodyInfo;
+use traject_engine::smtp::data::{BodyInfo, BodyRules};
 use traject_engine::{Engine, Input, Timestamp};
 
 /// One trip over the network.
@@ -80,7 +80,7 @@ pub(crate) struct World {
     /// Bytes written to clients.
     pub(crate) to_clients: BTreeMap<ConnId, String>,
     /// Bodies clients are asked for.
-    pub(crate) bodies_wanted: Vec<(ConnId, MessageId)>,
+    pub(crate) bodies_wanted: Vec<(ConnId, MessageId, BodyRules)>,
     /// Recount every invariant after each input.
     pub(crate) checked: bool,
     /// Connections asked for: from where, if that was said, and to where.
@@ -216,10 +216,21 @@ impl World {
 
     /// A client hands in a message; answers with the last thing it is told.
     pub(crate) fn receive(&mut self, n: u64, commands: &str) -> String {
+        self.receive_with_header(n, commands, None)
+    }
+
+    /// The same, with a header that is taken out of the message.
+    pub(crate) fn receive_with_header(
+        &mut self,
+        n: u64,
+        commands: &str,
+        header: Option<&str>,
+    ) -> String {
         let conn = self.accept(n);
         let mut said = self.client(conn, commands);
-        if self.bodies_wanted.pop().is_some() {
-            let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0 };
+        if let Some((_, _, rules)) = self.bodies_wanted.pop() {
+            let header = header.filter(|_| rules.take_header.is_some()).map(Into::into);
+            let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0, header };
             self.handle(Input::BodyDone { conn, result: Ok(info) });
             said = self.heard(conn);
             while said.is_empty() && self.step(self.now) {
@@ -295,7 +306,12 @@ impl World {
             }
             Coming::Received(..) => {}
             Coming::BodyDone(conn) => {
-                let info = BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0 };
+                let info = BodyInfo {
+                    size_bytes: 1000,
+                    eight_bit: false,
+                    received_headers: 0,
+                    header: None,
+                };
                 self.handle(Input::BodyDone { conn, result: Ok(info) });
                 self.answer(conn, ".");
             }
@@ -324,7 +340,9 @@ impl World {
                 self.to_clients.entry(conn).or_default().push_str(&text);
             }
             Output::WriteBody { conn, .. } => self.soon(0, Coming::BodyDone(conn)),
-            Output::ReceiveBody { conn, message, .. } => self.bodies_wanted.push((conn, message)),
+            Output::ReceiveBody { conn, message, rules, .. } => {
+                self.bodies_wanted.push((conn, message, rules));
+            }
             Output::Close { conn, .. } if !conn.is_by_engine() => {
                 self.to_clients.entry(conn).or_default().push_str("(closed)");
             }

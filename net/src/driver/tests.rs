@@ -45,7 +45,8 @@ impl Answer<'_> {
     }
 
     fn receive(&mut self, conn: ConnId, message: MessageId) {
-        let rules = BodyRules { size_bytes_max: 10 << 20, stray: StrayPolicy::Refuse };
+        let rules =
+            BodyRules { size_bytes_max: 10 << 20, stray: StrayPolicy::Refuse, take_header: None };
         let prefix = b"Received: here\r\n".to_vec();
         self.want(Output::ReceiveBody { conn, message, prefix, rules });
     }

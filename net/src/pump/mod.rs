@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
                 return Poll::Ready(Event::BodyDone(Err(BodyError::Lost(Some(error)))));
             }
             if let (Poll::Ready(Ok(Some(info))), true) = (&filled, flushed.is_ready()) {
-                let info = *info;
+                let info = info.clone();
                 self.mode = Mode::Dialogue;
                 return Poll::Ready(Event::BodyDone(Ok(info)));
             }

@@ -107,7 +107,7 @@ impl<P: Spool> Receiving<P> {
                 }
                 (Some(Ok(info)), Sink::Finished) => {
                     let size_bytes = info.size_bytes + self.prefix_bytes;
-                    return Poll::Ready(Drained::Done(Ok(BodyInfo { size_bytes, ..*info })));
+                    return Poll::Ready(Drained::Done(Ok(BodyInfo { size_bytes, ..info.clone() })));
                 }
                 (Some(Ok(_)), _) => true,
                 (None, Sink::Unopened | Sink::Open(_)) if self.decoded.len() >= APPEND_BYTES => {

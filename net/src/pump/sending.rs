@@ -88,7 +88,12 @@ impl<P: Spool> Sending<P> {
     }
 
     const fn info(&self) -> BodyInfo {
-        BodyInfo { size_bytes: self.size_bytes, eight_bit: self.eight_bit, received_headers: 0 }
+        BodyInfo {
+            size_bytes: self.size_bytes,
+            eight_bit: self.eight_bit,
+            received_headers: 0,
+            header: None,
+        }
     }
 }
 

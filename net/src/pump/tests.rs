@@ -15,7 +15,8 @@ use crate::test_world::FailingSpool;
 
 const NOW: Timestamp = Timestamp(0);
 const MESSAGE: MessageId = MessageId(7);
-const RULES: BodyRules = BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Refuse };
+const RULES: BodyRules =
+    BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Refuse, take_header: None };
 
 /// A pump with its buffer.
 struct Driven<P: Spool> {
@@ -246,4 +247,22 @@ async fn the_end_of_the_stream_is_told_once_and_the_last_word_is_ours() {
     let mut said = String::new();
     theirs.read_to_string(&mut said).await.unwrap();
     assert_eq!(said, "221\r\n");
+}
+
+#[test]
+fn a_header_for_us_is_not_stored() {
+    runtime().block_on(async {
+        let (near, mut far) = duplex(1 << 16);
+        let spool = MemorySpool::default();
+        let mut driven = Driven::new(near);
+        let rules = BodyRules { take_header: Some("X-Binding"), ..RULES };
+        driven.pump.receive_body(spool.clone(), MESSAGE, b"Received: x\r\n".to_vec(), rules, NOW);
+        let body = b"a: b\r\nX-Binding: red\r\n\r\ntext\r\n";
+        far.write_all(&on_the_wire(body)).await.unwrap();
+        let info = driven.body_done().await.unwrap();
+        let stored = b"Received: x\r\na: b\r\n\r\ntext\r\n";
+        assert_eq!(info.header.as_deref(), Some("red"));
+        assert_eq!(info.size_bytes, stored.len() as u64);
+        assert_eq!(spool.body(MESSAGE).unwrap(), stored[..]);
+    });
 }

@@ -42,7 +42,8 @@ options! {
     "continue": Flag, "false", ACL, WORKS, "ecelerity.conf";
     /// Values that policy sees for the connection. `binding` names the binding of its mail;
     /// `binding_group` a group, of which each message gets a binding that is not suspended, all
-    /// with equal shares.
+    /// with equal shares. Where neither is set, a client that may relay may name one of them in the
+    /// header `X-Binding`, which is removed.
     "context": Map, "", CLIENT, WORKS, "ecelerity.conf";
     /// The client may relay: for every sender domain when it stands alone, else for those listed.
     "relay_for_sending_domains": Senders, "", CLIENT, WORKS, "ecelerity.conf";

@@ -56,10 +56,20 @@ pub trait Owner {
     fn message_id(&mut self) -> MessageId;
 
     /// Whether mail to a domain is refused when its recipient is named (`blackhole = inline`).
-    fn refuses(&mut self, source: &BindingSource, domain: &str) -> bool;
+    /// `may_name` tells whether the message may name its binding itself.
+    fn refuses(&mut self, source: &BindingSource, may_name: bool, domain: &str) -> bool;
 
-    /// The binding of a complete message; `None` if it has none and is to be refused.
-    fn binding(&mut self, message: MessageId, source: &BindingSource) -> Option<Arc<str>>;
+    /// Whether there is a binding, or a group that has one, of that name.
+    fn knows_binding(&mut self, name: &str) -> bool;
+
+    /// The binding of a complete message; `None` if it has none and is to be refused. `named` is
+    /// the name it bears itself.
+    fn binding(
+        &mut self,
+        message: MessageId,
+        source: &BindingSource,
+        named: Option<&str>,
+    ) -> Option<Arc<str>>;
 }
 
 /// How the client introduced itself.
@@ -260,7 +270,7 @@ impl ServerSession {
             answer::NO_MORE_MAIL
         } else if mail.reverse_path.0.is_none() && !options.allow_null_envelope_sender {
             answer::NO_NULL_SENDER
-        } else if options.binding == BindingSource::Refuse {
+        } else if options.binding == BindingSource::Refuse && !self.may_name(&mail.reverse_path) {
             answer::NO_BINDING
         } else if mail.size_bytes.is_some_and(|size| size > options.max_message_size_bytes) {
             answer::TOO_LARGE
@@ -293,7 +303,8 @@ impl ServerSession {
         let in_all = self.counts.recipients.saturating_add(given_u32);
         if !relay::may_relay(&options.relay, &envelope.sender, mailbox) {
             answer::RELAYING_DENIED
-        } else if owner.refuses(&options.binding, &mailbox.domain) {
+        } else if owner.refuses(&options.binding, self.may_name(&envelope.sender), &mailbox.domain)
+        {
             answer::BLACKHOLED
         } else if reached(options.max_recipients_per_message, given_u32)
             || given >= RECIPIENTS_PER_MESSAGE_MAX
@@ -326,11 +337,17 @@ impl ServerSession {
         let rules = BodyRules {
             size_bytes_max: self.options.max_message_size_bytes,
             stray: self.options.stray,
+            take_header: self.may_name(&envelope.sender).then_some(BINDING_HEADER),
         };
         answer::write_go_ahead(&mut turn.replies);
         turn.flush();
         turn.out.push(ServerOutput::ReceiveBody { message, prefix, rules });
         self.phase = Phase::Receiving { message, envelope };
+    }
+
+    /// Whether a message may name its binding: only who may relay is trusted with that.
+    fn may_name(&self, sender: &ReversePath) -> bool {
+        relay::is_trusted(&self.options.relay, sender)
     }
 
     fn trace_header(&self, message: MessageId, at: Timestamp) -> Vec<u8> {
@@ -363,7 +380,7 @@ impl ServerSession {
                 self.leave_if_draining(turn);
             }
             (None, Ok(info)) => {
-                let Some(binding) = turn.owner.binding(message, &self.options.binding) else {
+                let Some(binding) = self.assign_binding(message, info, turn) else {
                     turn.out.push(ServerOutput::Discard(message));
                     self.say(Verb::Data, answer::NO_BINDING, turn);
                     return self.leave_if_draining(turn);
@@ -378,6 +395,23 @@ impl ServerSession {
             // The connection is gone: nobody is there to be told.
             (None, Err(_)) => self.close(turn, true),
         }
+    }
+
+    fn assign_binding(
+        &self,
+        message: MessageId,
+        info: &BodyInfo,
+        turn: &mut Turn<'_>,
+    ) -> Option<Arc<str>> {
+        let source = &self.options.binding;
+        let counts = matches!(source, BindingSource::Default | BindingSource::Refuse);
+        let named = info.header.as_deref().filter(|_| counts);
+        if let Some(name) = named
+            && !turn.owner.knows_binding(name)
+        {
+            turn.out.push(ServerOutput::Violation("X-Binding names no binding"));
+        }
+        turn.owner.binding(message, source, named)
     }
 
     fn origin(&mut self) -> Arc<Origin> {
@@ -474,6 +508,9 @@ impl ServerSession {
     }
 }
 
+/// The header by which a message names its binding.
+const BINDING_HEADER: &str = "X-Binding";
+
 /// One input being handled.
 struct Turn<'a> {
     now: Timestamp,
@@ -552,5 +589,7 @@ pub enum ServerOutput {
     },
 }
 
+#[cfg(test)]
+mod binding_tests;
 #[cfg(test)]
 mod tests;

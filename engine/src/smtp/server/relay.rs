@@ -10,15 +10,19 @@ use crate::smtp::address::{Mailbox, ReversePath};
 /// message on (`victim%example.com@relayed.example`, `example.com!victim@...`,
 /// `"victim@example.com"@...`): the next hop might do so, trusting us.
 pub(super) fn may_relay(policy: &RelayPolicy, sender: &ReversePath, recipient: &Mailbox) -> bool {
-    if policy.client_may_relay {
-        return true;
-    }
-    let sender_listed = sender.0.as_ref().is_some_and(|sender| {
-        policy.sending_domains.iter().any(|pattern| matches(pattern, &sender.domain))
-    });
     let recipient_listed =
         policy.recipient_domains.iter().any(|pattern| matches(pattern, &recipient.domain));
-    sender_listed || (recipient_listed && !asks_for_routing(&recipient.local))
+    is_trusted(policy, sender) || (recipient_listed && !asks_for_routing(&recipient.local))
+}
+
+/// Whether a client with this policy may send from `sender` to anybody.
+pub(super) fn is_trusted(policy: &RelayPolicy, sender: &ReversePath) -> bool {
+    let sender_listed = || {
+        sender.0.as_ref().is_some_and(|sender| {
+            policy.sending_domains.iter().any(|pattern| matches(pattern, &sender.domain))
+        })
+    };
+    policy.client_may_relay || sender_listed()
 }
 
 /// Whether a local part names a further hop.

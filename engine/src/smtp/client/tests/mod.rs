@@ -111,7 +111,12 @@ impl Dialogue {
             }
             "progress" => self.input(ClientInput::BodyProgress),
             "body-sent" => {
-                let info = BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0 };
+                let info = BodyInfo {
+                    size_bytes: 1000,
+                    eight_bit: false,
+                    received_headers: 0,
+                    header: None,
+                };
                 self.input(ClientInput::BodyDone(Ok(info)))
             }
             "body-lost" => self.input(ClientInput::BodyDone(Err(BodyError::Lost(None)))),
