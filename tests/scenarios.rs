@@ -1,0 +1,163 @@
+//! Every scenario that ships with Traject runs and keeps its expectations, and each could fail
+//! them: with one thing changed, one of them does not hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use traject_sim::runner::{RunOptions, run};
+use traject_sim::scenario::{Scenario, parse};
+use traject_tests::workspace;
+
+/// A change to a scenario or its configuration, and the expectation that then fails.
+struct Change {
+    /// The scenario, below `scenarios/`.
+    scenario: &'static str,
+    /// This text of it or of its configuration...
+    instead_of: &'static str,
+    /// ...becomes this.
+    write: &'static str,
+    /// A failed expectation, as reports show it.
+    fails: &'static str,
+}
+
+const CHANGES: &[Change] = &[
+    Change {
+        scenario: "basics/expiry.toml",
+        instead_of: "max_retries = none",
+        write: "max_retries = 5",
+        fails: "attempts == 7",
+    },
+    Change {
+        scenario: "basics/mixed-recipients.toml",
+        instead_of: "retry_interval = 600",
+        write: "retry_interval = 600 never_retry = true",
+        fails: "delivered == 100, receiver corp",
+    },
+    Change {
+        scenario: "basics/undeliverable.toml",
+        instead_of: "retry_interval = 300",
+        write: "retry_interval = 300 dns_failures_to_purge = 1",
+        fails: "delivered == 100%, receiver flaky",
+    },
+    Change {
+        scenario: "tour.toml",
+        instead_of: "max_outbound_connections = 5",
+        write: "max_outbound_connections = 20",
+        fails: "always connections <= 5, receiver strict, binding bulk",
+    },
+    Change {
+        scenario: "delivery/retry-schedules.toml",
+        instead_of: "max_retries = 3 ",
+        write: "max_retries = 4 ",
+        fails: "expired == 1 by 2h20m, domain three.example",
+    },
+    Change {
+        scenario: "delivery/refusals-by-stage.toml",
+        instead_of: "retry_interval = 1200",
+        write: "retry_interval = 1201",
+        fails: "t100 == 20m, receiver data-4",
+    },
+];
+
+/// The warnings that scenarios about traps mean to have, by their codes.
+const WARNINGS: &[(&str, &[&str])] = &[("delivery/retry-schedules.toml", &["TJ030", "TJ031"])];
+
+fn folder() -> PathBuf {
+    workspace().join("scenarios")
+}
+
+/// All scenario files below `scenarios/`, in order.
+fn shipped() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn name(path: &Path) -> &str {
+    path.strip_prefix(folder()).unwrap().to_str().unwrap()
+}
+
+fn read(path: &Path, text: &str) -> Scenario {
+    parse(path, text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs a scenario with its own configuration or the file `config` instead, and shows the
+/// expectations that do not hold.
+fn failures(scenario: &Scenario, config: Option<&Path>) -> Vec<String> {
+    let config = scenario.load_config(config).config.expect("a configuration without errors");
+    scenario.check_config(&config).unwrap_or_else(|error| panic!("{error}"));
+    let outcome = run(scenario, Arc::new(config), RunOptions::default());
+    if let Some(failure) = outcome.failure {
+        panic!("{}: {failure}", scenario.path.display());
+    }
+    let expectations = outcome.report.expectations.into_iter();
+    expectations.filter(|one| one.passed != Some(true)).map(|one| one.expectation).collect()
+}
+
+#[test]
+fn every_shipped_scenario_keeps_its_expectations() {
+    for path in shipped() {
+        let scenario = read(&path, &fs::read_to_string(&path).unwrap());
+        let name = name(&path);
+        assert!(!scenario.expectations.is_empty(), "{name} expects nothing");
+        assert_eq!(failures(&scenario, None), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn no_shipped_scenario_has_warnings_that_it_does_not_mean() {
+    for path in shipped() {
+        let name = name(&path);
+        let meant = WARNINGS.iter().find(|(scenario, _)| *scenario == name);
+        let meant = meant.map_or(&[][..], |(_, codes)| *codes);
+        let scenario = read(&path, &fs::read_to_string(&path).unwrap());
+        for finding in scenario.load_config(None).diagnostics {
+            let is_meant = finding.code.is_some_and(|code| meant.contains(&code));
+            assert!(is_meant, "{name}: {}", finding.message);
+        }
+    }
+}
+
+#[test]
+fn every_scenario_about_delivery_can_fail() {
+    for path in shipped() {
+        let name = name(&path);
+        let changes = CHANGES.iter().filter(|change| change.scenario == name);
+        let needs_one = name.starts_with("delivery/");
+        assert!(!needs_one || changes.count() > 0, "{name}: which change makes it fail?");
+    }
+    for change in CHANGES {
+        let failed = with_change(change);
+        let fails = failed.iter().any(|expectation| expectation == change.fails);
+        assert!(fails, "{}: `{}` does not fail: {failed:#?}", change.scenario, change.fails);
+    }
+}
+
+/// The expectations that fail with a change.
+fn with_change(change: &Change) -> Vec<String> {
+    let Change { scenario, instead_of, write, .. } = *change;
+    let path = folder().join(scenario);
+    let text = fs::read_to_string(&path).unwrap();
+    if text.contains(instead_of) {
+        return failures(&read(&path, &text.replace(instead_of, write)), None);
+    }
+    let unchanged = read(&path, &text);
+    let config = unchanged.config_name(None);
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains(instead_of), "{scenario}: no `{instead_of}` there or in {config}");
+    let changed = tempfile::NamedTempFile::new().unwrap();
+    fs::write(changed.path(), text.replace(instead_of, write)).unwrap();
+    failures(&unchanged, Some(changed.path()))
+}
