@@ -99,14 +99,14 @@ impl Engine {
         let reserved = self.pass_connection_gates(slot, &choice.exchange);
         let queue = &mut self.queues[slot];
         let remote = SocketAddr::new(choice.address, queue.options.port());
-        self.hosts.connecting(&queue.pair.binding, choice.address, conn);
+        self.hosts.connecting(&queue.pair.binding, choice.address, conn, self.now);
         queue.connections += 1;
         queue.connects += 1;
         if queue.ready == 0 && queue.trying_since.is_none() {
             queue.trying_since = Some(self.now);
         }
         let deadline = self.now + queue.options.connect_timeout;
-        let source = queue.options.bind_address.filter(|ip| ip.is_ipv4() == remote.is_ipv4());
+        let source = queue.options.bind_address;
         let timer = self.timers.set(deadline, WakeupReason::Connection(conn));
         let outbound = Outbound {
             queue: slot,

@@ -290,4 +290,6 @@ pub struct ServerOptions {
     pub prohibited_hosts: Arc<[Cidr]>,
     /// Addresses that are never connected to.
     pub skip_hosts: Arc<[Cidr]>,
+    /// How long failures of an address are remembered.
+    pub address_metrics_lifetime: Duration,
 }

@@ -392,6 +392,7 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         prefer_ipv6_mxs: get!(bool "prefer_ipv6_mxs"),
         prohibited_hosts: get!(networks "prohibited_hosts"),
         skip_hosts: get!(networks "skip_hosts"),
+        address_metrics_lifetime: get!(seconds "address_metrics_lifetime"),
     }
 }
 

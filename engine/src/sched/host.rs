@@ -3,7 +3,8 @@
 //! An address fails when it cannot be connected to, or refuses us before any message (banner,
 //! EHLO). A binding then leaves it alone for `host_failure_retry`. After that one connection
 //! probes it; only when that gets through EHLO is the address used freely again. So an outage
-//! costs each binding one attempt a period, and its end is not met by a herd.
+//! costs each binding one attempt a period, and its end is not met by a herd. A failure after
+//! which nobody tried again is forgotten after `address_metrics_lifetime`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) struct HostHealth {
 #[derive(Debug)]
 struct Failed {
     aside_until: Timestamp,
+    /// When the failures are forgotten, unless a probe is under way.
+    forgotten_at: Timestamp,
     /// Consecutive failures; those that end while it is set aside count as one.
     failures: u32,
     /// The connection that probes it.
@@ -34,7 +37,7 @@ struct Failed {
 impl HostHealth {
     /// Whether a binding may connect to an address now.
     pub(crate) fn usable(&self, binding: &Arc<str>, address: IpAddr, now: Timestamp) -> Usable {
-        match self.get(binding, address) {
+        match self.get(binding, address, now) {
             None => Usable::Yes,
             Some(host) if now < host.aside_until => Usable::SetAside,
             Some(host) if host.probe.is_some() => Usable::Busy,
@@ -43,9 +46,20 @@ impl HostHealth {
     }
 
     /// Notes that a connection begins: the probe, if the address had failed.
-    pub(crate) fn connecting(&mut self, binding: &Arc<str>, address: IpAddr, conn: ConnId) {
-        if let Some(host) = self.failed.get_mut(&(binding.clone(), address)) {
-            host.probe = Some(conn);
+    pub(crate) fn connecting(
+        &mut self,
+        binding: &Arc<str>,
+        address: IpAddr,
+        conn: ConnId,
+        now: Timestamp,
+    ) {
+        let key = (binding.clone(), address);
+        match self.failed.get_mut(&key) {
+            Some(host) if host.is_forgotten(now) => {
+                self.failed.remove(&key);
+            }
+            Some(host) => host.probe = Some(conn),
+            None => {}
         }
     }
 
@@ -62,7 +76,8 @@ impl HostHealth {
         host.map(|host| host.waiting).unwrap_or_default()
     }
 
-    /// Notes a failure. Returns until when the address is set aside now, unless it was set aside
+    /// Notes a failure: the address is set aside `until` then, and the failure is remembered up to
+    /// `forgotten_at`. Returns until when the address is set aside now, unless it was set aside
     /// already, and the queues that waited for the probe.
     pub(crate) fn failed(
         &mut self,
@@ -71,11 +86,13 @@ impl HostHealth {
         conn: ConnId,
         now: Timestamp,
         until: Timestamp,
+        forgotten_at: Timestamp,
     ) -> (Option<Timestamp>, BTreeSet<usize>) {
         self.make_room(now);
         let key = (binding.clone(), address);
         let host = self.failed.entry(key).or_insert_with(|| Failed {
             aside_until: Timestamp::default(),
+            forgotten_at: Timestamp::NEVER,
             failures: 0,
             probe: None,
             waiting: BTreeSet::new(),
@@ -88,8 +105,9 @@ impl HostHealth {
         if host.probe == Some(conn) {
             host.probe = None;
         }
-        host.failures += 1;
+        host.failures = if host.is_forgotten(now) { 1 } else { host.failures + 1 };
         host.aside_until = until;
+        host.forgotten_at = forgotten_at.max(until);
         (Some(until), core::mem::take(&mut host.waiting))
     }
 
@@ -111,8 +129,8 @@ impl HostHealth {
     }
 
     /// Consecutive failures of an address.
-    pub(crate) fn failures(&self, binding: &Arc<str>, address: IpAddr) -> u32 {
-        self.get(binding, address).map_or(0, |host| host.failures)
+    pub(crate) fn failures(&self, binding: &Arc<str>, address: IpAddr, now: Timestamp) -> u32 {
+        self.get(binding, address, now).map_or(0, |host| host.failures)
     }
 
     /// Until when an address is set aside, if it is.
@@ -122,14 +140,14 @@ impl HostHealth {
         address: IpAddr,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        self.get(binding, address).map(|host| host.aside_until).filter(|until| now < *until)
+        self.get(binding, address, now).map(|host| host.aside_until).filter(|until| now < *until)
     }
 
-    fn get(&self, binding: &Arc<str>, address: IpAddr) -> Option<&Failed> {
+    fn get(&self, binding: &Arc<str>, address: IpAddr, now: Timestamp) -> Option<&Failed> {
         if self.failed.is_empty() {
             return None;
         }
-        self.failed.get(&(binding.clone(), address))
+        self.failed.get(&(binding.clone(), address)).filter(|host| !host.is_forgotten(now))
     }
 
     /// Forgets failures that are over once there are a great many.
@@ -137,6 +155,12 @@ impl HostHealth {
         if self.failed.len() >= limits::FAILED_HOSTS_KEPT {
             self.failed.retain(|_, host| now < host.aside_until || host.probe.is_some());
         }
+    }
+}
+
+impl Failed {
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.forgotten_at <= now && self.probe.is_none()
     }
 }
 
@@ -158,39 +182,82 @@ mod tests {
         assert_eq!(usable(&health, 0), Usable::Yes);
 
         let fail = |health: &mut HostHealth, conn, at: u64| {
-            health.failed(&binding, HOST, conn, Timestamp(at), Timestamp(at + 100))
+            let (until, forgotten) = (Timestamp(at + 100), Timestamp(at + 1000));
+            health.failed(&binding, HOST, conn, Timestamp(at), until, forgotten)
         };
         assert_eq!(fail(&mut health, first, 0).0, Some(Timestamp(100)));
         // The second of a bunch fails a little later: no news.
         assert_eq!(fail(&mut health, second, 5).0, None);
-        assert_eq!(health.failures(&binding, HOST), 1);
+        assert_eq!(health.failures(&binding, HOST, Timestamp(5)), 1);
         assert_eq!(usable(&health, 99), Usable::SetAside);
         assert_eq!(health.usable(&"other".into(), HOST, Timestamp(99)), Usable::Yes);
 
         assert_eq!(usable(&health, 100), Usable::Yes);
-        health.connecting(&binding, HOST, probe);
+        health.connecting(&binding, HOST, probe, Timestamp(100));
         assert_eq!(usable(&health, 101), Usable::Busy);
         health.wait(&binding, HOST, 3);
         let (until, waiting) = fail(&mut health, probe, 110);
         assert_eq!((until, waiting), (Some(Timestamp(210)), BTreeSet::from([3])));
-        assert_eq!(health.failures(&binding, HOST), 2);
+        assert_eq!(health.failures(&binding, HOST, Timestamp(110)), 2);
 
-        health.connecting(&binding, HOST, probe);
+        health.connecting(&binding, HOST, probe, Timestamp(210));
         health.wait(&binding, HOST, 3);
         assert_eq!(health.succeeded(&binding, HOST), BTreeSet::from([3]));
         assert_eq!(usable(&health, 211), Usable::Yes);
-        assert_eq!(health.failures(&binding, HOST), 0);
+        assert_eq!(health.failures(&binding, HOST, Timestamp(211)), 0);
     }
 
     #[test]
     fn a_probe_that_ends_without_a_result_makes_room_for_the_next() {
         let binding: Arc<str> = "b".into();
         let mut health = HostHealth::default();
-        health.failed(&binding, HOST, ConnId(2), Timestamp(0), Timestamp(10));
-        health.connecting(&binding, HOST, ConnId(4));
+        let until = Timestamp(10);
+        health.failed(&binding, HOST, ConnId(2), Timestamp(0), until, Timestamp(100));
+        health.connecting(&binding, HOST, ConnId(4), until);
         health.wait(&binding, HOST, 1);
         assert_eq!(health.gone(&binding, HOST, ConnId(8)), BTreeSet::new());
         assert_eq!(health.gone(&binding, HOST, ConnId(4)), BTreeSet::from([1]));
         assert_eq!(usable(&health, 10), Usable::Yes);
+    }
+
+    #[test]
+    fn old_failures_are_forgotten_but_never_before_their_time_aside_is_over() {
+        let binding: Arc<str> = "b".into();
+        // (remembered for, asked at, still known); the address is set aside for 100.
+        for (lifetime, at, known) in
+            [(300, 299, true), (300, 300, false), (0, 99, true), (0, 100, false)]
+        {
+            let mut health = HostHealth::default();
+            let fail = |health: &mut HostHealth, at: u64| {
+                let (until, forgotten) = (Timestamp(at + 100), Timestamp(at + lifetime));
+                health.failed(&binding, HOST, ConnId(2), Timestamp(at), until, forgotten);
+            };
+            fail(&mut health, 0);
+            let case = alloc::format!("{lifetime} at {at}");
+            assert_eq!(health.failures(&binding, HOST, Timestamp(at)), u32::from(known), "{case}");
+            // What is forgotten needs no probe: the second connection need not wait.
+            health.connecting(&binding, HOST, ConnId(4), Timestamp(at.max(100)));
+            let second = usable(&health, at.max(100));
+            assert_eq!(second == Usable::Busy, known && at >= 100, "{case}");
+            // Counting begins anew.
+            let mut health = HostHealth::default();
+            fail(&mut health, 0);
+            fail(&mut health, at.max(100));
+            let failures = health.failures(&binding, HOST, Timestamp(at.max(100)));
+            assert_eq!(failures, if known && at >= 100 { 2 } else { 1 }, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_probe_under_way_keeps_the_memory_alive() {
+        let binding: Arc<str> = "b".into();
+        let mut health = HostHealth::default();
+        let until = Timestamp(10);
+        health.failed(&binding, HOST, ConnId(2), Timestamp(0), until, Timestamp(20));
+        health.connecting(&binding, HOST, ConnId(4), Timestamp(15));
+        assert_eq!(usable(&health, 30), Usable::Busy);
+        health.wait(&binding, HOST, 7);
+        assert_eq!(health.gone(&binding, HOST, ConnId(4)), BTreeSet::from([7]));
+        assert_eq!(health.failures(&binding, HOST, Timestamp(30)), 0);
     }
 }

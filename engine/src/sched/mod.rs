@@ -157,10 +157,18 @@ impl Engine {
         }
     }
 
+    /// Whether a queue may ever connect to an address: not to one in `skip_hosts`, nor to one of
+    /// another family than its `bind_address`.
+    fn may_use(&self, slot: usize, address: IpAddr) -> bool {
+        let source = self.queues[slot].options.bind_address;
+        !contains(&self.config.server_options().skip_hosts, address)
+            && source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+
     /// Whether a queue may connect to an address now.
     fn usable(&self, slot: usize, exchange: &Exchange, address: IpAddr) -> Usable {
         let binding = &self.queues[slot].pair.binding;
-        if contains(&self.config.server_options().skip_hosts, address) {
+        if !self.may_use(slot, address) {
             return Usable::SetAside;
         }
         match self.host_cap(slot, &exchange.name) {
@@ -203,9 +211,9 @@ impl Engine {
         }
     }
 
-    /// Every address of a domain is in `skip_hosts`: nothing will change that.
+    /// No address of a domain may be used, and nothing will change that.
     fn all_skipped(&mut self, slot: usize) -> QueueReason {
-        let text = "every exchange of the domain is at a skipped address (skip_hosts)";
+        let text = "no address of the domain may be used (skip_hosts, bind_address)";
         self.fail_active(slot, &Reply::local(554, EnhancedCode(5, 4, 4), text));
         QueueReason::Empty
     }
@@ -221,8 +229,12 @@ impl Engine {
             return true;
         }
         let limit = queue.options.mx_failures_to_delay;
-        let failures = |address| self.hosts.failures(&queue.pair.binding, address);
-        limit > 0 && plan.addresses().all(|address| failures(address) >= limit)
+        let binding = &queue.pair.binding;
+        let failures = |address| self.hosts.failures(binding, address, self.now);
+        let addresses = plan.addresses().filter(|address| self.may_use(slot, *address));
+        // `nowhere_to_go` sees to a plan without any.
+        let least = addresses.map(failures).min();
+        limit > 0 && least.is_some_and(|failures| failures >= limit)
     }
 
     /// An address failed before any message: it is set aside, and nobody is charged.
@@ -238,7 +250,9 @@ impl Engine {
         let queue = &self.queues[slot];
         let binding = queue.pair.binding.clone();
         let until = self.now + queue.options.host_failure_retry;
-        let (aside, waiting) = self.hosts.failed(&binding, address, conn, self.now, until);
+        let forgotten_at = self.now + self.config.server_options().address_metrics_lifetime;
+        let (aside, waiting) =
+            self.hosts.failed(&binding, address, conn, self.now, until, forgotten_at);
         self.touch_all(waiting);
         self.touch(slot);
         if let Some(until) = aside {

@@ -145,6 +145,24 @@ fn a_host_that_is_down_is_set_aside_tried_once_a_period_and_its_queue_moved_to_d
 }
 
 #[test]
+fn forgotten_failures_do_not_count_for_mx_failures_to_delay() {
+    // Failures at 0, 100 and 200. Remembered, the third moves the queue; forgotten when the
+    // address is free again, each is the first, and the queue is moved after 900 s of trying.
+    for (lifetime, moved_at) in [(1800, "200."), (50, "900.")] {
+        let mut world = World::new(&format!(
+            "host_failure_retry = 100 mx_failures_to_delay = 3 address_metrics_lifetime = {lifetime}"
+        ));
+        let address = world.receiver("x.test", |_, said, _| accepting(said));
+        world.exchanges.get_mut(&address).unwrap().refuses = true;
+        world.submit(0, &["a@x.test"]);
+        world.run_to(1000);
+        let moved = world.told("moved");
+        assert!(moved[0].trim_start().starts_with(moved_at), "{lifetime}: {:#?}", world.story());
+        assert_eq!(moved.len(), 1);
+    }
+}
+
+#[test]
 fn the_second_exchange_takes_over() {
     let mut world = World::new("");
     let first = world.receiver("x.test", |_, said, _| accepting(said));

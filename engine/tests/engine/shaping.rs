@@ -171,8 +171,12 @@ fn an_exchange_has_a_cap_of_its_own_over_all_domains() {
 
 #[test]
 fn prohibited_and_skipped_addresses() {
-    for (option, failed) in [("prohibited_hosts", "551 5.4.6"), ("skip_hosts", "554 5.4.4")] {
-        let mut world = World::new(&format!("{option} = ( 192.0.2.0/30 )"));
+    for (config, failed) in [
+        ("prohibited_hosts = ( 192.0.2.0/30 )", "551 5.4.6"),
+        ("skip_hosts = ( 192.0.2.0/30 )", "554 5.4.4"),
+        ("bind_address = \"2001:db8::1\"", "554 5.4.4"),
+    ] {
+        let mut world = World::new(config);
         let address = world.receiver("x.test", |_, said, _| accepting(said));
         world.submit(0, &["a@x.test"]);
         world.run_to(10);

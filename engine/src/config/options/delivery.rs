@@ -63,8 +63,10 @@ options! {
     /// Give a connection without work to another domain of the binding that has the same exchange.
     "migrate_connections_between_sibling_domains": Bool, "true", GLOBAL, DELIVERY,
         "conf.ref.migrate_connections_between_sibling_domains";
-    /// Seconds for which times and failures of an address are remembered.
-    "address_metrics_lifetime": COUNT, "1800", GLOBAL, DELIVERY,
+    /// Seconds for which failures of an address are remembered after the last of them. Until then
+    /// one connection tries it anew, and its failures count for `mx_failures_to_delay`. They are
+    /// never forgotten before `host_failure_retry` is over.
+    "address_metrics_lifetime": COUNT, "1800", GLOBAL, WORKS,
         "conf.ref.address_metrics_lifetime";
     /// Seconds between two removals of old times and failures of addresses.
     "address_metrics_cleanse_interval": COUNT, "3600", GLOBAL, RUNTIME,
@@ -131,7 +133,8 @@ options! {
     "routes": Words, "", DOMAINS, DELIVERY, "conf.ref.routes";
     /// Networks that mail is never delivered to; a domain whose exchange is there fails.
     "prohibited_hosts": Cidrs, "", GLOBAL, WORKS, "conf.ref.prohibited_hosts";
-    /// Networks that are left out when an exchange is chosen.
+    /// Networks that are left out when an exchange is chosen. A domain all of whose addresses are
+    /// there fails.
     "skip_hosts": Cidrs, "", GLOBAL, WORKS, "ref.skip_hosts";
     /// For domains we relay for, use only the exchanges of best preference.
     "only_use_best_mx_for_relay_domains": Bool, "true", GLOBAL, DELIVERY,
@@ -150,7 +153,8 @@ options! {
         PAIR, WORKS, "conf.ref.delivery_method";
 }
 "identity" {
-    /// Source address of outbound connections; `*` lets the system choose.
+    /// Source address of outbound connections; `*` lets the system choose. Exchanges have no
+    /// addresses of the other family then.
     "bind_address": Text, "*", BINDINGS, WORKS, "conf.ref.bind_address";
     /// Name we introduce ourselves with: a host name, `__hostname__` for ours, or `__message__` for
     /// the domain of the envelope sender.
@@ -193,7 +197,7 @@ options! {
     "drop_body_after_trans_fail": COUNT, "3", PAIR, DELIVERY, "conf.ref.drop_body_after_trans_fail";
     /// Compare the headers that would be sent when messages of one transaction are to be sent as
     /// one, instead of taking every changed message apart.
-    "expensive_batch_assessment": Bool, "false", GLOBAL, DELIVERY,
+    "expensive_batch_assessment": Bool, "false", GLOBAL, SAME_FOR_ALL,
         "conf.ref.expensive_batch_assessment";
 }
 "fuzz" {
@@ -201,7 +205,7 @@ options! {
     "delayed_binding_domain_fuzz": COUNT, "0", BINDINGS, WORKS,
         "conf.ref.delayed_binding_domain_fuzz";
     /// Longest time in seconds between two looks at a domain that has active mail.
-    "delayed_queue_scan_interval": SECONDS, "15", GLOBAL, DELIVERY,
+    "delayed_queue_scan_interval": SECONDS, "15", GLOBAL, NEVER_SCANNED,
         "conf.ref.delayed_queue_scan_interval";
     /// Replace a domain's pending wakeup by an earlier one.
     "clear_mail_queue_maintainers": Bool, "true", GLOBAL, RUNTIME,

@@ -40,6 +40,10 @@ pub(super) const DOMAINKEYS: Status =
     gone("DKIM took the place of DomainKeys", "use `opendkim_sign`");
 pub(super) const UNMANAGED: Status =
     gone("nothing ever adjusts that option", "set the option itself");
+pub(super) const NEVER_SCANNED: Status =
+    gone("queues are not scanned: mail moves at the instant it is due", "");
+pub(super) const SAME_FOR_ALL: Status =
+    gone("all recipients of a message are sent the same content", "");
 pub(super) const RUNTIME: Status = gone("it tunes the inside of the original", "");
 pub(super) const RUSTLS: Status =
     gone("it tunes a TLS library that is not used", "choose with `tls_ciphers`, `tls_protocols`");
