@@ -58,6 +58,48 @@ const CHANGES: &[Change] = &[
         write: "retry_interval = 1201",
         fails: "t100 == 20m, receiver data-4",
     },
+    Change {
+        scenario: "delivery/silences-and-drops.toml",
+        instead_of: "rcptto_timeout = 20",
+        write: "rcptto_timeout = 21",
+        fails: "t100 == 20m20s, receiver data-silent",
+    },
+    Change {
+        scenario: "delivery/wedged-connection.toml",
+        instead_of: "body_timeout = 60",
+        write: "body_timeout = 61",
+        fails: "expired == 3 by 1h9m",
+    },
+    Change {
+        scenario: "delivery/throttle-of-600-a-minute.toml",
+        instead_of: "\"600/60\"",
+        write: "\"601/60\"",
+        fails: "always deliveries_in_window <= 600, window 1m",
+    },
+    Change {
+        scenario: "delivery/throttle-with-latency.toml",
+        instead_of: "max_outbound_connections = 1",
+        write: "max_outbound_connections = 2",
+        fails: "connections_opened == 4",
+    },
+    Change {
+        scenario: "delivery/throttle-of-connections.toml",
+        instead_of: "\"3/10\"",
+        write: "\"4/10\"",
+        fails: "always connections_in_window <= 3, window 10s",
+    },
+    Change {
+        scenario: "delivery/throttle-shared-by-a-group.toml",
+        instead_of: "binding \"grey\" { }",
+        write: "binding \"grey\" { outbound_throttle_messages = \"10/10\" }",
+        fails: "always deliveries_in_window <= 10, window 10s, domain shared.example",
+    },
+    Change {
+        scenario: "delivery/throttle-of-a-pattern.toml",
+        instead_of: "{ retry_interval = 600 }",
+        write: "{ outbound_throttle_messages = \"6/60\" }",
+        fails: "always deliveries_in_window <= 6, window 1m, receiver pair",
+    },
 ];
 
 /// The warnings that scenarios about traps mean to have, by their codes.

@@ -43,7 +43,7 @@ pub(crate) struct Outbound {
 
 #[derive(Debug)]
 enum Phase {
-    Connecting { deadline: Timestamp, options: Box<SessionOptions> },
+    Connecting { since: Timestamp, deadline: Timestamp, options: Box<SessionOptions> },
     Open { session: Box<ClientSession>, ready: bool },
 }
 
@@ -105,14 +105,15 @@ impl Engine {
         if queue.ready == 0 && queue.trying_since.is_none() {
             queue.trying_since = Some(self.now);
         }
-        let deadline = self.now + queue.options.connect_timeout;
+        let since = self.now;
+        let deadline = since + queue.options.connect_timeout;
         let source = queue.options.bind_address;
         let timer = self.timers.set(deadline, WakeupReason::Connection(conn));
         let outbound = Outbound {
             queue: slot,
             exchange: choice.exchange,
             remote,
-            phase: Phase::Connecting { deadline, options: Box::new(options) },
+            phase: Phase::Connecting { since, deadline, options: Box::new(options) },
             timer: Some(timer),
             deliveries: 0,
             recipients_sent: 0,
@@ -156,14 +157,15 @@ impl Engine {
     pub(crate) fn outbound_connected(&mut self, conn: ConnId, local: SocketAddr) {
         let now = self.now;
         let Some(outbound) = self.outbound.get_mut(&conn) else { return };
-        let Phase::Connecting { options, .. } = &outbound.phase else { return };
+        let Phase::Connecting { since, options, .. } = &outbound.phase else { return };
+        let took = now.saturating_since(*since);
         let session = Box::new(ClientSession::new((**options).clone(), now));
         outbound.phase = Phase::Open { session, ready: false };
         let (slot, remote, exchange) = (outbound.queue, outbound.remote, outbound.exchange.clone());
         let queue = &mut self.queues[slot];
         queue.connected += 1;
         let (pair, open) = (queue.pair.clone(), queue.connected);
-        self.record(Event::ConnectionOpened { conn, pair, local, remote, exchange, open });
+        self.record(Event::ConnectionOpened { conn, pair, local, remote, exchange, open, took });
         self.adjust_outbound_timer(conn);
         if self.draining {
             self.drive_outbound(conn, ClientInput::Quit(CloseReason::Draining));
@@ -180,12 +182,17 @@ impl Engine {
         queue.connections -= 1;
         let pair = queue.pair.clone();
         let (remote, exchange) = (outbound.remote, outbound.exchange);
+        let took = match outbound.phase {
+            Phase::Connecting { since, .. } => self.now.saturating_since(since),
+            Phase::Open { .. } => Duration::ZERO,
+        };
         self.record(Event::ConnectionFailed {
             conn,
             pair,
             remote,
             exchange: exchange.clone(),
             error,
+            took,
         });
         self.release_connection_gates(slot, &exchange, outbound.reserved);
         // Our own shutdown is nobody's failure.
@@ -415,6 +422,7 @@ impl Engine {
         queue.end_flight(flight.batch.recipients.len());
         let (pair, options) = (queue.pair.clone(), queue.options.clone());
         let age = self.now.saturating_since(message.received_at);
+        let took = self.now.saturating_since(flight.begun_at);
         let mut updates = Vec::with_capacity(flight.results.len());
         let mut retry: Option<(Timestamp, Vec<u32>)> = None;
         let mut delivered = false;
@@ -427,6 +435,7 @@ impl Engine {
                 pair: pair.clone(),
                 attempts,
                 age,
+                took,
                 conn: Some(conn),
                 remote: Some(remote),
                 stage,

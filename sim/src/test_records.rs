@@ -54,6 +54,7 @@ pub(crate) fn opened(second: u64, conn: u64, last: u8, open: u32) -> Record {
         remote: remote(last),
         exchange: format!("mx{last}.a.test").into(),
         open,
+        took: Duration::ZERO,
     };
     record(second, event)
 }
@@ -90,6 +91,7 @@ pub(crate) fn attempt(second: u64, attempts: u16, stage: Stage, reply: Reply) ->
         pair: pair("a.test"),
         attempts,
         age: Duration::from_secs(second),
+        took: Duration::ZERO,
         conn: Some(ConnId(2)),
         remote: Some(remote(1)),
         stage,

@@ -55,6 +55,9 @@ pub struct Attempt {
     pub attempts: u16,
     /// Time since reception.
     pub age: Duration,
+    /// Time since the transaction began; zero when there was none.
+    #[serde(default)]
+    pub took: Duration,
     /// The connection used; `None` when there was none.
     pub conn: Option<ConnId>,
     /// The address talked to.
@@ -149,6 +152,9 @@ pub enum Event {
         exchange: Arc<str>,
         /// Connections of the pair, this one included.
         open: u32,
+        /// Time since the connection was begun.
+        #[serde(default)]
+        took: Duration,
     },
     /// An outbound connection could not be made.
     ConnectionFailed {
@@ -163,6 +169,9 @@ pub enum Event {
         exchange: Arc<str>,
         /// Why.
         error: NetError,
+        /// Time since the connection was begun.
+        #[serde(default)]
+        took: Duration,
     },
     /// An outbound connection ended.
     ConnectionClosed {

@@ -434,6 +434,7 @@ impl Engine {
             pair: self.queues[slot].pair.clone(),
             attempts: batch.attempts,
             age: self.now.saturating_since(message.received_at),
+            took: Duration::ZERO,
             conn: None,
             remote: None,
             stage,

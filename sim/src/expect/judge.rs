@@ -1,5 +1,6 @@
 //! Judges expectations while a run goes on.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,6 +14,25 @@ use crate::counts::{Counts, attempt_of};
 use crate::describe;
 use crate::oracle::Row;
 use crate::scenario::units::show_duration;
+
+/// Counts events in every window of a length.
+#[derive(Debug, Default)]
+struct Window {
+    /// Events of the window that ends now.
+    recent: VecDeque<Timestamp>,
+    /// The most there were in any window.
+    most: u64,
+}
+
+impl Window {
+    fn count(&mut self, now: Timestamp, length: Duration) {
+        while self.recent.front().is_some_and(|first| now.saturating_since(*first) >= length) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        self.most = self.most.max(self.recent.len() as u64);
+    }
+}
 
 /// All expectations of a scenario.
 #[derive(Debug)]
@@ -47,6 +67,7 @@ struct Case {
     counts: Counts,
     /// Matching replies.
     replies: u64,
+    window: Window,
     /// Whether the condition was true after the last event.
     held: bool,
     /// The event after which the condition was first false (`never`: true); for a condition that
@@ -113,6 +134,7 @@ impl Case {
             expectation,
             counts: Counts::default(),
             replies: 0,
+            window: Window::default(),
             held: true,
             broken: None,
             settled: None,
@@ -145,6 +167,11 @@ impl Case {
         if let Some(glob) = &self.expectation.reply {
             let matches = reply_of(&record.event).is_some_and(|one| glob.matches(&one.to_string()));
             self.replies += u64::from(matches);
+        }
+        if let Some(length) = self.expectation.window
+            && counts_in_window(self.expectation.condition.metric, &record.event)
+        {
+            self.window.count(record.at, length);
         }
         true
     }
@@ -249,7 +276,9 @@ impl Case {
             Metric::Attempts => counts.attempts,
             Metric::Connections => counts.connections,
             Metric::PeakConnections => counts.peak_connections,
+            Metric::ConnectionsOpened => counts.opened,
             Metric::ConnectionFailures => counts.connection_failures,
+            Metric::DeliveriesInWindow | Metric::ConnectionsInWindow => self.window.most,
             Metric::Replies => self.replies,
             Metric::AttemptsPerRecipient => {
                 return Amount::Number(counts.attempts as f64 / counts.accepted.max(1) as f64);
@@ -279,6 +308,15 @@ impl Case {
                 format!("{} = {shown}", metric.name())
             }
         }
+    }
+}
+
+/// Whether an event is one of those that a quantity counts in windows.
+fn counts_in_window(metric: Metric, event: &Event) -> bool {
+    match metric {
+        Metric::DeliveriesInWindow => matches!(event, Event::Delivery(_)),
+        Metric::ConnectionsInWindow => matches!(event, Event::ConnectionOpened { .. }),
+        _ => false,
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Expectation {
     pub scope: Scope,
     /// Only replies like this are counted (`replies`).
     pub reply: Option<Glob>,
+    /// The length of the window (`deliveries_in_window`, `connections_in_window`).
+    pub window: Option<Duration>,
     /// The line of the scenario it stands on.
     pub line: usize,
 }
@@ -90,8 +92,14 @@ pub enum Metric {
     Connections,
     /// The most connections that were open at once.
     PeakConnections,
+    /// Connections that were opened.
+    ConnectionsOpened,
     /// Connections that could not be made.
     ConnectionFailures,
+    /// The most recipients delivered in any window of a length.
+    DeliveriesInWindow,
+    /// The most connections opened in any window of a length.
+    ConnectionsInWindow,
     /// Replies that match the pattern and decided an attempt, or before any message that an
     /// exchange was set aside.
     Replies,
@@ -102,7 +110,7 @@ pub enum Metric {
 
 impl Metric {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 16] = [
+    pub const NAMES: [(&'static str, Self); 19] = [
         ("accepted", Self::Accepted),
         ("delivered", Self::Delivered),
         ("bounced", Self::Bounced),
@@ -113,13 +121,21 @@ impl Metric {
         ("attempts_per_recipient", Self::AttemptsPerRecipient),
         ("connections", Self::Connections),
         ("peak_connections", Self::PeakConnections),
+        ("connections_opened", Self::ConnectionsOpened),
         ("connection_failures", Self::ConnectionFailures),
+        ("deliveries_in_window", Self::DeliveriesInWindow),
+        ("connections_in_window", Self::ConnectionsInWindow),
         ("replies", Self::Replies),
         ("t50", Self::DeliveredWithin(50)),
         ("t95", Self::DeliveredWithin(95)),
         ("t99", Self::DeliveredWithin(99)),
         ("t100", Self::DeliveredWithin(100)),
     ];
+
+    /// Whether it is about a window, whose length the expectation gives.
+    pub const fn needs_window(self) -> bool {
+        matches!(self, Self::DeliveriesInWindow | Self::ConnectionsInWindow)
+    }
 
     /// Its name in scenarios.
     pub fn name(self) -> &'static str {
@@ -271,6 +287,9 @@ impl fmt::Display for Expectation {
         write!(f, "{}", self.condition)?;
         if let Some(reply) = &self.reply {
             write!(f, " like {}", reply.as_str())?;
+        }
+        if let Some(window) = self.window {
+            write!(f, ", window {}", units::show_duration(window))?;
         }
         if let When::By(at) = self.when {
             write!(f, " by {}", units::show_duration(at))?;

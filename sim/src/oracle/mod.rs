@@ -7,6 +7,7 @@
 //! records ──► Book (who is where) ──► outcome · retry · caps · route     after each record
 //! copies  ──► Book                ──► copies                             after each copy
 //! engine.check(), spool, Book     ──► at rest, at the end                now and then
+//! records ──► Book (options)      ──► throttle                           at the end
 //! ```
 
 pub mod book;
@@ -15,6 +16,7 @@ mod copies;
 mod outcome;
 mod retry;
 mod route;
+mod throttle;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub use self::book::{Book, PairId, Row, State};
 pub use self::route::{Routes, Target};
 
 use self::caps::Caps;
+use self::throttle::Throttles;
 
 /// A law that was broken: a bug of the engine or of the simulator, never of the scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +84,14 @@ pub struct Oracles {
     book: Book,
     caps: Caps,
     routes: Routes,
+    throttles: Throttles,
 }
 
 impl Oracles {
     /// The oracles of one run under `config`, with the exchanges that `routes` knows.
     pub fn new(config: Arc<Config>, routes: Routes) -> Self {
-        Self { book: Book::new(config), caps: Caps::default(), routes }
+        let (caps, throttles) = (Caps::default(), Throttles::default());
+        Self { book: Book::new(config), caps, routes, throttles }
     }
 
     /// Who is where.
@@ -112,6 +117,7 @@ impl Oracles {
             }
             self.caps.judge(record, &mut self.book)?;
             self.routes.judge(record, &mut self.book)?;
+            self.throttles.note(record, &mut self.book);
             self.book.apply(record)?;
             Ok(before)
         })();
@@ -132,6 +138,15 @@ impl Oracles {
     ) -> Result<(), Violation> {
         copies::judge_answer(at, message, recipient, answer, &mut self.book)
             .map_err(|finding| finding.at(at, Entity::Message(message)))
+    }
+
+    /// Judges what can be judged only when all records are there.
+    ///
+    /// # Errors
+    ///
+    /// When a window of a throttle held more than its limit.
+    pub fn finish(&mut self) -> Result<(), Violation> {
+        self.throttles.judge().map_err(|(at, finding)| finding.at(at, Entity::Run))
     }
 
     /// Judges how many recipients one transaction had.

@@ -18,13 +18,13 @@ use crate::test_records::{
 /// Something an oracle sees.
 #[derive(Clone, Debug)]
 enum Seen {
-    Record(Record),
+    Record(Box<Record>),
     Answer(Timestamp, u64, &'static str, Answer),
 }
 
 impl From<Record> for Seen {
     fn from(record: Record) -> Self {
-        Self::Record(record)
+        Self::Record(Box::new(record))
     }
 }
 
@@ -56,12 +56,13 @@ fn routes() -> Routes {
 fn judge(config: &str, stream: Vec<Seen>) -> Option<Violation> {
     let config = Arc::new(Config::from_text(config).unwrap());
     let mut oracles = Oracles::new(config, routes());
-    stream.into_iter().find_map(|seen| match seen {
+    let first = stream.into_iter().find_map(|seen| match seen {
         Seen::Record(record) => oracles.record(&record).err(),
         Seen::Answer(at, message, recipient, answer) => {
             oracles.answered(at, MessageId(message), recipient, answer).err()
         }
-    })
+    });
+    first.or_else(|| oracles.finish().err())
 }
 
 #[track_caller]
@@ -213,4 +214,42 @@ fn route_catches_strange_and_worse_exchanges() {
     let aside = record(0, event);
     assert_eq!(judge(CONFIG, stream![aside.clone(), opened(130, 2, 2, 1)]), None);
     caught("route", "was not set aside", stream![aside, opened(131, 2, 2, 1)]);
+}
+
+/// A stream in which one message after another, in these seconds, is delivered over a connection.
+fn deliveries(seconds: &[u64]) -> Vec<Seen> {
+    let mut stream = stream![opened(0, 2, 1, 1)];
+    for (n, second) in (1..).zip(seconds) {
+        let mut attempt = attempt(*second, 1, Stage::BodyReply, reply("250 Ok"));
+        attempt.message = MessageId(2 * n);
+        let answer = Answer { taken: true, code: Some(250) };
+        stream.push(reception(0, 2 * n, &["x@a.test"]).into());
+        stream.push(Seen::Answer(at(*second), 2 * n, "x@a.test", answer));
+        stream.push(record(*second, Event::Delivery(attempt)).into());
+    }
+    stream
+}
+
+#[test]
+fn throttles_catch_a_window_with_one_too_many() {
+    let messages = "outbound_throttle_messages = \"3/60\"";
+    let kept = deliveries(&[1, 2, 30, 61, 62, 90]);
+    assert_eq!(judge(messages, kept), None);
+    let broken = || deliveries(&[1, 2, 30, 60]);
+    let violation = judge(messages, broken()).unwrap();
+    assert_eq!((violation.invariant, violation.at), ("throttles", at(60)));
+    assert!(violation.details.contains("more than 3 in 60 s"), "{violation:?}");
+    assert_eq!(judge("", broken()), None);
+
+    // What counts is when a transaction began: here the last one was under way for 40 seconds.
+    let mut slow = deliveries(&[1, 2, 30, 70]);
+    let Some(Seen::Record(last)) = slow.last_mut() else { panic!("a record is last") };
+    let Event::Delivery(attempt) = &mut last.event else { panic!("a delivery is last") };
+    attempt.took = std::time::Duration::from_secs(40);
+    assert_eq!(judge(messages, slow).unwrap().invariant, "throttles");
+
+    let connections = "outbound_throttle_connections = \"2/60\"";
+    let pace = |third| stream![opened(0, 2, 1, 1), opened(20, 4, 1, 2), opened(third, 6, 1, 3)];
+    assert_eq!(judge(connections, pace(60)), None);
+    assert_eq!(judge(connections, pace(59)).unwrap().invariant, "throttles");
 }

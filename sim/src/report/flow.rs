@@ -167,6 +167,7 @@ mod tests {
             remote: remote(1),
             exchange: "mx".into(),
             error: NetError::Refused,
+            took: Duration::ZERO,
         };
         for record in [
             opened(10, 2, 1, 1),

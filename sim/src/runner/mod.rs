@@ -322,7 +322,8 @@ fn conclude(
 /// The last judgement: what the engine, the spool and the book say must agree.
 fn judge_end(played: &Played, referee: &Referee) -> Result<(), Violation> {
     played.machine.check()?;
-    let state = referee.state();
+    let mut state = referee.state();
+    state.oracles.finish()?;
     let book = state.oracles.book();
     let snapshot = played.machine.engine().snapshot();
     let queued: u64 =

@@ -231,6 +231,11 @@ fn sections_are_checked_against_each_other() {
         ("[[expect]]\nalways = \"t95 <= 1m\"\n", "known only when it is over", "as `that`"),
         ("[[expect]]\nthat = \"replies == 0\"\n", "`reply` is missing", "which replies"),
         (
+            "[[expect]]\nthat = \"deliveries_in_window <= 9\"\n",
+            "`window` is missing",
+            "how long the window is",
+        ),
+        (
             "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
              [[receiver.limit]]\nwhat = \"messages\"\nmax = 5\nreply = \"421 x\"\n",
             "`max` must be a text in quotes, not integer",

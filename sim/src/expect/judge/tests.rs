@@ -22,7 +22,8 @@ fn stream() -> Vec<Record> {
 
 fn expectation(when: When, condition: &str, scope: Scope, reply: Option<&str>) -> Expectation {
     let condition = Condition::parse(condition).unwrap();
-    Expectation { when, condition, scope, reply: reply.map(Glob::new), line: 1 }
+    let (reply, window) = (reply.map(Glob::new), None);
+    Expectation { when, condition, scope, reply, window, line: 1 }
 }
 
 fn judge(expectation: Expectation) -> ExpectationResult {
@@ -57,6 +58,7 @@ fn conditions_hold_when_they_must() {
         (When::AtEnd, "attempts_per_recipient < 2", true, "attempts_per_recipient = 1.500"),
         (When::AtEnd, "connections == 1", true, "connections = 1"),
         (When::AtEnd, "peak_connections == 2", true, "peak_connections = 2"),
+        (When::AtEnd, "connections_opened == 2", true, "connections_opened = 2"),
         (When::Always, "connections <= 1", false, "connections = 2"),
         (When::Never, "connections > 2", true, "connections = 1"),
         (When::AtEnd, "t50 <= 10m", false, "t50 = 10m1s"),
@@ -71,6 +73,21 @@ fn conditions_hold_when_they_must() {
             "{condition} {when:?}"
         );
     }
+}
+
+#[test]
+fn windows_hold_what_is_less_than_their_length_apart() {
+    let in_window = |condition: &str, window| {
+        let mut one = expectation(When::Always, condition, Scope::default(), None);
+        one.window = Some(Duration::from_secs(window));
+        judge(one)
+    };
+    // The connections are opened at 1 s and 601 s.
+    assert_eq!(in_window("connections_in_window <= 1", 600).passed, Some(true));
+    let broken = in_window("connections_in_window <= 1", 601);
+    assert_eq!((broken.passed, broken.broken_at_s), (Some(false), Some(601.0)));
+    assert_eq!(broken.expectation, "always connections_in_window <= 1, window 10m1s");
+    assert_eq!(in_window("deliveries_in_window <= 1", 9999).actual, "deliveries_in_window = 1");
 }
 
 #[test]

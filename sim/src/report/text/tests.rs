@@ -42,6 +42,7 @@ fn report() -> Report {
             condition: Condition::parse(condition).unwrap(),
             scope: Scope::default(),
             reply: None,
+            window: None,
             line: 7,
         })
         .collect();

@@ -1,6 +1,7 @@
 //! `[[expect]]`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -45,6 +46,7 @@ fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {
     let reply = table.text("reply");
     let condition = first.as_ref().and_then(|(_, text)| read_condition(&table, text));
     check_reply(&table, condition, reply.as_ref());
+    let window = read_window(&table, condition);
     if first.is_none() && !["that", "always", "never"].iter().any(|key| table.has(key)) {
         table.missing("that", "`that = \"delivered >= 99%\"`, or `always`, or `never`");
     }
@@ -71,7 +73,7 @@ fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {
     }
     table.finish();
     let reply = reply.map(|reply| Glob::new(reply.get_ref()));
-    Some(Expectation { when, condition: condition?, scope, reply, line })
+    Some(Expectation { when, condition: condition?, scope, reply, window, line })
 }
 
 fn read_condition(table: &Table<'_>, text: &Spanned<String>) -> Option<Condition> {
@@ -106,6 +108,25 @@ fn check_reply(table: &Table<'_>, condition: Option<Condition>, reply: Option<&S
         }
         _ => {}
     }
+}
+
+/// `window`: with the quantities that count in windows, and only with them.
+fn read_window(table: &Table<'_>, condition: Option<Condition>) -> Option<Duration> {
+    let window = table.parsed("window", units::duration);
+    match (condition.map(|condition| condition.metric.needs_window()), &window) {
+        (Some(true), None) if !table.has("window") => {
+            table.missing("window", "how long the window is: `window = \"1m\"`");
+        }
+        (Some(true), Some(window)) if window.get_ref().is_zero() => {
+            table.diagnostics().error(window.span(), "nothing fits into a window of no length");
+        }
+        (Some(false), Some(window)) => {
+            let message = "`window` goes with `deliveries_in_window` and `connections_in_window`";
+            table.diagnostics().error(window.span(), message);
+        }
+        _ => {}
+    }
+    window.map(Spanned::into_inner)
 }
 
 /// `receiver` or `domain`, and `binding`.

@@ -1,0 +1,128 @@
+//! Throttles: in every window of a throttle's length at most so many events, counted from the
+//! records alone, over everything that falls back to the stanza that sets it (decision D11).
+//!
+//! Messages count when their transaction begins, connections when the first packet is sent. Records
+//! tell of both only when they are over, so events come here in another order than they happened;
+//! they are put in order and judged at the end of the run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use traject_engine::Timestamp;
+use traject_engine::config::effective::{DeliveryOptions, SharedThrottle};
+use traject_engine::record::{Event, Pair, Record};
+
+use super::{Book, Finding};
+use crate::counts::attempt_of;
+
+/// What was throttled, by option and stanza.
+#[derive(Debug, Default)]
+pub(super) struct Throttles {
+    seen: BTreeMap<(&'static str, Arc<str>), Vec<Seen>>,
+}
+
+/// One event, and the limit that applied to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    at: Timestamp,
+    events_max: u32,
+    window: Duration,
+}
+
+impl Throttles {
+    /// Notes what a record tells.
+    pub(super) fn note(&mut self, record: &Record, book: &mut Book) {
+        match &record.event {
+            Event::ConnectionOpened { pair, took, .. }
+            | Event::ConnectionFailed { pair, took, .. } => {
+                let throttle = |of: &DeliveryOptions| of.outbound_throttle_connections.clone();
+                self.count(CONNECTIONS, record.at, *took, pair, throttle, book);
+            }
+            event => {
+                // Without a connection there was no transaction.
+                let Some(attempt) = attempt_of(event).filter(|one| one.conn.is_some()) else {
+                    return;
+                };
+                let throttle = |of: &DeliveryOptions| of.outbound_throttle_messages.clone();
+                self.count(MESSAGES, record.at, attempt.took, &attempt.pair, throttle, book);
+            }
+        }
+    }
+
+    fn count(
+        &mut self,
+        option: &'static str,
+        ended_at: Timestamp,
+        took: Duration,
+        pair: &Pair,
+        throttle: impl FnOnce(&DeliveryOptions) -> Option<SharedThrottle>,
+        book: &mut Book,
+    ) {
+        let pair = book.pair_id(pair);
+        let Some(SharedThrottle { scope, rate }) = throttle(book.options(pair)) else { return };
+        if rate.is_limit() {
+            let at = Timestamp(ended_at.as_micros().saturating_sub(took.as_micros() as u64));
+            let seen = Seen { at, events_max: rate.events, window: rate.per };
+            self.seen.entry((option, scope)).or_default().push(seen);
+        }
+    }
+
+    /// Judges everything noted. A violation comes with its instant.
+    pub(super) fn judge(&mut self) -> Result<(), (Timestamp, Finding)> {
+        for ((option, scope), seen) in &mut self.seen {
+            seen.sort_unstable();
+            if let Some(late) = first_excess(seen) {
+                let Seen { at, events_max, window } = late;
+                let stanza = if scope.is_empty() { "global scope" } else { scope };
+                let details = format!(
+                    "{option} of the {stanza}: more than {events_max} in {} s",
+                    window.as_secs_f64()
+                );
+                return Err((at, Finding { invariant: LAW, details }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first event, of those in order, with which a window holds more than its limit: the event
+/// that many places earlier is less than a window older.
+fn first_excess(seen: &[Seen]) -> Option<Seen> {
+    let excess = |(place, one): (usize, &Seen)| {
+        let earlier = place.checked_sub(one.events_max as usize)?;
+        let age = one.at.saturating_since(seen[earlier].at);
+        (age < one.window).then_some(*one)
+    };
+    seen.iter().enumerate().find_map(excess)
+}
+
+const MESSAGES: &str = "outbound_throttle_messages";
+const CONNECTIONS: &str = "outbound_throttle_connections";
+const LAW: &str = "throttles";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_as_long_as_it_says() {
+        let seen = |instants: &[u64]| -> Vec<Seen> {
+            let window = Duration::from_micros(60);
+            let seen = |at: &u64| Seen { at: Timestamp(*at), events_max: 2, window };
+            instants.iter().map(seen).collect()
+        };
+        for (instants, excess) in [
+            (&[][..], None),
+            (&[0, 0], None),
+            (&[0, 0, 60, 60, 120], None),
+            (&[0, 0, 59], Some(59)),
+            (&[0, 30, 60, 89], Some(89)),
+            (&[0, 30, 60, 90], None),
+            (&[5, 5, 5], Some(5)),
+        ] {
+            let found = first_excess(&seen(instants));
+            assert_eq!(found.map(|one| one.at.as_micros()), excess, "{instants:?}");
+        }
+    }
+}
