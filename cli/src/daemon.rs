@@ -32,7 +32,8 @@ use crate::record_log::RecordLog;
 ///
 /// Runs in the foreground until SIGTERM or SIGINT: then it accepts nothing more, finishes what is
 /// under way and exits. A second signal ends it at once; mail it had accepted is in the spool and
-/// goes on with the next start.
+/// goes on with the next start. SIGHUP reads the configuration again: one with errors is refused,
+/// and the old one stays in force.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -74,10 +75,16 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         .build()
         .context("cannot start")
         .map_err(system)?;
-    runtime.block_on(serve(config.into(), records, Duration::from_secs(args.grace))).map_err(system)
+    let grace = Duration::from_secs(args.grace);
+    runtime.block_on(serve(&args.config, config.into(), records, grace)).map_err(system)
 }
 
-async fn serve(config: Arc<Config>, records: RecordLog, grace: Duration) -> anyhow::Result<()> {
+async fn serve(
+    path: &str,
+    config: Arc<Config>,
+    records: RecordLog,
+    grace: Duration,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let server = config.server_options();
     let spool = Journal::open(Path::new(&*server.spool_base))
@@ -93,11 +100,12 @@ async fn serve(config: Arc<Config>, records: RecordLog, grace: Duration) -> anyh
         tracing::info!("listening on {}", socket.local_addr()?);
         driver.listen(listener, socket);
     }
+    let start = Start { path, config };
     let mut run = std::pin::pin!(driver.run());
     let finished = tokio::select! {
         biased;
         finished = &mut run => finished,
-        () = end(&handle, &mut signals, grace) => run.await,
+        () = obey(&handle, &mut signals, grace, &start) => run.await,
     };
     let engine = finished.map_err(|error| anyhow!("cannot read the spool: {error:?}"))?.machine;
     tracing::info!(messages = engine.snapshot().messages, "ended; messages left are in the spool");
@@ -106,18 +114,27 @@ async fn serve(config: Arc<Config>, records: RecordLog, grace: Duration) -> anyh
 
 /// Completes when the driver has to stop, having been drained as far as signals and time allow.
 /// While a driver drains it may end by itself before.
-async fn end<P, C>(handle: &Handle<Engine, P, C>, signals: &mut Signals, grace: Duration)
-where
+async fn obey<P, C>(
+    handle: &Handle<Engine, P, C>,
+    signals: &mut Signals,
+    grace: Duration,
+    start: &Start<'_>,
+) where
     P: traject_net::world::Spool,
     C: traject_net::world::Clock,
 {
-    signals.next().await;
+    while signals.next().await == Told::Reload {
+        if let Some(config) = start.read_again().await {
+            // The driver takes this, or has ended.
+            let _ = handle.reload(config).await;
+        }
+    }
     tracing::info!("ending: no new connections; again to end at once");
     // The driver takes this, or has ended.
     let _ = handle.drain().await;
     tokio::select! {
         biased;
-        () = signals.next() => tracing::warn!("ending at once"),
+        () = signals.end() => tracing::warn!("ending at once"),
         () = tokio::time::sleep(grace) => {
             tracing::warn!("ending with connections open: {} s have passed", grace.as_secs());
         }
@@ -139,10 +156,73 @@ async fn bind(config: &Config) -> anyhow::Result<Vec<(ListenerId, TcpListener)>>
     Ok(sockets)
 }
 
-/// The two signals that end a daemon.
+/// What a daemon was started with.
+struct Start<'a> {
+    path: &'a str,
+    config: Arc<Config>,
+}
+
+impl Start<'_> {
+    /// Reads the configuration anew. `None`, and words about it, if it cannot be used.
+    async fn read_again(&self) -> Option<Arc<Config>> {
+        let path = self.path.to_owned();
+        // Reading files would keep the engine waiting.
+        let read =
+            tokio::task::spawn_blocking(move || diagnostics::load_usable(&path, Severity::Warning));
+        let config = match read.await {
+            Ok(Ok((config, _))) => config,
+            Ok(Err(error)) => {
+                let why = error.text();
+                tracing::error!("not reloaded, the old configuration stays; {}", why.trim_end());
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "not reloaded, the old configuration stays");
+                return None;
+            }
+        };
+        for what in needs_restart(&self.config, &config) {
+            tracing::warn!("{what} changed, which needs a restart");
+        }
+        Some(config.into())
+    }
+}
+
+/// What of a configuration a running daemon cannot change.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let sockets = |config: &Config| -> Vec<_> {
+        let each = config.listeners().iter();
+        let mut sockets: Vec<_> = each
+            .flat_map(|one| one.addresses.iter().map(|address| (*address, one.backlog)))
+            .collect();
+        sockets.sort_unstable();
+        sockets
+    };
+    let (before, after) = (old.server_options(), new.server_options());
+    [
+        (sockets(old) != sockets(new), "the addresses to listen on"),
+        (before.spool_base != after.spool_base, "spoolbase"),
+        (before.resolv_conf != after.resolv_conf, "resolv_conf"),
+    ]
+    .into_iter()
+    .filter_map(|(changed, what)| changed.then_some(what))
+    .collect()
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// To read the configuration again.
+    Reload,
+    /// To end.
+    End,
+}
+
+/// The signals a daemon listens to.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -150,18 +230,25 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         let arrived = tokio::select! {
-            arrived = self.terminate.recv() => arrived,
-            arrived = self.interrupt.recv() => arrived,
+            arrived = self.terminate.recv() => arrived.map(|()| Told::End),
+            arrived = self.interrupt.recv() => arrived.map(|()| Told::End),
+            arrived = self.hangup.recv() => arrived.map(|()| Told::Reload),
         };
-        // Without a runtime's signal driver there are no signals.
-        if arrived.is_none() {
-            pending::<()>().await;
+        match arrived {
+            Some(told) => told,
+            // Without a runtime's signal driver there are no signals.
+            None => pending().await,
         }
+    }
+
+    async fn end(&mut self) {
+        while self.next().await != Told::End {}
     }
 }
 
@@ -184,6 +271,9 @@ impl Observer for Log {
             Event::QueueDelayed { pair, recipients, reply, .. } => {
                 let (binding, domain) = (&pair.binding, &pair.domain);
                 tracing::info!(%binding, %domain, recipients, %reply, "queue delayed");
+            }
+            Event::Reconfigured { queues, moved } => {
+                tracing::info!(queues, moved, "reloaded: another configuration is in force");
             }
             Event::HostSetAside { address, exchange, reply, .. } => {
                 tracing::info!(%address, %exchange, %reply, "exchange set aside");
@@ -221,4 +311,28 @@ fn start_log() {
 
 fn shown(path: Option<&Path>) -> String {
     path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_restart_can_change_is_named() {
+        let listen = |text: &str| format!("esmtp_listener {{ listen \"{text}\" {{ }} }}");
+        let sockets = "the addresses to listen on";
+        for (before, after, named) in [
+            (listen("127.0.0.1:25"), listen("127.0.0.1:25") + " retry_interval = 9", vec![]),
+            (listen("127.0.0.1:25"), listen("127.0.0.1:26"), vec![sockets]),
+            (listen("127.0.0.1:25"), String::new(), vec![sockets]),
+            (
+                "spoolbase = \"/a\"".into(),
+                "spoolbase = \"/b\" resolv_conf = \"/c\"".into(),
+                vec!["spoolbase", "resolv_conf"],
+            ),
+        ] {
+            let (old, new) = (Config::from_text(&before), Config::from_text(&after));
+            assert_eq!(needs_restart(&old.unwrap(), &new.unwrap()), named, "{before} {after}");
+        }
+    }
 }

@@ -70,7 +70,7 @@ impl CommandError {
     }
 
     /// What to print on standard error; empty when everything was said before.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         if let Some(error) = &self.error {
             // Unwrap is OK because writing to a String cannot fail.

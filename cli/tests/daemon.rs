@@ -19,11 +19,15 @@ struct Daemon {
 
 impl Daemon {
     fn start(next_hop: SocketAddr) -> Self {
+        Self::start_with(next_hop, "")
+    }
+
+    fn start_with(next_hop: SocketAddr, options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
             "spoolbase = \"{}/spool\"\nrelay_hosts = ( \"127.0.0.1\" )\n\
              gateway = \"{}\"\nremote_smtp_port = {}\n\
-             esmtp_listener {{ listen \"127.0.0.1:0\" {{ }} }}\n",
+             esmtp_listener {{ listen \"127.0.0.1:0\" {{ }} }}\n{options}\n",
             folder.path().display(),
             next_hop.ip(),
             next_hop.port(),
@@ -181,6 +185,32 @@ fn a_client_inside_is_told_and_a_second_signal_does_not_wait_for_anybody() {
     assert!(!records.contains(&"delivery".to_owned()), "{records:?}");
     // Whatever became of the connection, it is over.
     let _ = waiting.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again_and_refuses_one_with_errors() {
+    let (next_hop, sink) = sink();
+    let mut daemon = Daemon::start_with(next_hop, "suspend_delivery = true");
+    let path = daemon.folder.path().join("t.conf");
+    let held = fs::read_to_string(&path).unwrap();
+    let mut client = client(daemon.addr);
+    send(&mut client, "Subject: waits");
+    fs::write(&path, held.replace("suspend_delivery", "suspend_everything")).unwrap();
+    daemon.signal("HUP");
+    daemon.says("unknown option `suspend_everything`");
+    daemon.says("not reloaded, the old configuration stays");
+    let freed = held.replace("suspend_delivery = true", "resolv_conf = \"127.0.0.1:53\"");
+    fs::write(&path, freed).unwrap();
+    daemon.signal("HUP");
+    daemon.says("resolv_conf changed, which needs a restart");
+    daemon.says("another configuration is in force");
+    let body = sink.join().unwrap();
+    assert!(body.contains(&"Subject: waits\r\n".to_owned()), "{body:?}");
+    daemon.signal("TERM");
+    daemon.says("ending: no new connections");
+    let (code, records) = daemon.ended();
+    assert_eq!(code, 0);
+    assert_eq!(records[..2], ["reception", "reconfigured"]);
 }
 
 #[test]

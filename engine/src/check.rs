@@ -13,6 +13,7 @@ use crate::delivery::Outbound;
 use crate::engine::Engine;
 use crate::ids::MessageId;
 use crate::queue::reason::QueueReason;
+use crate::record::Pair;
 
 /// An invariant that does not hold: a bug of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,7 @@ impl Engine {
     /// The first one that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
         self.check_conservation()?;
+        self.check_bindings()?;
         self.check_connections()?;
         self.check_shared_caps()?;
         self.check_liveness()
@@ -71,6 +73,18 @@ impl Engine {
         Ok(())
     }
 
+    /// No mail waits where nothing would send it: its binding is configured.
+    fn check_bindings(&self) -> Result<(), Violation> {
+        for (_, queue) in &self.queues {
+            let known = self.config.has_binding(&queue.pair.binding);
+            ensure(known || !queue.has_waiting(), "bindings", || {
+                let Pair { binding, domain } = &queue.pair;
+                format!("mail to {domain} waits for {binding}, which is not configured")
+            })?;
+        }
+        Ok(())
+    }
+
     /// Counters agree with the connections there are, and no cap is exceeded.
     fn check_connections(&self) -> Result<(), Violation> {
         for (slot, queue) in &self.queues {
@@ -96,7 +110,7 @@ impl Engine {
             ensure(kept == found, "counters", || {
                 format!("{}: (active, delayed, in flight) is {kept:?}, found {found:?}", name())
             })?;
-            let max = queue.options.max_outbound_connections;
+            let max = queue.options.max_outbound_connections.max(queue.from_before);
             ensure(queue.connections <= max, "caps", || {
                 format!("{}: {} connections, cap {max}", name(), queue.connections)
             })?;
@@ -108,7 +122,8 @@ impl Engine {
     fn check_shared_caps(&self) -> Result<(), Violation> {
         for (key, found, max) in self.count_at_caps() {
             let kept = self.gates.open(&key);
-            ensure(kept == found && found <= max, "caps", || {
+            let allowed = self.gates.allowed(&key, max);
+            ensure(kept == found && found <= allowed, "caps", || {
                 format!("{key:?}: counted {kept}, found {found}, cap {max}")
             })?;
         }

@@ -16,6 +16,8 @@ use crate::mx::plan::Choice;
 use crate::queue::Batch;
 use crate::queue::retry::{Verdict, after_transient_failure, give_up_reply};
 use crate::record::{Attempt, CloseReason, Event};
+use crate::sched::turns::Passed;
+use crate::shaping::gates::Place;
 use crate::smtp::client::{
     ClientInput, ClientOutput, ClientSession, RecipientResult, SessionOptions, Transaction,
 };
@@ -36,8 +38,9 @@ pub(crate) struct Outbound {
     deliveries: u32,
     recipients_sent: u32,
     close_reason: CloseReason,
-    /// When the place of its first message in `outbound_throttle_messages` was taken.
-    reserved: Option<Timestamp>,
+    passed: Passed,
+    /// It was begun with options that a connection keeps and that have changed since.
+    outdated: bool,
     flight: Option<Flight>,
 }
 
@@ -52,6 +55,10 @@ enum Phase {
 struct Flight {
     batch: Batch,
     begun_at: Timestamp,
+    /// Its places in `outbound_throttle_messages`.
+    charged: Option<Place>,
+    /// The configuration has changed since: what comes back may belong to another queue.
+    stray: bool,
     results: Vec<Option<(Stage, RecipientResult)>>,
     missing: usize,
 }
@@ -96,7 +103,7 @@ impl Engine {
     pub(crate) fn connect(&mut self, slot: usize, choice: Choice) {
         let conn = self.ids.conn();
         let options = self.session_options(slot);
-        let reserved = self.pass_connection_gates(slot, &choice.exchange);
+        let passed = self.pass_connection_gates(slot, &choice.exchange);
         let queue = &mut self.queues[slot];
         let remote = SocketAddr::new(choice.address, queue.options.port());
         self.hosts.connecting(&queue.pair.binding, choice.address, conn, self.now);
@@ -118,7 +125,8 @@ impl Engine {
             deliveries: 0,
             recipients_sent: 0,
             close_reason: CloseReason::Lost,
-            reserved,
+            passed,
+            outdated: false,
             flight: None,
         };
         self.outbound.insert(conn, outbound);
@@ -138,20 +146,45 @@ impl Engine {
                 sender().unwrap_or_else(|| self.config.server_options().hostname.clone())
             }
         };
-        SessionOptions {
-            ehlo_hostname,
-            method: options.delivery_method,
-            xclient: options.xclient,
-            tls_required: options.tls_required,
-            send_8bitmime: options.send_8bitmime,
-            transform_8bitmime_content: options.transform_8bitmime_content,
-            ehlo_timeout: options.ehlo_timeout,
-            mailfrom_timeout: options.mailfrom_timeout,
-            rcptto_timeout: options.rcptto_timeout,
-            body_timeout: options.body_timeout,
-            rset_timeout: options.rset_timeout,
-            idle_timeout: options.idle_timeout,
+        session_options(options, ehlo_hostname)
+    }
+
+    /// The configuration has changed: connections that are to end as soon as they are free are
+    /// told so, and what is in a transaction may belong to another queue by its end.
+    pub(crate) fn renew_connections(&mut self, ends: impl Fn(&Outbound) -> bool) {
+        let mut ending = Vec::new();
+        for (conn, outbound) in &mut self.outbound {
+            if let Some(flight) = &mut outbound.flight {
+                flight.stray = true;
+            }
+            if ends(outbound) {
+                outbound.outdated = true;
+                ending.push(*conn);
+            }
         }
+        for conn in ending {
+            self.leave_idle(conn);
+            // One that does not stand yet is told when it does.
+            self.drive_outbound(conn, ClientInput::Quit(CloseReason::Reconfigured));
+        }
+    }
+
+    /// Connections count towards the caps there are now, and no longer towards others.
+    pub(crate) fn recount_caps(&mut self) {
+        let conns: Vec<ConnId> = self.outbound.keys().copied().collect();
+        for conn in conns {
+            let Some(outbound) = self.outbound.get_mut(&conn) else { continue };
+            let (slot, exchange) = (outbound.queue, outbound.exchange.clone());
+            for key in core::mem::take(&mut outbound.passed.caps) {
+                // Every queue looks anew after this: nobody need be told.
+                self.gates.leave(&key);
+            }
+            let caps = self.enter_caps(slot, &exchange);
+            if let Some(outbound) = self.outbound.get_mut(&conn) {
+                outbound.passed.caps = caps;
+            }
+        }
+        self.gates.reload();
     }
 
     pub(crate) fn outbound_connected(&mut self, conn: ConnId, local: SocketAddr) {
@@ -162,6 +195,7 @@ impl Engine {
         let session = Box::new(ClientSession::new((**options).clone(), now));
         outbound.phase = Phase::Open { session, ready: false };
         let (slot, remote, exchange) = (outbound.queue, outbound.remote, outbound.exchange.clone());
+        let outdated = outbound.outdated;
         let queue = &mut self.queues[slot];
         queue.connected += 1;
         let (pair, open) = (queue.pair.clone(), queue.connected);
@@ -169,6 +203,8 @@ impl Engine {
         self.adjust_outbound_timer(conn);
         if self.draining {
             self.drive_outbound(conn, ClientInput::Quit(CloseReason::Draining));
+        } else if outdated {
+            self.drive_outbound(conn, ClientInput::Quit(CloseReason::Reconfigured));
         }
     }
 
@@ -179,7 +215,7 @@ impl Engine {
         }
         let slot = outbound.queue;
         let queue = &mut self.queues[slot];
-        queue.connections -= 1;
+        queue.connection_gone();
         let pair = queue.pair.clone();
         let (remote, exchange) = (outbound.remote, outbound.exchange);
         let took = match outbound.phase {
@@ -194,7 +230,7 @@ impl Engine {
             error,
             took,
         });
-        self.release_connection_gates(slot, &exchange, outbound.reserved);
+        self.release_connection_gates(outbound.passed);
         // Our own shutdown is nobody's failure.
         if !(self.draining && error == NetError::TimedOut) {
             let reply = Reply::local(451, EnhancedCode(4, 4, 1), error.text());
@@ -309,7 +345,9 @@ impl Engine {
         let work = !options.suspend_delivery && self.queues[slot].has_active();
         match work.then(|| self.permitted_batch(conn, slot, batch_limit(&options, sent))).flatten()
         {
-            Some(batch) => Some(ClientInput::Start(self.begin_flight(conn, batch))),
+            Some((batch, charged)) => {
+                Some(ClientInput::Start(self.begin_flight(conn, batch, charged)))
+            }
             None => {
                 self.queues[slot].idle.push(conn);
                 None
@@ -318,16 +356,21 @@ impl Engine {
     }
 
     /// Takes the next batch, or what of it `outbound_throttle_messages` lets pass.
-    fn permitted_batch(&mut self, conn: ConnId, slot: usize, max: u32) -> Option<Batch> {
-        let reserved = self.outbound.get_mut(&conn)?.reserved.take();
+    fn permitted_batch(
+        &mut self,
+        conn: ConnId,
+        slot: usize,
+        max: u32,
+    ) -> Option<(Batch, Option<Place>)> {
+        let reserved = self.outbound.get_mut(&conn)?.passed.reserved.take();
         let budget = self.message_budget(slot, reserved);
         let max = match max {
             0 => budget,
             max => max.min(budget),
         };
         let batch = (budget > 0).then(|| self.next_batch(slot, max)).flatten()?;
-        self.charge_messages(slot, batch.recipients.len() as u32);
-        Some(batch)
+        let charged = self.charge_messages(slot, batch.recipients.len() as u32);
+        Some((batch, charged))
     }
 
     /// Takes the next batch that may be attempted from a queue.
@@ -341,7 +384,7 @@ impl Engine {
         }
     }
 
-    fn begin_flight(&mut self, conn: ConnId, batch: Batch) -> Transaction {
+    fn begin_flight(&mut self, conn: ConnId, batch: Batch, charged: Option<Place>) -> Transaction {
         let message = self.messages.get(batch.message);
         let mailbox = |index: &u32| message.recipients[*index as usize].mailbox.clone();
         let transaction = Transaction {
@@ -358,8 +401,8 @@ impl Engine {
         let recipients = batch.recipients.len();
         outbound.recipients_sent = outbound.recipients_sent.saturating_add(recipients as u32);
         let results = alloc::vec![None; recipients];
-        let begun_at = self.now;
-        outbound.flight = Some(Flight { batch, begun_at, results, missing: recipients });
+        let (begun_at, missing) = (self.now, recipients);
+        outbound.flight = Some(Flight { batch, begun_at, charged, stray: false, results, missing });
         transaction
     }
 
@@ -380,8 +423,13 @@ impl Engine {
             let queue = &mut self.queues[slot];
             let recipients = flight.batch.recipients.len();
             queue.end_flight(recipients);
-            queue.give_back(flight.batch);
-            self.refund_messages(slot, flight.begun_at, recipients as u32);
+            match flight.stray {
+                false => queue.give_back(flight.batch),
+                true => self.send_home(flight.batch, None),
+            }
+            if let Some(place) = flight.charged {
+                self.refund_messages(&place, recipients as u32);
+            }
             self.touch(slot);
         }
     }
@@ -465,7 +513,10 @@ impl Engine {
         }
         if let Some((due, recipients)) = retry {
             let batch = Batch { message: message.id, recipients, attempts };
-            self.queues[slot].delay(due, batch);
+            match flight.stray {
+                false => self.queues[slot].delay(due, batch),
+                true => self.send_home(batch, Some(due)),
+            }
         }
         self.settle_recipients(message.id, updates);
         self.touch(slot);
@@ -523,7 +574,7 @@ impl Engine {
         }
         let slot = outbound.queue;
         let queue = &mut self.queues[slot];
-        queue.connections -= 1;
+        queue.connection_gone();
         queue.connected -= 1;
         queue.ready -= u32::from(outbound.is_ready());
         let pair = queue.pair.clone();
@@ -534,7 +585,7 @@ impl Engine {
             reason: outbound.close_reason,
             deliveries: outbound.deliveries,
         });
-        self.release_connection_gates(slot, &outbound.exchange, outbound.reserved);
+        self.release_connection_gates(outbound.passed);
         self.connection_gone(slot, conn, outbound.remote.ip());
     }
 
@@ -578,6 +629,31 @@ impl Engine {
             self.timers.defer(&mut outbound.timer, deadline, WakeupReason::Connection(conn));
         }
     }
+}
+
+fn session_options(options: &DeliveryOptions, ehlo_hostname: Arc<str>) -> SessionOptions {
+    SessionOptions {
+        ehlo_hostname,
+        method: options.delivery_method,
+        xclient: options.xclient,
+        tls_required: options.tls_required,
+        send_8bitmime: options.send_8bitmime,
+        transform_8bitmime_content: options.transform_8bitmime_content,
+        ehlo_timeout: options.ehlo_timeout,
+        mailfrom_timeout: options.mailfrom_timeout,
+        rcptto_timeout: options.rcptto_timeout,
+        body_timeout: options.body_timeout,
+        rset_timeout: options.rset_timeout,
+        idle_timeout: options.idle_timeout,
+    }
+}
+
+/// Whether connections begun with either of two sets of options are alike for all their life.
+pub(crate) fn alike_for_life(a: &DeliveryOptions, b: &DeliveryOptions) -> bool {
+    let unnamed: Arc<str> = "".into();
+    session_options(a, unnamed.clone()) == session_options(b, unnamed)
+        && (&a.ehlo_hostname, a.bind_address, a.port())
+            == (&b.ehlo_hostname, b.bind_address, b.port())
 }
 
 /// What a result means: its record, and the wait before the next attempt if there is one. The

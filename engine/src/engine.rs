@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::queue::messages::Messages;
 use crate::reception::{Inbound, SpoolPurpose};
 use crate::record::{Event, Pair, Record};
+use crate::reload::Listeners;
 use crate::rng::Seed;
 use crate::sched::host::HostHealth;
 use crate::shaping::gates::Gates;
@@ -64,6 +65,7 @@ pub struct Engine {
     /// Limits that several queues share.
     pub(crate) gates: Gates,
     pub(crate) draining: bool,
+    pub(crate) listeners: Listeners,
     /// Buffers used again and again.
     pub(crate) client_outputs: Vec<ClientOutput>,
     pub(crate) server_outputs: Vec<ServerOutput>,
@@ -81,6 +83,7 @@ pub(crate) struct Ids {
 impl Engine {
     /// An engine without mail at the instant `now`.
     pub fn new(config: Arc<Config>, seed: Seed, now: Timestamp) -> Self {
+        let listeners = Listeners::opened_by(&config);
         Self {
             config,
             options: OptionsMemo::default(),
@@ -100,6 +103,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             gates: Gates::default(),
             draining: false,
+            listeners,
             client_outputs: Vec::new(),
             server_outputs: Vec::new(),
         }
@@ -108,6 +112,10 @@ impl Engine {
     /// Takes one input at the instant `now`. After [`Input::Drain`] no new connection is opened,
     /// clients are told to come back later, and what is under way is finished; the snapshot says
     /// when that is done.
+    ///
+    /// After [`Input::Reload`] another configuration is in force for everything that waits. No
+    /// connection is cut: one over a lowered cap, or with an option of its own that has changed,
+    /// ends when it is next free. Throttles keep their history, mail its attempts and due times.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>) {
         debug_assert!(now >= self.now, "time goes backwards");
         self.now = self.now.max(now);
@@ -116,6 +124,7 @@ impl Engine {
             Input::Submitted(submission) => self.submitted(*submission),
             Input::Recovered(message) => self.recovered(*message),
             Input::Drain => self.drain(),
+            Input::Reload(config) => self.reload(config),
             Input::Accepted { conn, listener, peer, .. } => self.accepted(conn, listener, peer),
             Input::Connected { conn, local } => self.outbound_connected(conn, local),
             Input::ConnectFailed { conn, error } => self.outbound_connect_failed(conn, error),
@@ -180,6 +189,10 @@ impl Engine {
         self.draining = true;
         self.drain_inbound();
         self.drain_outbound();
+        self.touch_every_queue();
+    }
+
+    pub(crate) fn touch_every_queue(&mut self) {
         self.dirty.extend(self.queues.iter().map(|(slot, _)| slot));
     }
 

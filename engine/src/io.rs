@@ -21,6 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::config::Config;
 use crate::dns::{DnsAnswer, DnsError, Question};
 use crate::ids::{ConnId, ListenerId, MessageId, QueryId, SpoolOp};
 use crate::message::{RecipientState, StoredMessage, Submission};
@@ -38,6 +39,8 @@ pub enum Input<'a> {
     Recovered(Box<StoredMessage>),
     /// Stop taking on work: see [`Engine::handle`](crate::Engine::handle).
     Drain,
+    /// Go on with another configuration: see [`Engine::handle`](crate::Engine::handle).
+    Reload(Arc<Config>),
     /// A peer connected to one of our listeners.
     Accepted {
         /// Allocated by the driver.

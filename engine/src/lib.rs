@@ -25,6 +25,7 @@ pub mod mx;
 pub mod queue;
 mod reception;
 pub mod record;
+mod reload;
 pub mod rng;
 mod sched;
 pub mod shaping;

@@ -70,6 +70,7 @@ impl server::Owner for Owner<'_> {
 
 impl Engine {
     pub(crate) fn accepted(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
+        let listener = self.listeners.now(listener);
         let options = self.config.reception_options(listener, peer.ip());
         let session = ServerSession::new(Arc::new(options), peer, self.now);
         let mut outputs = core::mem::take(&mut self.server_outputs);
@@ -207,10 +208,7 @@ impl Engine {
             }
         }
         let recipients = waiting.iter().map(|(index, ..)| *index);
-        let binding = match self.config.has_binding(&message.binding) {
-            true => message.binding.clone(),
-            false => DEFAULT_BINDING.into(),
-        };
+        let binding = self.binding_now(&message);
         self.record(Event::Reception {
             message: message.id,
             via,
@@ -239,6 +237,14 @@ impl Engine {
         }
     }
 
+    /// The binding that sends a message: its own, or `default` when that is no longer configured.
+    pub(crate) fn binding_now(&self, message: &StoredMessage) -> Arc<str> {
+        match self.config.has_binding(&message.binding) {
+            true => message.binding.clone(),
+            false => DEFAULT_BINDING.into(),
+        }
+    }
+
     /// Recipients that wait together.
     fn batches(
         &mut self,
@@ -259,9 +265,12 @@ impl Engine {
 
     /// The queue of a (binding, domain) pair. With a `gateway`, mail queues under the gateway's
     /// name and the gateway's options apply.
-    fn queue_for(&mut self, binding: &Arc<str>, domain: &Arc<str>) -> usize {
+    pub(crate) fn queue_for(&mut self, binding: &Arc<str>, domain: &Arc<str>) -> usize {
         let pair = Pair { binding: binding.clone(), domain: domain.clone() };
-        if let Some(slot) = self.queue_of.get(&pair) {
+        // A queue from before a reload may have a gateway by now.
+        if let Some(slot) = self.queue_of.get(&pair)
+            && self.queues[*slot].options.gateway.is_none()
+        {
             return *slot;
         }
         let options = self.options.delivery_options(&self.config, &pair);

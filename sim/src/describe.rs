@@ -67,6 +67,9 @@ pub fn event(start: Timestamp, record: &Record) -> String {
         Event::QueueDelayed { pair, recipients, reply, .. } => {
             format!("{recipients} recipients of {}/{} delayed: {reply}", pair.binding, pair.domain)
         }
+        Event::Reconfigured { queues, moved } => {
+            format!("reloaded: {queues} queues changed, {moved} recipients moved to others")
+        }
         Event::DnsFailure { question, error, .. } => format!("{question} failed: {error:?}"),
         Event::SpoolFailure { message, error } => format!("spool failed {message}: {error:?}"),
         Event::Rejection { peer, phase, reply, .. } => {

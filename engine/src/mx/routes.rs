@@ -179,6 +179,15 @@ impl Routes {
         Some((question, askers))
     }
 
+    /// Forgets what was answered: the options it was judged by have changed. What failed stays
+    /// failed for its time.
+    pub(crate) fn forget_answers(&mut self) {
+        self.routes.retain(|_, route| {
+            !matches!(route.state, RouteState::Ready { .. } | RouteState::Refused { .. })
+        });
+        self.hosts.retain(|_, host| matches!(host.state, HostState::Asking));
+    }
+
     /// Questions under way.
     pub(crate) fn outstanding(&self) -> usize {
         self.queries.len()

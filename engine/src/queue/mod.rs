@@ -41,6 +41,8 @@ pub(crate) struct Queue {
     recipients: Recipients,
     /// Connections from their begin until they are entirely gone: what caps count.
     pub(crate) connections: u32,
+    /// Those of them from before the last reload: so many may exceed a cap that it lowered.
+    pub(crate) from_before: u32,
     /// Connections whose TCP handshake is done.
     pub(crate) connected: u32,
     /// Connections that have got past EHLO.
@@ -85,6 +87,7 @@ impl Queue {
             next_delayed: 0,
             recipients: Recipients::default(),
             connections: 0,
+            from_before: 0,
             connected: 0,
             ready: 0,
             busy: 0,
@@ -185,6 +188,25 @@ impl Queue {
     pub(crate) fn take_active(&mut self) -> VecDeque<Batch> {
         self.recipients.active = 0;
         core::mem::take(&mut self.active)
+    }
+
+    /// Notes that a connection is entirely gone.
+    pub(crate) fn connection_gone(&mut self) {
+        self.connections -= 1;
+        self.from_before = self.from_before.min(self.connections);
+    }
+
+    /// Takes everything that waits, in order; with each delayed batch its due time.
+    pub(crate) fn take_all(&mut self) -> Vec<(Option<Timestamp>, Batch)> {
+        let active = self.take_active().into_iter().map(|batch| (None, batch));
+        let delayed = core::mem::take(&mut self.delayed).into_iter();
+        self.recipients.delayed = 0;
+        active.chain(delayed.map(|((due, _), batch)| (Some(due), batch))).collect()
+    }
+
+    /// Whether any batch waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.has_active() || !self.delayed.is_empty()
     }
 
     /// All waiting batches, for recounts.

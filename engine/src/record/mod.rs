@@ -215,6 +215,14 @@ pub enum Event {
         /// When the first of them is due again.
         next_attempt_at: Timestamp,
     },
+    /// Another configuration is in force from now on.
+    Reconfigured {
+        /// Queues whose options changed.
+        queues: u32,
+        /// Recipients that wait in another queue than before: their binding is no longer
+        /// configured, or their gateway is another.
+        moved: u64,
+    },
     /// The DNS did not answer, or said no.
     DnsFailure {
         /// The question.
@@ -275,4 +283,6 @@ pub enum CloseReason {
     LocalError,
     /// The engine is draining.
     Draining,
+    /// The configuration has changed, and with it an option that a connection keeps for its life.
+    Reconfigured,
 }

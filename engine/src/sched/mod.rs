@@ -3,7 +3,7 @@
 mod blackhole;
 pub(crate) mod goal;
 pub(crate) mod host;
-mod turns;
+pub(crate) mod turns;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -41,7 +41,8 @@ impl Engine {
         self.fail_blackholed(slot);
         let queue = &mut self.queues[slot];
         queue.activate_due(now);
-        if !queue.has_active() {
+        // Whoever is suspended does not try.
+        if !queue.has_active() || queue.options.suspend_delivery {
             queue.trying_since = None;
         }
         if !queue.options.suspend_delivery && !self.draining {
@@ -443,7 +444,7 @@ impl Engine {
     }
 }
 
-fn contains(networks: &[Cidr], address: IpAddr) -> bool {
+pub(crate) fn contains(networks: &[Cidr], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 

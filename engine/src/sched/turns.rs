@@ -3,11 +3,12 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::config::effective::{DeliveryOptions, SharedThrottle};
 use crate::engine::Engine;
 use crate::queue::reason::QueueReason;
-use crate::shaping::gates::{GateKey, GateKind};
+use crate::shaping::gates::{GateKey, GateKind, Place};
 use crate::time::Timestamp;
 
 impl Engine {
@@ -57,65 +58,67 @@ impl Engine {
     }
 
     /// A connection is opened: it counts towards every cap, and its first message's place in
-    /// `outbound_throttle_messages` is kept for it. Answers with the instant of that place.
-    pub(crate) fn pass_connection_gates(
-        &mut self,
-        slot: usize,
-        exchange: &str,
-    ) -> Option<Timestamp> {
-        if let Some((key, _)) = self.host_cap(slot, exchange) {
-            self.gates.enter(&key);
-        }
+    /// `outbound_throttle_messages` is kept for it.
+    pub(crate) fn pass_connection_gates(&mut self, slot: usize, exchange: &str) -> Passed {
+        let caps = self.enter_caps(slot, exchange);
         let options = self.queues[slot].options.clone();
-        for (key, _) in caps(&options) {
-            self.gates.enter(&key);
-        }
         if let Some(throttle) = &options.outbound_throttle_connections {
             self.gates.charge(&key(GateKind::ConnectionThrottle, &throttle.scope), self.now, 1);
         }
-        let reserved = options.outbound_throttle_messages.as_ref().map(|throttle| {
-            self.gates.charge(&key(GateKind::MessageThrottle, &throttle.scope), self.now, 1);
-            self.now
-        });
+        let reserved = self.charge_messages(slot, 1);
         self.leave_line(slot);
-        reserved
+        Passed { caps, reserved }
+    }
+
+    /// A connection of a queue to an exchange counts towards every cap there is now; these it will
+    /// have to leave, whatever the options are by then.
+    pub(crate) fn enter_caps(&mut self, slot: usize, exchange: &str) -> Vec<GateKey> {
+        let of_host = self.host_cap(slot, exchange);
+        let keys = caps(&self.queues[slot].options).chain(of_host).map(|(key, _)| key);
+        let keys: Vec<GateKey> = keys.collect();
+        for key in &keys {
+            self.gates.enter(key);
+        }
+        keys
     }
 
     /// A connection is gone, and with it a place kept for a message that was never sent.
-    pub(crate) fn release_connection_gates(
-        &mut self,
-        slot: usize,
-        exchange: &str,
-        reserved: Option<Timestamp>,
-    ) {
-        if let Some((key, _)) = self.host_cap(slot, exchange) {
-            self.gates.leave(&key);
-            let watchers = self.gates.take_watchers(&key);
+    pub(crate) fn release_connection_gates(&mut self, passed: Passed) {
+        for key in &passed.caps {
+            let first = self.gates.leave(key);
+            let watchers = self.gates.take_watchers(key);
             self.touch_all(watchers);
-        }
-        let options = self.queues[slot].options.clone();
-        for (key, _) in caps(&options) {
-            if let Some(first) = self.gates.leave(&key) {
+            if let Some(first) = first {
                 self.touch(first);
             }
         }
-        if let Some(at) = reserved {
-            self.refund_messages(slot, at, 1);
+        if let Some(place) = passed.reserved {
+            self.refund_messages(&place, 1);
         }
     }
 
     /// How many recipients a session may send to now. 0 gets the queue in line.
-    pub(crate) fn message_budget(&mut self, slot: usize, reserved: Option<Timestamp>) -> u32 {
+    pub(crate) fn message_budget(&mut self, slot: usize, reserved: Option<Place>) -> u32 {
         let options = self.queues[slot].options.clone();
-        let Some(throttle) = &options.outbound_throttle_messages else { return u32::MAX };
-        let key = key(GateKind::MessageThrottle, &throttle.scope);
+        let throttle = options.outbound_throttle_messages.as_ref();
+        let key_now = throttle.map(|throttle| key(GateKind::MessageThrottle, &throttle.scope));
+        // A place at a throttle that is another's by now is of no use.
+        let (mine, foreign): (Option<Place>, _) = match reserved {
+            Some(place) if Some(&place.key) == key_now.as_ref() => (Some(place), None),
+            other => (None, other),
+        };
+        if let Some(place) = foreign {
+            self.refund_messages(&place, 1);
+        }
+        let (Some(throttle), Some(key)) = (throttle, key_now) else { return u32::MAX };
         // The place kept for the first message moves from the opening of the connection to now,
-        // when the message is sent. If it has left the window meanwhile, it is lost.
-        if let Some(at) = reserved
-            && self.gates.refund(&key, at, self.now).is_some()
+        // when the message is sent. If it has left the window meanwhile, or the limit was lowered,
+        // it is lost.
+        if let Some(place) = mine
+            && self.gates.refund(&key, place.at, self.now).is_some()
+            && let (_, room @ 1..) = self.gates.throttle(&key, throttle.rate, self.now)
         {
-            let (_, room) = self.gates.throttle(&key, throttle.rate, self.now);
-            return room.max(1);
+            return room;
         }
         match self.throttle_shut(slot, GateKind::MessageThrottle, throttle) {
             Some(_) => 0,
@@ -123,21 +126,23 @@ impl Engine {
         }
     }
 
-    /// So many recipients are being sent to.
-    pub(crate) fn charge_messages(&mut self, slot: usize, recipients: u32) {
-        if let Some(throttle) = &self.queues[slot].options.outbound_throttle_messages {
-            let key = key(GateKind::MessageThrottle, &throttle.scope);
-            self.gates.charge(&key, self.now, recipients);
+    /// So many recipients are being sent to. Answers with the places they took.
+    pub(crate) fn charge_messages(&mut self, slot: usize, recipients: u32) -> Option<Place> {
+        let throttle = self.queues[slot].options.outbound_throttle_messages.as_ref()?;
+        let key = key(GateKind::MessageThrottle, &throttle.scope);
+        self.gates.charge(&key, self.now, recipients);
+        // A turn at this gate is over; a place in line at another is kept.
+        if self.queues[slot].ticket.as_ref().is_some_and(|ticket| ticket.is_for(&key)) {
             self.leave_line(slot);
+            self.touch(slot);
         }
+        Some(Place { key, at: self.now })
     }
 
     /// So many recipients were not sent to after all.
-    pub(crate) fn refund_messages(&mut self, slot: usize, at: Timestamp, recipients: u32) {
-        let Some(throttle) = &self.queues[slot].options.outbound_throttle_messages else { return };
-        let key = key(GateKind::MessageThrottle, &throttle.scope);
+    pub(crate) fn refund_messages(&mut self, place: &Place, recipients: u32) {
         for _ in 0..recipients {
-            if let Some(Some(first)) = self.gates.refund(&key, at, self.now) {
+            if let Some(Some(first)) = self.gates.refund(&place.key, place.at, self.now) {
                 self.touch(first);
             }
         }
@@ -191,6 +196,15 @@ impl Engine {
         }
         found.into_iter().map(|(key, (count, max))| (key, count, max))
     }
+}
+
+/// The gates a connection has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// The caps it counts towards until it is gone.
+    pub(crate) caps: Vec<GateKey>,
+    /// The place of its first message in `outbound_throttle_messages`.
+    pub(crate) reserved: Option<Place>,
 }
 
 /// The caps a pair shares with others.

@@ -35,6 +35,15 @@ pub(crate) enum GateKind {
     MessageThrottle,
 }
 
+/// A place that was taken in the window of a throttle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which throttle.
+    pub(crate) key: GateKey,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
 /// A place in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
@@ -60,6 +69,8 @@ pub(crate) struct Gates {
 struct Gate {
     /// Connections that count towards a cap.
     open: u32,
+    /// Those of them from before the cap was lowered: so many may exceed it.
+    from_before: u32,
     throttle: Throttle,
     /// Slots in line, by number.
     line: BTreeMap<u64, usize>,
@@ -83,7 +94,23 @@ impl Gates {
     pub(crate) fn leave(&mut self, key: &GateKey) -> Option<usize> {
         let gate = self.gate(key);
         gate.open -= 1;
+        gate.from_before = gate.from_before.min(gate.open);
         gate.first()
+    }
+
+    /// Limits may have changed: whatever is open is so rightly. Nobody watches any more, since
+    /// everybody looks anew.
+    pub(crate) fn reload(&mut self) {
+        for gate in self.gates.values_mut() {
+            gate.from_before = gate.open;
+            gate.watchers.clear();
+        }
+    }
+
+    /// How many connections may be open under a cap of `max`: those from before a reload may
+    /// exceed it.
+    pub(crate) fn allowed(&self, key: &GateKey, max: u32) -> u32 {
+        self.gates.get(key).map_or(max, |gate| gate.from_before.max(max))
     }
 
     /// Has a queue told when a connection that counts is gone.
@@ -169,6 +196,7 @@ impl Gates {
     fn gate(&mut self, key: &GateKey) -> &mut Gate {
         self.gates.entry(key.clone()).or_insert_with(|| Gate {
             open: 0,
+            from_before: 0,
             throttle: Throttle::new(Rate { events: 0, per: core::time::Duration::ZERO }),
             line: BTreeMap::new(),
             watchers: BTreeSet::new(),

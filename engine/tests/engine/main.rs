@@ -5,5 +5,6 @@ mod chaos;
 mod delivery;
 mod protocol;
 mod reception;
+mod reload;
 mod shaping;
 mod world;

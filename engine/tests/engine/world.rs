@@ -11,11 +11,12 @@ use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, 
 use traject_engine::ids::{ConnId, ListenerId, MessageId};
 use traject_engine::io::{NetError, Output, SpoolError, SpoolWrite};
 use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
+use traject_engine::queue::reason::QueueReason;
 use traject_engine::record::{Event, Record};
 use traject_engine::rng::Seed;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::data::{BodyInfo, BodyRules};
-use traject_engine::{Engine, Input, Timestamp};
+use traject_engine::{Engine, Input, QueueSnapshot, Timestamp};
 
 /// One trip over the network.
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
@@ -202,6 +203,21 @@ impl World {
         };
         change(&mut message);
         message
+    }
+
+    /// Another configuration from now on.
+    pub(crate) fn reload(&mut self, config: &str) {
+        let config = Config::from_text(config).expect("a valid configuration");
+        self.handle(Input::Reload(Arc::new(config)));
+    }
+
+    /// Why the queue of a pair waits; `None` when there is no such queue.
+    pub(crate) fn reason(&self, binding: &str, domain: &str) -> Option<QueueReason> {
+        let queues = self.engine.snapshot().queues;
+        let named = |queue: &&QueueSnapshot| {
+            (&*queue.pair.binding, &*queue.pair.domain) == (binding, domain)
+        };
+        queues.iter().find(named).map(|queue| queue.reason)
     }
 
     /// A client connects.
@@ -516,6 +532,7 @@ fn tell(record: &Record) -> Option<String> {
             pair.domain,
             next_attempt_at.saturating_since(START).as_secs()
         ),
+        Event::Reconfigured { queues, moved } => format!("reloaded {queues} strays {moved}"),
         Event::DnsFailure { question, error, .. } => format!("dns {question}: {error:?}"),
         Event::SpoolFailure { error, .. } => format!("spool {error:?}"),
         Event::ProtocolViolation { what, .. } => format!("violation {what}"),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use traject_engine::Timestamp;
+use traject_engine::config::Config;
 use traject_engine::ids::MessageId;
 use traject_engine::io::SpoolError;
 use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
@@ -48,6 +49,7 @@ pub enum HandleError {
 pub(super) enum Command<M> {
     Submit(Box<Submission>),
     Inspect(Box<dyn FnOnce(&M) + Send>),
+    Reload(Arc<Config>),
     Drain,
     Stop,
 }
@@ -92,6 +94,12 @@ impl<M: 'static, P: Spool, C: Clock> Handle<M, P, C> {
         });
         self.send(Command::Inspect(look)).await?;
         answered.await.map_err(|_| HandleError::Ended)
+    }
+
+    /// Puts another configuration in force, between two inputs. Listeners, spool and resolver stay
+    /// as they are.
+    pub async fn reload(&self, config: Arc<Config>) -> Result<(), HandleError> {
+        self.send(Command::Reload(config)).await
     }
 
     /// Stops accepting connections and lets the engine finish what is under way;
@@ -160,6 +168,7 @@ impl<M> fmt::Debug for Command<M> {
         f.write_str(match self {
             Self::Submit(_) => "Submit",
             Self::Inspect(_) => "Inspect",
+            Self::Reload(_) => "Reload",
             Self::Drain => "Drain",
             Self::Stop => "Stop",
         })

@@ -414,6 +414,7 @@ where
         match command {
             Command::Submit(submission) => self.deliver(now, Input::Submitted(submission)),
             Command::Inspect(look) => look(&self.machine),
+            Command::Reload(config) => self.deliver(now, Input::Reload(config)),
             Command::Drain if self.stage == Stage::Running => {
                 self.stage = Stage::Draining;
                 self.jobs.retain(|_, job| !matches!(job, Job::Accept(..) | Job::Recover(_)));

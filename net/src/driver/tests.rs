@@ -103,6 +103,7 @@ impl Observer for Log {
             Input::Resolved { result: Err(error), .. } => format!("> {}", error.text),
             Input::Resolved { .. } => "> resolved".into(),
             Input::Spooled { result, .. } => format!("> spooled {result:?}"),
+            Input::Reload(_) => "> reload".into(),
         });
     }
 
@@ -607,6 +608,18 @@ async fn draining_refuses_newcomers_and_waits_for_those_inside() {
     drop(inside);
     running.run.await.unwrap().unwrap();
     assert_eq!(running.handle.drain().await, Err(HandleError::Ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_configuration_is_handed_in_between_two_inputs() {
+    let running = Running::on_pipes(echo).await;
+    let config = traject_engine::config::Config::from_text("").unwrap();
+    running.handle.reload(config.into()).await.unwrap();
+    let mut inside = running.network.dial(running.addr).await;
+    assert_eq!(read_line(&mut inside).await, "hello\n");
+    running.handle.stop().await.unwrap();
+    let finished = running.run.await.unwrap().unwrap();
+    assert_eq!(finished.observer.lines(), ["> reload", "> accepted", "< \"hello\\n\""]);
 }
 
 #[tokio::test(start_paused = true)]

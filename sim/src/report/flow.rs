@@ -146,7 +146,10 @@ fn is_trouble(reason: CloseReason) -> bool {
         | CloseReason::TimedOut
         | CloseReason::ProtocolViolation
         | CloseReason::LocalError => true,
-        CloseReason::Idle | CloseReason::LimitReached | CloseReason::Draining => false,
+        CloseReason::Idle
+        | CloseReason::LimitReached
+        | CloseReason::Draining
+        | CloseReason::Reconfigured => false,
     }
 }
 

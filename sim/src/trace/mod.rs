@@ -102,6 +102,8 @@ fn write_input(input: &Input<'_>, out: &mut Vec<u8>) {
         Input::Closed { conn, error } => tagged(11, &(conn, error), out),
         Input::Resolved { query, result } => tagged(12, &(query, result), out),
         Input::Spooled { op, result } => tagged(13, &(op, result), out),
+        // What the configuration says shows in everything that follows.
+        Input::Reload(_) => out.push(14),
     }
 }
 
@@ -177,6 +179,10 @@ mod tests {
             hash(|trace| trace.input(t, &Input::Wakeup)),
             hash(|trace| trace.input(Timestamp(2), &Input::Wakeup)),
             hash(|trace| trace.input(t, &Input::Drain)),
+            hash(|trace| {
+                let config = traject_engine::config::Config::from_text("").unwrap();
+                trace.input(t, &Input::Reload(config.into()));
+            }),
             hash(|trace| trace.input(t, &received(2, b"ab"))),
             hash(|trace| trace.input(t, &received(4, b"ab"))),
             hash(|trace| trace.input(t, &received(2, b"ac"))),
