@@ -147,6 +147,7 @@ impl Engine {
             Input::BodyDone { conn, result } => {
                 self.drive_inbound(conn, ServerInput::BodyDone(result));
             }
+            Input::Secured { .. } => {}
             Input::Closed { conn, error } if conn.is_by_engine() => {
                 self.outbound_closed(conn, error);
             }

@@ -6,7 +6,8 @@
 //! - Outputs are performed strictly in the order given, connection by connection.
 //! - Each [`Output::Connect`] is answered by exactly one [`Input::Connected`] or
 //!   [`Input::ConnectFailed`]; each [`Output::Resolve`] and each [`Output::Spool`] by exactly one
-//!   [`Input::Resolved`] / [`Input::Spooled`].
+//!   [`Input::Resolved`] / [`Input::Spooled`]; each [`Output::StartTls`] by one [`Input::Secured`],
+//!   unless [`Output::Close`] or the end of the connection comes first.
 //! - [`Input::Closed`] is the last input for a connection, and comes exactly once for each one
 //!   that was accepted or connected, also after [`Output::Close`].
 //! - Flow control is the driver's: it writes before it reads. As long as bytes the engine wrote
@@ -27,6 +28,8 @@ use crate::ids::{ConnId, ListenerId, MessageId, QueryId, SpoolOp};
 use crate::message::{RecipientState, StoredMessage, Submission};
 use crate::record::Record;
 use crate::smtp::data::{BodyError, BodyInfo, BodyRules};
+use crate::tls::info::{TlsError, TlsInfo};
+use crate::tls::params::TlsParams;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -87,6 +90,14 @@ pub enum Input<'a> {
         conn: ConnId,
         /// What was transferred, or why not.
         result: Result<BodyInfo, BodyError>,
+    },
+    /// Answer to [`Output::StartTls`]. After a failure the connection is of no use: whatever is
+    /// still written is thrown away, and the engine closes it.
+    Secured {
+        /// The connection.
+        conn: ConnId,
+        /// What was agreed on, or why nothing was.
+        result: Result<TlsInfo, TlsError>,
     },
     /// The connection is gone. Nothing follows for it.
     Closed {
@@ -150,6 +161,14 @@ pub enum Output {
         prefix: Vec<u8>,
         /// What the body may be.
         rules: BodyRules,
+    },
+    /// Begin TLS after everything written before has been sent. Bytes of the peer from here on
+    /// belong to the handshake; until [`Input::Secured`] the engine writes nothing.
+    StartTls {
+        /// The connection.
+        conn: ConnId,
+        /// What the handshake must be like.
+        params: TlsParams,
     },
     /// End a connection.
     Close {

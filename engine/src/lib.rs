@@ -33,6 +33,7 @@ pub mod smtp;
 mod snapshot;
 pub mod time;
 mod timers;
+pub mod tls;
 
 pub use check::Violation;
 pub use engine::Engine;
