@@ -27,6 +27,7 @@ use traject_sim::receiver::model::Receiver;
 use traject_sim::receiver::smtp::{Breach, Site, Witness, serve};
 use traject_sim::scenario::{Scenario, parse};
 use traject_sim::spool::SimSpool;
+use traject_sim::tls::{self, Entropy, Pki};
 
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LATENCY: Duration = Duration::from_millis(20);
@@ -123,6 +124,7 @@ trait Play: Clone + Send + Sync + 'static {
 }
 
 fn on_ours(play: &impl Play) -> Vec<String> {
+    let _entropy = Entropy::enter(Seed::from_u64(1));
     let mut world = SimWorld::new(WorldOptions {
         epoch: START,
         sources: vec![OURS],
@@ -139,6 +141,7 @@ fn on_ours(play: &impl Play) -> Vec<String> {
 }
 
 fn on_turmoil(play: &impl Play) -> Vec<String> {
+    let _entropy = Entropy::enter(Seed::from_u64(1));
     let mut world = turmoil::Builder::new()
         .tick_duration(TICK)
         .min_message_latency(LATENCY)
@@ -464,6 +467,7 @@ impl Play for Delivery {
             resolver: SimResolver::new(zones, clock.clone(), self.seed),
             spool: SimSpool::new(BodyFactory::new(self.seed)),
             clock: clock.clone(),
+            tls: tls::configs(Arc::new(Pki::new(self.seed, START)), &clock),
         };
         let engine = Engine::new(Arc::clone(&self.config), self.seed, clock.now());
         let fates = Fates::default();

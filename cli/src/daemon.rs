@@ -21,6 +21,7 @@ use traject_net::clock::SystemClock;
 use traject_net::driver::{Driver, Handle, Observer};
 use traject_net::resolve::{DnsResolver, Upstream};
 use traject_net::spool::Journal;
+use traject_net::tls::TlsConfigs;
 use traject_net::tokio_net::TokioNetwork;
 use traject_net::world::{Clock as _, Network as _, World};
 
@@ -91,7 +92,8 @@ async fn serve(
         .with_context(|| format!("cannot use the spool in {}", server.spool_base))?;
     let upstream = Upstream::from_option(server.resolv_conf.as_deref());
     let resolver = DnsResolver::new(&upstream).context("cannot ask the DNS")?;
-    let world = World { network: TokioNetwork, resolver, spool, clock: SystemClock::start() };
+    let tls = TlsConfigs::system();
+    let world = World { network: TokioNetwork, resolver, spool, clock: SystemClock::start(), tls };
     let sockets = bind(&config).await?;
     let seed = seed().context("cannot read random bytes")?;
     let engine = Engine::new(Arc::clone(&config), seed, world.clock.now());

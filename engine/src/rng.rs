@@ -29,6 +29,8 @@ pub enum Purpose {
     Body = 8,
     /// Simulated DNS: latency and failures.
     Dns = 9,
+    /// Simulated TLS: keys, and what hellos are filled with.
+    Tls = 10,
 }
 
 /// The root of all randomness of one engine or one simulated world.

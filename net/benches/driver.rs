@@ -21,6 +21,7 @@ use traject_engine::rng::Seed;
 use traject_net::clock::SystemClock;
 use traject_net::driver::Driver;
 use traject_net::memory_spool::MemorySpool;
+use traject_net::tls::TlsConfigs;
 use traject_net::tokio_net::TokioNetwork;
 use traject_net::world::{Clock as _, Network, Resolver, World};
 
@@ -166,8 +167,13 @@ async fn start<N: Network>(
     let config = Arc::new(Config::from_text(&config).expect("a good configuration"));
     let clock = SystemClock::start();
     let engine = Engine::new(Arc::clone(&config), Seed::from_u64(1), clock.now());
-    let world =
-        World { network: network.clone(), resolver: NoDns, spool: MemorySpool::default(), clock };
+    let world = World {
+        network: network.clone(),
+        resolver: NoDns,
+        spool: MemorySpool::default(),
+        clock,
+        tls: TlsConfigs::system(),
+    };
     let listener = network.bind(any, 100).await?;
     let addr = network.local_addr(&listener)?;
     let (mut driver, handle) = Driver::new(engine, world, ());

@@ -12,6 +12,7 @@ pub mod resolve;
 pub mod spool;
 #[cfg(test)]
 mod test_world;
+pub mod tls;
 pub mod tokio_net;
 pub mod world;
 

@@ -19,6 +19,8 @@ pub fn net_error(error: &io::Error) -> NetError {
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::NotConnected
+        // TLS without its closing alert.
+        | ErrorKind::UnexpectedEof
         | ErrorKind::WriteZero => NetError::Reset,
         ErrorKind::AddrNotAvailable => NetError::SourceUnavailable,
         ErrorKind::AddrInUse | ErrorKind::OutOfMemory => NetError::Exhausted,

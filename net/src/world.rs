@@ -16,6 +16,8 @@ use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
 
+use crate::tls::TlsConfigs;
+
 /// One of each: what a driver needs to run an engine.
 #[derive(Clone, Debug)]
 pub struct World<N, R, P, C> {
@@ -27,6 +29,8 @@ pub struct World<N, R, P, C> {
     pub spool: P,
     /// Time.
     pub clock: C,
+    /// Certificates, keys and cryptography.
+    pub tls: TlsConfigs,
 }
 
 /// Time.

@@ -19,5 +19,6 @@ pub mod scenario;
 pub mod spool;
 #[cfg(test)]
 mod test_records;
+pub mod tls;
 pub mod trace;
 pub mod traffic;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::info::{CipherSuite, TlsVersion};
 
 /// Our side of a handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum TlsParams {
     /// We connected.
     Client(Arc<ClientTls>),
@@ -16,7 +16,7 @@ pub enum TlsParams {
 }
 
 /// A handshake with an exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ClientTls {
     /// Name to ask for (SNI): the exchange's. Not sent when it is an address.
     pub server_name: Arc<str>,
@@ -34,7 +34,7 @@ pub struct ClientTls {
 }
 
 /// A handshake with a client of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ServerTls {
     /// Our certificate.
     pub identity: Identity,
@@ -47,7 +47,7 @@ pub struct ServerTls {
 }
 
 /// A certificate and its key, as files in PEM form.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Identity {
     /// The certificate and its chain (`tls_certificate`).
     pub certificate: Arc<str>,
@@ -56,7 +56,7 @@ pub struct Identity {
 }
 
 /// Versions and suites, both in order of preference and never empty in use.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct TlsOffer {
     /// Protocol versions (`tls_protocols`).
     pub versions: Arc<[TlsVersion]>,

@@ -17,6 +17,7 @@
 //! use traject_net::driver::{Driver, Observer};
 //! use traject_net::memory_spool::MemorySpool;
 //! use traject_net::resolve::{DnsResolver, Upstream};
+//! use traject_net::tls::TlsConfigs;
 //! use traject_net::tokio_net::TokioNetwork;
 //! use traject_net::world::{Clock as _, Network as _, World};
 //!
@@ -40,6 +41,7 @@
 //!     resolver: DnsResolver::new(&Upstream::System)?,
 //!     spool: MemorySpool::default(),
 //!     clock: SystemClock::start(),
+//!     tls: TlsConfigs::system(),
 //! };
 //! let engine = Engine::new(Arc::clone(&config), Seed::from_u64(1), world.clock.now());
 //! let mut sockets = Vec::new();
@@ -314,6 +316,7 @@ where
             Event::BodyProgress(total_bytes) => {
                 self.deliver(now, Input::BodyProgress { conn, total_bytes });
             }
+            Event::Secured(result) => self.deliver(now, Input::Secured { conn, result }),
             Event::BodyDone(result) => self.deliver(now, Input::BodyDone { conn, result }),
             Event::Closed(error) => {
                 self.conns.remove(&conn);
@@ -331,7 +334,7 @@ where
                 self.lingering += 1;
                 self.add(Job::linger(stream, self.world.clock.clone()));
             }
-            Ending::Drop(stream) | Ending::Linger(stream) => drop(stream),
+            Ending::Drop | Ending::Linger(_) => {}
             Ending::Abort(stream) => self.world.network.abort(stream),
         }
     }
@@ -450,6 +453,10 @@ where
                 self.with_pump(conn, |pump, spool| {
                     pump.receive_body(spool.clone(), message, prefix, rules, now);
                 });
+            }
+            Output::StartTls { conn, params } => {
+                let starter = self.world.tls.starter(&params);
+                self.with_pump(conn, |pump, _| pump.start_tls(starter));
             }
             Output::Close { conn, abort } => self.close(conn, abort),
             Output::Resolve { query, question } => {

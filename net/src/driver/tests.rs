@@ -16,6 +16,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::memory_spool::MemorySpool;
 use crate::test_world::{FailingSpool, PIPE_BYTES, PipeNetwork, RuntimeClock, SilentDns};
+use crate::tls::TlsConfigs;
 use crate::tokio_net::TokioNetwork;
 
 /// An engine that answers each input as a function says.
@@ -92,6 +93,8 @@ impl Observer for Log {
             Input::Connected { local, .. } => format!("> connected from {}", local.ip()),
             Input::ConnectFailed { error, .. } => format!("> connect failed: {error:?}"),
             Input::BodyProgress { total_bytes, .. } => format!("> progress {total_bytes}"),
+            Input::Secured { result: Ok(info), .. } => format!("> secured by {}", info.version),
+            Input::Secured { result: Err(error), .. } => format!("> not secured: {error:?}"),
             Input::BodyDone { result: Ok(info), .. } => format!("> body of {}", info.size_bytes),
             Input::BodyDone { result: Err(error), .. } => format!("> no body: {error:?}"),
             Input::Closed { error: None, .. } => "> closed".into(),
@@ -112,6 +115,7 @@ impl Observer for Log {
             Output::Write { bytes, .. } => format!("< {:?}", String::from_utf8_lossy(bytes)),
             Output::Connect { .. } => "< connect".into(),
             Output::WriteBody { .. } => "< write body".into(),
+            Output::StartTls { .. } => "< start TLS".into(),
             Output::ReceiveBody { .. } => "< receive body".into(),
             Output::Close { abort: true, .. } => "< abort".into(),
             Output::Close { abort: false, .. } => "< close".into(),
@@ -166,8 +170,14 @@ where
     async fn start(network: N, clock: C, spool: MemorySpool, addr: SocketAddr, script: F) -> Self {
         let listener = network.bind(addr, 10).await.unwrap();
         let addr = network.local_addr(&listener).unwrap();
-        let world =
-            World { network: network.clone(), resolver: SilentDns, spool: spool.clone(), clock };
+        let tls = TlsConfigs::system();
+        let world = World {
+            network: network.clone(),
+            resolver: SilentDns,
+            spool: spool.clone(),
+            clock,
+            tls,
+        };
         let machine = Scripted { script, outputs: Default::default(), wakeup: None };
         let log = Log::default();
         let (mut driver, handle) = Driver::new(machine, world, log.clone());
@@ -663,6 +673,7 @@ async fn a_spool_that_cannot_be_read_at_the_start_ends_the_run() {
         resolver: SilentDns,
         spool: FailingSpool::Recover,
         clock: RuntimeClock::start(),
+        tls: TlsConfigs::system(),
     };
     let (driver, _handle) = Driver::new(machine, world, ());
     assert_eq!(driver.run().await.err(), Some(SpoolError::Full));

@@ -7,7 +7,8 @@
 //!
 //! - it writes before it reads, so a peer that does not read is not read from;
 //! - during a body it reads for the body alone;
-//! - after a received body it reads nothing until the engine has written.
+//! - after a received body it reads nothing until the engine has written;
+//! - nothing that was read before a handshake is seen after it.
 
 mod meter;
 mod outgoing;
@@ -17,6 +18,7 @@ mod sending;
 mod tests;
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -25,11 +27,13 @@ use traject_engine::Timestamp;
 use traject_engine::ids::MessageId;
 use traject_engine::io::NetError;
 use traject_engine::smtp::data::{BodyError, BodyInfo, BodyRules};
+use traject_engine::tls::info::{TlsError, TlsInfo};
 
 use crate::net_error::net_error;
 use crate::pump::outgoing::Outgoing;
 use crate::pump::receiving::{Drained, Receiving};
 use crate::pump::sending::Sending;
+use crate::tls::{Handshaking, MaybeTls, Starter};
 use crate::world::Spool;
 
 /// What happened on a connection.
@@ -41,6 +45,8 @@ pub(crate) enum Event {
     BodyProgress(u64),
     /// A body has been transferred, or not.
     BodyDone(Result<BodyInfo, BodyError>),
+    /// A handshake is over.
+    Secured(Result<TlsInfo, TlsError>),
     /// The last event. The pump is to be taken apart with [`Pump::into_ending`].
     Closed(Option<NetError>),
 }
@@ -48,8 +54,8 @@ pub(crate) enum Event {
 /// What to do with the stream of a closed connection.
 #[derive(Debug)]
 pub(crate) enum Ending<S> {
-    /// Nothing.
-    Drop(S),
+    /// Nothing: it is dropped.
+    Drop,
     /// End it with a reset.
     Abort(S),
     /// Read and forget what the peer still sends: closing a socket with unread data makes a
@@ -60,9 +66,9 @@ pub(crate) enum Ending<S> {
 /// A connection that stands.
 #[derive(Debug)]
 pub(crate) struct Pump<S, P: Spool> {
-    stream: S,
+    stream: MaybeTls<S>,
     out: Outgoing,
-    mode: Mode<P>,
+    mode: Mode<S, P>,
     /// The engine wants no more of this connection.
     closing: Option<Closing>,
     /// The peer has ended its stream.
@@ -70,7 +76,7 @@ pub(crate) struct Pump<S, P: Spool> {
 }
 
 #[derive(Debug)]
-enum Mode<P: Spool> {
+enum Mode<S, P: Spool> {
     /// Bytes go to the engine.
     Dialogue,
     Sending(Box<Sending<P>>),
@@ -79,7 +85,11 @@ enum Mode<P: Spool> {
     AwaitingReply(Vec<u8>),
     /// What came behind a body, after the reply to it.
     Leftover(Vec<u8>),
-    /// A body broke off inside: there is nothing to say that the peer would understand.
+    /// TLS is to begin when everything written has been sent.
+    Starting(Result<Box<Starter>, TlsError>),
+    Handshaking(Box<Handshaking<S>>),
+    /// A body broke off inside, or a handshake failed: there is nothing to say that the peer would
+    /// understand.
     Broken,
     /// The connection is gone, and the engine does not know yet.
     Lost(Option<NetError>),
@@ -95,7 +105,7 @@ enum Closing {
 impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
-            stream,
+            stream: MaybeTls::Plain(stream),
             out: Outgoing::default(),
             mode: Mode::Dialogue,
             closing: None,
@@ -105,12 +115,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
 
     /// [`Output::Write`](traject_engine::Output::Write).
     pub(crate) fn write(&mut self, bytes: Vec<u8>) {
+        if matches!(self.mode, Mode::Broken) {
+            return;
+        }
         self.out.push(bytes);
         if let Mode::AwaitingReply(leftover) = &mut self.mode {
             self.mode = if leftover.is_empty() {
                 Mode::Dialogue
             } else {
-                Mode::Leftover(std::mem::take(leftover))
+                Mode::Leftover(mem::take(leftover))
             };
         }
     }
@@ -135,6 +148,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
             let receiving = Receiving::new(spool, message, prefix, rules, now);
             self.mode = Mode::Receiving(Box::new(receiving));
         }
+    }
+
+    /// [`Output::StartTls`](traject_engine::Output::StartTls); an error when there is nothing to
+    /// begin it with.
+    pub(crate) fn start_tls(&mut self, starter: Result<Starter, TlsError>) {
+        if matches!(self.mode, Mode::Lost(_)) {
+            return;
+        }
+        let starter = match self.stream {
+            MaybeTls::Plain(_) => starter.map(Box::new),
+            MaybeTls::Tls(_) | MaybeTls::Lent => Err(TlsError::Local("TLS has begun".into())),
+        };
+        self.mode = Mode::Starting(starter);
     }
 
     /// [`Output::Close`](traject_engine::Output::Close).
@@ -166,6 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
             }
             Mode::Sending(_) => self.poll_sending(now, cx),
             Mode::Receiving(_) => self.poll_receiving(now, cx, buffer),
+            Mode::Starting(_) | Mode::Handshaking(_) => self.poll_securing(cx),
             Mode::AwaitingReply(_) | Mode::Broken => Poll::Pending,
             Mode::Lost(error) => Poll::Ready(Event::Closed(*error)),
         }
@@ -173,12 +200,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
 
     /// What is left to do for the stream after [`Event::Closed`].
     pub(crate) fn into_ending(self) -> Ending<S> {
-        match self.closing {
-            _ if matches!(self.mode, Mode::Lost(_)) => Ending::Drop(self.stream),
-            Some(Closing::Abort) => Ending::Abort(self.stream),
-            Some(Closing::Orderly) if !self.peer_ended => Ending::Linger(self.stream),
-            Some(Closing::Orderly) | None => Ending::Drop(self.stream),
+        let (closing, false) = (self.closing, matches!(self.mode, Mode::Lost(_))) else {
+            return Ending::Drop;
+        };
+        match (closing, self.stream.into_inner()) {
+            (Some(Closing::Abort), Some(stream)) => Ending::Abort(stream),
+            (Some(Closing::Orderly), Some(stream)) if !self.peer_ended => Ending::Linger(stream),
+            _ => Ending::Drop,
         }
+    }
+
+    /// The stream below, whatever was agreed on over it.
+    #[cfg(test)]
+    pub(crate) fn into_stream(self) -> S {
+        self.stream.into_inner().expect("no handshake is under way")
     }
 
     fn poll_dialogue(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Event> {
@@ -195,6 +230,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
             }
             Err(error) => self.lose(net_error(&error)),
         }
+    }
+
+    fn poll_securing(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Mode::Starting(starter) = &mut self.mode {
+            if let Err(error) = ready!(self.out.poll_flush(&mut self.stream, cx, |_| ())) {
+                return self.lose(net_error(&error));
+            }
+            let nothing = Err(TlsError::Lost);
+            let stream = mem::replace(&mut self.stream, MaybeTls::Lent);
+            self.mode = match (mem::replace(starter, nothing), stream) {
+                (Ok(starter), MaybeTls::Plain(stream)) => {
+                    Mode::Handshaking(Box::new(starter.start(stream)))
+                }
+                (starter, stream) => {
+                    self.stream = stream;
+                    self.mode = Mode::Broken;
+                    return Poll::Ready(Event::Secured(Err(starter
+                        .err()
+                        .unwrap_or(TlsError::Lost))));
+                }
+            };
+        }
+        let Mode::Handshaking(handshaking) = &mut self.mode else { return Poll::Pending };
+        let (stream, result) = ready!(handshaking.poll(cx));
+        self.stream = stream;
+        self.mode = if result.is_ok() { Mode::Dialogue } else { Mode::Broken };
+        Poll::Ready(Event::Secured(result))
     }
 
     fn poll_sending(&mut self, now: Timestamp, cx: &mut Context<'_>) -> Poll<Event> {
@@ -272,7 +334,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Spool> Pump<S, P> {
         now: Timestamp,
         cx: &mut Context<'_>,
     ) -> Poll<Event> {
-        if closing == Closing::Abort || matches!(self.mode, Mode::Lost(_)) {
+        let unsaid = matches!(self.mode, Mode::Lost(_) | Mode::Handshaking(_));
+        if closing == Closing::Abort || unsaid {
             return Poll::Ready(Event::Closed(None));
         }
         while matches!(self.mode, Mode::Sending(_)) {

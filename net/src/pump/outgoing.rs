@@ -11,6 +11,8 @@ use tokio::io::AsyncWrite;
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
+    /// The stream took bytes that it may still hold, as TLS does.
+    held: bool,
 }
 
 impl Outgoing {
@@ -54,7 +56,7 @@ impl Outgoing {
         cx: &mut Context<'_>,
         mut count: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
-        if self.is_empty() {
+        if self.is_empty() && !self.held {
             return Poll::Ready(Ok(()));
         }
         while !self.is_empty() {
@@ -64,6 +66,7 @@ impl Outgoing {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += taken;
+            self.held = true;
             count(taken);
         }
         self.bytes.clear();
@@ -71,7 +74,9 @@ impl Outgoing {
         if self.bytes.capacity() > KEPT_BYTES_MAX {
             self.bytes = Vec::new();
         }
-        Pin::new(stream).poll_flush(cx)
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        self.held = false;
+        Poll::Ready(Ok(()))
     }
 }
 

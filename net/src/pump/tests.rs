@@ -209,7 +209,7 @@ async fn a_peer_that_vanishes_during_our_body_is_lost_once_and_closed_once() {
     let reset = Some(NetError::Reset);
     assert_eq!(driven.body_done().await, Err(BodyError::Lost(reset)));
     assert!(matches!(driven.next().await, Event::Closed(Some(NetError::Reset))));
-    assert!(matches!(driven.pump.into_ending(), Ending::Drop(_)));
+    assert!(matches!(driven.pump.into_ending(), Ending::Drop));
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +243,7 @@ async fn the_end_of_the_stream_is_told_once_and_the_last_word_is_ours() {
     driven.pump.close(false);
     assert!(matches!(driven.next().await, Event::Closed(None)));
     // The peer has nothing left to say that would have to be waited for.
-    assert!(matches!(driven.pump.into_ending(), Ending::Drop(_)));
+    assert!(matches!(driven.pump.into_ending(), Ending::Drop));
     let mut said = String::new();
     theirs.read_to_string(&mut said).await.unwrap();
     assert_eq!(said, "221\r\n");

@@ -37,6 +37,7 @@ use crate::receiver::smtp::serve;
 use crate::report::{DomainFacts, End, Facts, Report};
 use crate::scenario::Scenario;
 use crate::spool::SimSpool;
+use crate::tls::{self, Entropy};
 use crate::traffic::{Arrival, Plan};
 
 /// The instant at which every scenario begins: 2026-01-01, midnight UTC, a Thursday.
@@ -89,6 +90,7 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         interrupt: Arc::clone(&options.interrupt),
         planned: scenario.traffic.iter().map(|traffic| traffic.messages).sum(),
     }));
+    let _entropy = Entropy::enter(seed);
     let mut world = SimWorld::new(WorldOptions {
         epoch: START,
         seed,
@@ -155,6 +157,7 @@ impl Stage {
             resolver: SimResolver::new(setup.zones, self.clock.clone(), setup.seed),
             spool: spool.clone(),
             clock: self.clock.clone(),
+            tls: tls::configs(Arc::clone(&setup.pki), &self.clock),
         };
         let (driver, handle) = Driver::new(machine, world, ());
         let (ended, end_of_driver) = oneshot::channel();

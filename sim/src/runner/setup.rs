@@ -16,11 +16,13 @@ use crate::receiver::model::Receiver;
 use crate::receiver::smtp::{Site, Witness};
 use crate::receiver::spec::ReceiverSpec;
 use crate::scenario::Scenario;
+use crate::tls::Pki;
 
 /// The parts of a world, before it exists.
 pub(super) struct Setup {
     pub(super) seed: Seed,
     pub(super) bodies: BodyFactory,
+    pub(super) pki: Arc<Pki>,
     pub(super) zones: Zones,
     /// Our addresses, the default ones first.
     pub(super) sources: Vec<IpAddr>,
@@ -58,6 +60,7 @@ impl Setup {
         Self {
             seed,
             bodies: BodyFactory::new(seed),
+            pki: Arc::new(Pki::new(seed, START)),
             zones,
             sources: sources(scenario, config),
             addresses,

@@ -104,6 +104,7 @@ fn write_input(input: &Input<'_>, out: &mut Vec<u8>) {
         Input::Spooled { op, result } => tagged(13, &(op, result), out),
         // What the configuration says shows in everything that follows.
         Input::Reload(_) => out.push(14),
+        Input::Secured { conn, result } => tagged(15, &(conn, result), out),
     }
 }
 
@@ -125,6 +126,7 @@ fn write_output(output: &Output, out: &mut Vec<u8>) {
             write_spool(write, out);
         }
         Output::Record(record) => tagged(40, &**record, out),
+        Output::StartTls { conn, params } => tagged(41, &(conn, params), out),
     }
 }
 
@@ -144,10 +146,14 @@ fn tagged<T: Serialize>(tag: u8, value: &T, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use traject_engine::dns::{DnsError, DnsErrorKind};
     use traject_engine::ids::{ConnId, MessageId, QueryId};
     use traject_engine::io::NetError;
     use traject_engine::record::{Event, Record};
+    use traject_engine::tls::info::TlsError;
+    use traject_engine::tls::params::{ClientTls, TlsOffer, TlsParams, TlsVerify};
 
     use super::*;
 
@@ -165,6 +171,18 @@ mod tests {
         let error = traject_engine::io::SpoolError::Io(text.into());
         let event = Event::SpoolFailure { message: MessageId(message), error };
         Output::Record(Box::new(Record { at: Timestamp(5), event }))
+    }
+
+    fn start_tls(server_name: &str) -> Output {
+        let params = TlsParams::Client(Arc::new(ClientTls {
+            server_name: server_name.into(),
+            verify: TlsVerify::No,
+            accepted_names: Arc::default(),
+            ca: None,
+            identity: None,
+            offer: TlsOffer { versions: Arc::default(), suites: Arc::default() },
+        }));
+        Output::StartTls { conn: ConnId(2), params }
     }
 
     #[test]
@@ -201,6 +219,14 @@ mod tests {
             hash(|trace| {
                 trace.input(t, &Input::Resolved { query: QueryId(2), result: error("b") });
             }),
+            hash(|trace| {
+                trace.input(t, &Input::Secured { conn: ConnId(2), result: Err(TlsError::Lost) });
+            }),
+            hash(|trace| {
+                trace.input(t, &Input::Secured { conn: ConnId(2), result: Err(TlsError::Garbage) });
+            }),
+            hash(|trace| trace.output(t, &start_tls("mx.a.example"))),
+            hash(|trace| trace.output(t, &start_tls("mx.b.example"))),
             hash(|trace| trace.output(t, &record(1, "x"))),
             hash(|trace| trace.output(t, &record(2, "x"))),
             hash(|trace| trace.output(t, &record(1, "y"))),
