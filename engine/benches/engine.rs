@@ -161,6 +161,7 @@ impl Bench {
                     black_box(record);
                 }
                 Output::ReceiveBody { .. } => unreachable!("nobody sends us mail"),
+                Output::StartTls { .. } => unreachable!("nobody here speaks TLS"),
             }
         }
     }

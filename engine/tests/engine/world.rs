@@ -380,6 +380,7 @@ impl World {
                 };
                 self.soon(0, Coming::Spooled(op, result));
             }
+            Output::StartTls { conn, .. } => panic!("nobody here speaks TLS on {conn:?}"),
             Output::Record(record) => self.records.push(*record),
         }
     }
