@@ -61,10 +61,10 @@ impl Plan {
         self.exchanges.iter().flat_map(|exchange| exchange.addresses.iter().copied())
     }
 
-    /// Where the `n`-th connection of a queue goes: the first usable address of the best
-    /// preference that has one (RFC 5321 section 5.1). Exchanges of equal preference, and the
-    /// addresses of one exchange, are tried in an order drawn for (destination, n), so that load
-    /// spreads over them.
+    /// Where a connection of a queue goes, told from its others by `n`: the first usable address
+    /// of the best preference that has one (RFC 5321 section 5.1). Exchanges of equal preference,
+    /// and the addresses of one exchange, are tried in an order drawn for (destination, n), so that
+    /// load spreads over them.
     ///
     /// While an address of a better preference is merely [`Usable::Busy`], no worse preference is
     /// used: the receiver's order is not ours to change for convenience. Our own cap on an exchange

@@ -51,7 +51,7 @@ pub(crate) struct Queue {
     pub(crate) busy: u32,
     /// Connections without work, the one used last at the end.
     pub(crate) idle: Vec<ConnId>,
-    /// Connections begun so far: keys the choice of the next address.
+    /// Connections begun so far: with the instant it keys the choice of the next address.
     pub(crate) connects: u64,
     /// Since when no address could be reached.
     pub(crate) trying_since: Option<Timestamp>,

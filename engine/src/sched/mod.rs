@@ -151,7 +151,9 @@ impl Engine {
             let ipv6_first = self.config.server_options().prefer_ipv6_mxs;
             let usable = |exchange: &Exchange, address| self.usable(slot, exchange, address);
             let domain = &queue.pair.domain;
-            match plan.choose(&self.seed, domain, queue.connects, ipv6_first, usable) {
+            // A queue that was empty for a while begins to count anew; its choices must not.
+            let n = self.now.as_micros().wrapping_add(queue.connects);
+            match plan.choose(&self.seed, domain, n, ipv6_first, usable) {
                 Some(choice) => self.connect(slot, choice),
                 None => return self.nowhere_to_go(slot, plan),
             }

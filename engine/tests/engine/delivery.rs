@@ -184,6 +184,23 @@ fn the_second_exchange_takes_over() {
 }
 
 #[test]
+fn equal_exchanges_share_the_mail_of_a_queue_that_is_mostly_empty() {
+    let mut world = World::new("");
+    let first = world.receiver("x.test", |_, said, _| accepting(said));
+    let second = world.receiver("y.test", |_, said, _| accepting(said));
+    world.zones.get_mut("x.test").unwrap().as_mut().unwrap().push((10, "mx.y.test".into()));
+    for n in 0..100 {
+        world.submit(n * 100, &["a@x.test"]);
+    }
+    world.run_to(3 * HOUR);
+    let to =
+        |address: &str| world.told("opened").iter().filter(|line| line.contains(address)).count();
+    // Half of 100 each, five standard deviations either way.
+    assert!((25..=75).contains(&to(&format!("{first} "))), "{}", to(&format!("{first} ")));
+    assert_eq!(to(&format!("{first} ")) + to(&format!("{second} ")), 100);
+}
+
+#[test]
 fn a_banner_of_any_bad_kind_leads_to_the_next_exchange_and_fails_no_message() {
     for banner in ["421 4.3.2 busy", "554 5.7.1 go away"] {
         let mut world = World::new("");
