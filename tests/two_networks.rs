@@ -461,7 +461,8 @@ impl Play for Delivery {
 
     async fn client<N: Network, C: Clock>(&self, network: N, clock: C) -> Vec<String> {
         clock.sleep_until(START + Duration::from_secs(1)).await;
-        let zones = Zones::new(self.scenario.dns.clone(), &self.scenario.receivers, Vec::new());
+        let zones =
+            Zones::new(self.scenario.dns.clone(), START, &self.scenario.receivers, Vec::new());
         let world = World {
             network,
             resolver: SimResolver::new(zones, clock.clone(), self.seed),

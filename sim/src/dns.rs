@@ -11,7 +11,7 @@ use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, 
 use traject_engine::rng::{Purpose, Seed, entity};
 use traject_net::world::{Clock, Resolver};
 
-use crate::oracle::Target;
+use crate::oracle::{Names, Saying};
 use crate::receiver::spec::ReceiverSpec;
 
 /// `[dns]` of a scenario.
@@ -27,7 +27,8 @@ pub struct DnsSpec {
     pub jitter: Duration,
     /// Time after which an unanswered question fails.
     pub timeout: Duration,
-    /// What receivers do not say already. A name given here replaces a receiver's.
+    /// What receivers do not say already. A name given here replaces a receiver's while it is in
+    /// force; of several the last counts.
     pub names: Vec<NameSpec>,
 }
 
@@ -57,6 +58,12 @@ pub struct NameSpec {
     pub ttl: Option<Duration>,
     /// Every question about it fails so.
     pub failure: Option<DnsFailure>,
+    /// Questions for its exchanges fail so; its addresses can be had.
+    pub mx_failure: Option<DnsFailure>,
+    /// From when all this holds, counted from the start.
+    pub from: Duration,
+    /// Until when; `None` for ever.
+    pub until: Option<Duration>,
 }
 
 /// How a question fails.
@@ -96,7 +103,8 @@ impl DnsFailure {
 #[derive(Debug)]
 pub struct Zones {
     spec: DnsSpec,
-    names: BTreeMap<Arc<str>, NameSpec>,
+    /// What is said of each name and when; of several at a time the last counts.
+    names: BTreeMap<Arc<str>, Vec<(Range<Timestamp>, NameSpec)>>,
     /// Names that fail for a while.
     outages: Vec<Outage>,
 }
@@ -113,48 +121,61 @@ pub struct Outage {
 }
 
 impl Zones {
-    /// The zones of a scenario: what its receivers say, then what `[dns]` says.
-    pub fn new(spec: DnsSpec, receivers: &[ReceiverSpec], outages: Vec<Outage>) -> Self {
-        let mut names: BTreeMap<Arc<str>, NameSpec> = BTreeMap::new();
+    /// The zones of a scenario that begins at `start`: what its receivers say, then what `[dns]`
+    /// says.
+    pub fn new(
+        spec: DnsSpec,
+        start: Timestamp,
+        receivers: &[ReceiverSpec],
+        outages: Vec<Outage>,
+    ) -> Self {
+        let mut base: BTreeMap<Arc<str>, NameSpec> = BTreeMap::new();
         for receiver in receivers {
             let records = receiver.exchanges.iter();
             let mx: Vec<_> = records.map(|one| (one.preference, Arc::clone(&one.host))).collect();
             for domain in &receiver.domains {
-                names.entry(Arc::clone(domain)).or_default().mx.clone_from(&mx);
+                base.entry(Arc::clone(domain)).or_default().mx.clone_from(&mx);
             }
             for exchange in &receiver.exchanges {
-                let host = names.entry(Arc::clone(&exchange.host)).or_default();
+                let host = base.entry(Arc::clone(&exchange.host)).or_default();
                 host.addresses.extend(&exchange.addresses);
             }
         }
+        let always = Timestamp(0)..Timestamp::NEVER;
+        let mut names: BTreeMap<Arc<str>, Vec<_>> =
+            base.into_iter().map(|(name, one)| (name, vec![(always.clone(), one)])).collect();
         for name in &spec.names {
-            names.insert(Arc::clone(&name.name), name.clone());
+            let until = name.until.map_or(Timestamp::NEVER, |until| start + until);
+            let from = if name.from.is_zero() { Timestamp(0) } else { start + name.from };
+            names.entry(Arc::clone(&name.name)).or_default().push((from..until, name.clone()));
         }
         Self { spec, names, outages }
     }
 
-    /// Where the mail of each domain may go: its exchanges' addresses, or its own.
-    pub fn targets(&self) -> BTreeMap<Arc<str>, Vec<Target>> {
-        let addresses = |host: &Arc<str>, preference| {
-            let known = self.names.get(host).map_or(&[][..], |known| &known.addresses);
-            let exchange = Arc::clone(host);
-            known.iter().map(move |address| Target {
-                preference,
-                exchange: Arc::clone(&exchange),
-                address: *address,
-            })
-        };
-        let of_name = |(name, known): (&Arc<str>, &NameSpec)| {
-            let targets: Vec<Target> = if known.mx.is_empty() {
-                addresses(name, 0).collect()
-            } else {
-                known
-                    .mx
-                    .iter()
-                    .flat_map(|(preference, host)| addresses(host, *preference))
-                    .collect()
-            };
-            (Arc::clone(name), targets)
+    fn known(&self, now: Timestamp, name: &str) -> Option<&NameSpec> {
+        let said = self.names.get(name)?.iter().rev();
+        said.filter(|(during, _)| during.contains(&now)).map(|(_, one)| one).next()
+    }
+
+    /// All that is said, in the order of time, for whoever judges where mail went.
+    pub fn history(&self) -> Names {
+        let of_name = |(name, said): (&Arc<str>, &Vec<(Range<Timestamp>, NameSpec)>)| {
+            let ends = said.iter().flat_map(|(during, _)| [during.start, during.end]);
+            let mut instants: Vec<Timestamp> = ends.chain([Timestamp(0)]).collect();
+            instants.sort_unstable();
+            instants.dedup();
+            instants.retain(|at| *at < Timestamp::NEVER);
+            let next = instants.iter().copied().skip(1).chain([Timestamp::NEVER]);
+            let sayings = instants.iter().zip(next).map(|(from, until)| {
+                let known = self.known(*from, name).cloned().unwrap_or_default();
+                Saying {
+                    during: *from..until,
+                    mx: known.mx,
+                    addresses: known.addresses,
+                    ttl: known.ttl.unwrap_or(self.spec.ttl),
+                }
+            });
+            (Arc::clone(name), sayings.collect())
         };
         self.names.iter().map(of_name).collect()
     }
@@ -162,10 +183,10 @@ impl Zones {
     /// The answer to a question at `now`.
     pub fn answer(&self, now: Timestamp, question: &Question) -> Result<DnsAnswer, DnsError> {
         let name = question.name();
-        if let Some(failure) = self.failure(now, name) {
+        if let Some(failure) = self.failure(now, question) {
             return Err(self.error(failure.kind(), failure.text(), question));
         }
-        let Some(known) = self.names.get(name) else {
+        let Some(known) = self.known(now, name) else {
             return Err(self.error(DnsErrorKind::NxDomain, "no such domain", question));
         };
         let ttl = known.ttl.unwrap_or(self.spec.ttl);
@@ -185,11 +206,16 @@ impl Zones {
         Ok(DnsAnswer { data, ttl })
     }
 
-    fn failure(&self, now: Timestamp, name: &str) -> Option<DnsFailure> {
+    fn failure(&self, now: Timestamp, question: &Question) -> Option<DnsFailure> {
+        let name = question.name();
         let out = self.outages.iter().find(|outage| {
             outage.during.contains(&now) && outage.names.iter().any(|one| **one == *name)
         });
-        let lasting = || self.names.get(name).and_then(|known| known.failure);
+        let lasting = || {
+            let known = self.known(now, name)?;
+            let of_mx = known.mx_failure.filter(|_| matches!(question, Question::Mx(_)));
+            known.failure.or(of_mx)
+        };
         out.map(|outage| outage.failure).or_else(lasting)
     }
 
@@ -272,6 +298,8 @@ mod tests {
         }
     }
 
+    const START: Timestamp = Timestamp(0);
+
     fn zones() -> Zones {
         let name = |name: &str| NameSpec { name: name.into(), ..NameSpec::default() };
         let spec = DnsSpec {
@@ -279,6 +307,17 @@ mod tests {
                 NameSpec { mx: vec![(0, "".into())], ..name("dead.test") },
                 NameSpec { failure: Some(DnsFailure::ServFail), ..name("broken.test") },
                 NameSpec { addresses: vec!["192.0.2.9".parse().unwrap()], ..name("mx2.a.test") },
+                NameSpec {
+                    mx_failure: Some(DnsFailure::ServFail),
+                    addresses: vec!["192.0.2.8".parse().unwrap()],
+                    ..name("half.test")
+                },
+                NameSpec {
+                    mx: vec![(5, "mx3.a.test".into())],
+                    from: Duration::from_secs(50),
+                    until: Some(Duration::from_secs(90)),
+                    ..name("a.test")
+                },
             ],
             ..DnsSpec::default()
         };
@@ -287,7 +326,7 @@ mod tests {
             failure: DnsFailure::Timeout,
             names: vec!["b.test".into()],
         };
-        Zones::new(spec, &[receiver()], vec![outage])
+        Zones::new(spec, START, &[receiver()], vec![outage])
     }
 
     #[test]
@@ -317,12 +356,30 @@ mod tests {
             (0, mx("dead.test"), "0 "),
             (0, mx("broken.test"), "ServFail"),
             (0, mx("nowhere.test"), "NxDomain"),
+            (0, mx("half.test"), "ServFail"),
+            (0, addresses("half.test"), "[192.0.2.8]"),
+            (49, mx("a.test"), "10 mx1.a.test, 20 mx2.a.test"),
+            (50, mx("a.test"), "5 mx3.a.test"),
+            (90, mx("a.test"), "10 mx1.a.test, 20 mx2.a.test"),
             (99, mx("b.test"), "10 mx1.a.test, 20 mx2.a.test"),
             (100, mx("b.test"), "Timeout"),
             (200, mx("b.test"), "10 mx1.a.test, 20 mx2.a.test"),
         ] {
             assert_eq!(show(second, &question), expected, "{question} at {second}");
         }
+    }
+
+    #[test]
+    fn the_history_has_every_change() {
+        let history = zones().history();
+        let told: Vec<_> = history["a.test"]
+            .iter()
+            .map(|one| (one.during.start.as_secs(), one.mx[0].0, one.mx.len()))
+            .collect();
+        assert_eq!(told, [(0, 10, 2), (50, 5, 1), (90, 10, 2)]);
+        assert_eq!(history["a.test"][2].during.end, Timestamp::NEVER);
+        assert_eq!(history["b.test"].len(), 1);
+        assert_eq!(history["mx2.a.test"][0].addresses.len(), 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! a million messages cost no memory and a change of one traffic leaves the others as they were.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl MailboxPattern {
     /// Reads `news@a.test`, `user{n}@a.test`, or a bare domain, which stands for `user{n}` there.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (local, domain) = text.rsplit_once('@').unwrap_or((DEFAULT_LOCAL, text));
-        let domain = domain_name(domain)?;
+        let domain = destination(domain)?;
         let plain =
             |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || LOCAL.contains(&b));
         let (before, after) = match local.split_once("{n}") {
@@ -99,6 +100,23 @@ impl MailboxPattern {
             None => Arc::clone(&self.local_before),
         };
         Mailbox { local, domain: Arc::clone(&self.domain) }
+    }
+}
+
+/// What may stand behind the `@`: a domain, or an address literal (RFC 5321 section 4.1.3).
+fn destination(text: &str) -> Result<Arc<str>, String> {
+    match address_of_literal(&text.to_ascii_lowercase()) {
+        Some(_) => Ok(text.to_ascii_lowercase().into()),
+        None => domain_name(text),
+    }
+}
+
+/// The address of `[192.0.2.1]` or `[ipv6:2001:db8::1]`.
+pub fn address_of_literal(domain: &str) -> Option<IpAddr> {
+    let inside = domain.strip_prefix('[')?.strip_suffix(']')?;
+    match inside.strip_prefix("ipv6:") {
+        Some(v6) => v6.parse().ok().map(IpAddr::V6),
+        None => inside.parse().ok().map(IpAddr::V4),
     }
 }
 

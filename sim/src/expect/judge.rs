@@ -1,6 +1,7 @@
 //! Judges expectations while a run goes on.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -160,7 +161,11 @@ impl Case {
             return count > 0;
         }
         let Some(pair) = pair else { return false };
-        if !scope.covers(&pair.binding, &pair.domain) {
+        // Behind a gateway the queue is the gateway's, the mail is not.
+        let mailbox = attempt_of(&record.event).map(|attempt| &attempt.mailbox.domain);
+        if !scope.covers(&pair.binding, mailbox.unwrap_or(&pair.domain))
+            || !scope.covers_address(address_of(&record.event))
+        {
             return false;
         }
         self.counts.apply(record, before);
@@ -317,6 +322,17 @@ fn counts_in_window(metric: Metric, event: &Event) -> bool {
         Metric::DeliveriesInWindow => matches!(event, Event::Delivery(_)),
         Metric::ConnectionsInWindow => matches!(event, Event::ConnectionOpened { .. }),
         _ => false,
+    }
+}
+
+/// The exchange's address where something happened.
+fn address_of(event: &Event) -> Option<IpAddr> {
+    match event {
+        Event::ConnectionOpened { remote, .. }
+        | Event::ConnectionFailed { remote, .. }
+        | Event::ConnectionClosed { remote, .. } => Some(remote.ip()),
+        Event::HostSetAside { address, .. } => Some(*address),
+        other => attempt_of(other)?.remote.map(|remote| remote.ip()),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod judge;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Scope {
     pub domains: Option<Vec<Arc<str>>>,
     /// Only this binding.
     pub binding: Option<Arc<str>>,
+    /// Only what happened at these addresses.
+    pub addresses: Option<Vec<IpAddr>>,
 }
 
 impl Scope {
@@ -66,6 +69,12 @@ impl Scope {
     pub fn covers(&self, binding: &str, domain: &str) -> bool {
         self.domains.as_ref().is_none_or(|all| all.iter().any(|one| **one == *domain))
             && self.binding.as_ref().is_none_or(|one| **one == *binding)
+    }
+
+    /// Whether what happened at `address` is counted.
+    pub fn covers_address(&self, address: Option<IpAddr>) -> bool {
+        let Some(addresses) = &self.addresses else { return true };
+        address.is_some_and(|address| addresses.contains(&address))
     }
 }
 
@@ -135,6 +144,28 @@ impl Metric {
     /// Whether it is about a window, whose length the expectation gives.
     pub const fn needs_window(self) -> bool {
         matches!(self, Self::DeliveriesInWindow | Self::ConnectionsInWindow)
+    }
+
+    /// Whether it counts what happens at exchanges, rather than what became of accepted mail.
+    pub const fn happens_at_exchanges(self) -> bool {
+        match self {
+            Self::Delivered
+            | Self::Bounced
+            | Self::Deferrals
+            | Self::Attempts
+            | Self::Connections
+            | Self::PeakConnections
+            | Self::ConnectionFailures
+            | Self::ConnectionsOpened
+            | Self::DeliveriesInWindow
+            | Self::ConnectionsInWindow
+            | Self::Replies => true,
+            Self::Accepted
+            | Self::Expired
+            | Self::Pending
+            | Self::AttemptsPerRecipient
+            | Self::DeliveredWithin(_) => false,
+        }
     }
 
     /// Its name in scenarios.
@@ -337,10 +368,21 @@ mod tests {
             label: String::new(),
             domains: Some(vec!["a.test".into(), "b.test".into()]),
             binding: Some("bulk".into()),
+            addresses: None,
         };
         assert!(scope.covers("bulk", "b.test"));
         assert!(!scope.covers("bulk", "c.test"));
         assert!(!scope.covers("default", "a.test"));
         assert!(Scope::default().covers("x", "y"));
+        let address = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let at_one = Scope { addresses: Some(vec![address(1).unwrap()]), ..Scope::default() };
+        for (scope, asked, covered) in [
+            (&at_one, address(1), true),
+            (&at_one, address(2), false),
+            (&at_one, None, false),
+            (&Scope::default(), None, true),
+        ] {
+            assert_eq!(scope.covers_address(asked), covered);
+        }
     }
 }

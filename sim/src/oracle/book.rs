@@ -62,6 +62,8 @@ pub struct Book {
     messages: Vec<Segment>,
     pairs: Vec<(Pair, DeliveryOptions)>,
     pair_ids: BTreeMap<Pair, PairId>,
+    /// The queue of mail of a binding to a domain: with a `gateway`, the gateway's.
+    queues: BTreeMap<Pair, PairId>,
     pending: u64,
     pending_messages: u64,
 }
@@ -91,6 +93,7 @@ impl Book {
             messages: Vec::new(),
             pairs: Vec::new(),
             pair_ids: BTreeMap::new(),
+            queues: BTreeMap::new(),
             pending: 0,
             pending_messages: 0,
         }
@@ -130,6 +133,19 @@ impl Book {
         let options = self.config.delivery_options(&pair.binding, &pair.domain);
         self.pairs.push((pair.clone(), options));
         self.pair_ids.insert(pair.clone(), id);
+        id
+    }
+
+    fn queue_of(&mut self, pair: Pair) -> PairId {
+        if let Some(id) = self.queues.get(&pair) {
+            return *id;
+        }
+        let options = self.config.delivery_options(&pair.binding, &pair.domain);
+        let id = match options.gateway {
+            None => self.pair_id(&pair),
+            Some(gateway) => self.pair_id(&Pair { domain: gateway, binding: pair.binding.clone() }),
+        };
+        self.queues.insert(pair, id);
         id
     }
 
@@ -217,7 +233,7 @@ impl Book {
                 mailbox: entity(mailbox_name(mailbox).as_bytes()),
                 accepted_at: at,
                 due_at: at,
-                pair: self.pair_id(&pair),
+                pair: self.queue_of(pair),
                 attempts: 0,
                 lost: 0,
                 copies: 0,

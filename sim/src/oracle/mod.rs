@@ -28,7 +28,7 @@ use traject_engine::record::{Event, Record};
 use traject_engine::smtp::address::Mailbox;
 
 pub use self::book::{Book, PairId, Row, State};
-pub use self::route::{Routes, Target};
+pub use self::route::{Names, Routes, Saying};
 
 use self::caps::Caps;
 use self::throttle::Throttles;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use traject_engine::dns::{DnsErrorKind, Question};
 use traject_engine::io::NetError;
 use traject_engine::record::GiveUp;
 use traject_engine::smtp::reply::{EnhancedCode, Reply};
 use traject_engine::smtp::stage::Stage;
 
-use super::route::Target;
 use super::*;
 use crate::test_records::{
     at, attempt, bounce, closed, deferral, delivery, expiry, lost, opened, reception, record,
@@ -43,13 +44,28 @@ const CONFIG: &str = "retry_interval = 60 max_retry_interval = 100 max_retries =
                       host_failure_retry = 120 connect_timeout = 10";
 
 fn routes() -> Routes {
-    let target = |preference, last: u8| Target {
-        preference,
-        exchange: format!("mx{last}.a.test").into(),
-        address: IpAddr::from([198, 18, 0, last]),
+    let saying = |mx: &[(u16, &str)], last: Option<u8>| Saying {
+        during: Timestamp(0)..Timestamp::NEVER,
+        mx: mx.iter().map(|(preference, host)| (*preference, Arc::from(*host))).collect(),
+        addresses: last.iter().map(|last| IpAddr::from([198, 18, 0, *last])).collect(),
+        ttl: Duration::from_secs(300),
     };
-    let targets = vec![target(10, 1), target(20, 2)];
-    Routes::new(BTreeMap::from([("a.test".into(), targets)]))
+    let until = |saying: Saying, until| Saying { during: Timestamp(0)..until, ..saying };
+    let from = |saying: Saying, from| Saying { during: from..Timestamp::NEVER, ..saying };
+    let moved = Timestamp::from_secs(10_000);
+    Routes::new(BTreeMap::from([
+        ("a.test".into(), vec![saying(&[(10, "mx1.a.test"), (20, "mx2.a.test")], Some(9))]),
+        ("mx1.a.test".into(), vec![saying(&[], Some(1))]),
+        ("mx2.a.test".into(), vec![saying(&[], Some(2))]),
+        ("mx3.a.test".into(), vec![saying(&[], Some(3))]),
+        (
+            "moves.test".into(),
+            vec![
+                until(saying(&[(10, "mx1.a.test")], None), moved),
+                from(saying(&[(5, "mx3.a.test"), (10, "mx2.a.test")], None), moved),
+            ],
+        ),
+    ]))
 }
 
 /// The first law a stream breaks.
@@ -245,11 +261,60 @@ fn throttles_catch_a_window_with_one_too_many() {
     let mut slow = deliveries(&[1, 2, 30, 70]);
     let Some(Seen::Record(last)) = slow.last_mut() else { panic!("a record is last") };
     let Event::Delivery(attempt) = &mut last.event else { panic!("a delivery is last") };
-    attempt.took = std::time::Duration::from_secs(40);
+    attempt.took = Duration::from_secs(40);
     assert_eq!(judge(messages, slow).unwrap().invariant, "throttles");
 
     let connections = "outbound_throttle_connections = \"2/60\"";
     let pace = |third| stream![opened(0, 2, 1, 1), opened(20, 4, 1, 2), opened(third, 6, 1, 3)];
     assert_eq!(judge(connections, pace(60)), None);
     assert_eq!(judge(connections, pace(59)).unwrap().invariant, "throttles");
+}
+
+#[test]
+fn route_knows_what_the_configuration_forbids() {
+    for (config, last, fine) in [
+        ("skip_hosts = ( 198.18.0.1 )", 1, false),
+        ("skip_hosts = ( 198.18.0.1 )", 2, true),
+        ("prohibited_hosts = ( 198.18.0.0/24 )", 1, false),
+        ("bind_address = \"2001:db8::1\"", 1, false),
+    ] {
+        let violation = judge(config, stream![opened(0, 2, last, 1)]);
+        assert_eq!(violation.is_none(), fine, "{config}: {violation:?}");
+    }
+}
+
+#[test]
+fn route_believes_an_answer_for_its_ttl_and_no_longer() {
+    // The exchanges of moves.test change after 10,000 s (9,000 s into the stream); TTLs are 300 s,
+    // connect_timeout is 10 s.
+    for (second, last, fine) in [
+        (8999, 1, true),
+        (8999, 2, false),
+        // The old answer may still be believed, and then nothing better is known.
+        (9300, 1, true),
+        (9300, 2, true),
+        (9300, 3, true),
+        (9311, 1, false),
+        (9311, 2, false),
+        (9311, 3, true),
+    ] {
+        let mut record = opened(second, 2, last, 1);
+        if let Event::ConnectionOpened { pair, .. } = &mut record.event {
+            pair.domain = "moves.test".into();
+        }
+        let violation = judge(CONFIG, stream![record]);
+        assert_eq!(violation.is_none(), fine, "{last} at {second}: {violation:?}");
+    }
+}
+
+#[test]
+fn route_lets_a_domain_stand_in_for_exchanges_nobody_knows() {
+    let failure = Event::DnsFailure {
+        question: Question::Mx("a.test".into()),
+        error: DnsErrorKind::ServFail,
+        text: "".into(),
+    };
+    let own = opened(1, 2, 9, 1);
+    assert_eq!(judge(CONFIG, stream![record(0, failure), own.clone()]), None);
+    caught("route", "is no exchange", stream![own]);
 }

@@ -83,7 +83,7 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
     let length = options.until.map_or(scenario.horizon, |until| until.min(scenario.horizon));
     let referee = Arc::new(Referee::new(Parts {
         start: START,
-        oracles: Oracles::new(Arc::clone(&config), Routes::new(setup.zones.targets())),
+        oracles: Oracles::new(Arc::clone(&config), Routes::new(setup.zones.history())),
         expectations: ExpectationJudge::new(START, &scenario.expectations),
         records: options.records.take(),
         progress: options.progress.take(),

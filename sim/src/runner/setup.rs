@@ -43,7 +43,7 @@ pub(super) struct ExchangeAddress {
 impl Setup {
     pub(super) fn new(scenario: &Scenario, config: &Config, seed: Seed) -> Self {
         let outages = fault::outages(START, &scenario.faults);
-        let zones = Zones::new(scenario.dns.clone(), &scenario.receivers, outages);
+        let zones = Zones::new(scenario.dns.clone(), START, &scenario.receivers, outages);
         let mut addresses = Vec::new();
         for (receiver, spec) in scenario.receivers.iter().enumerate() {
             let link =

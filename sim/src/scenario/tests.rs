@@ -229,6 +229,23 @@ fn sections_are_checked_against_each_other() {
         ),
         ("[[expect]]\nthat = \"delivred > 3\"\n", "`delivred` is not a metric", "`delivered`?"),
         ("[[expect]]\nalways = \"t95 <= 1m\"\n", "known only when it is over", "as `that`"),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[expect]]\nthat = \"delivered == 1\"\nexchange = \"mx.b.test\"\n",
+            "there is no exchange `mx.b.test`",
+            "did you mean `mx.c.test`?",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[expect]]\nthat = \"delivered == 100%\"\nexchange = \"mx.a.test\"\n",
+            "this cannot be told of one exchange",
+            "count what happens there",
+        ),
+        (
+            "[[dns.name]]\nname = \"a.test\"\nfrom = \"5m\"\nuntil = \"5m\"\n",
+            "`until` must be after `from`",
+            "",
+        ),
         ("[[expect]]\nthat = \"replies == 0\"\n", "`reply` is missing", "which replies"),
         (
             "[[expect]]\nthat = \"deliveries_in_window <= 9\"\n",

@@ -96,6 +96,7 @@ fn scopes_and_replies_choose_what_is_counted() {
         label: String::new(),
         domains: Some(vec![domain.into()]),
         binding: None,
+        addresses: None,
     };
     let passes = |condition, scope, reply| {
         judge(expectation(When::AtEnd, condition, scope, reply)).passed == Some(true)

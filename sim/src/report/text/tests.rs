@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::record::Record;
 use traject_engine::smtp::stage::Stage;
@@ -10,7 +11,7 @@ use super::*;
 use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
 use crate::expect::{Condition, Expectation, Scope, When};
-use crate::oracle::{Answer, Oracles, Routes, Target};
+use crate::oracle::{Answer, Oracles, Routes, Saying};
 use crate::report::tally::Tally;
 use crate::report::{DomainFacts, Facts};
 use crate::test_records::{
@@ -31,8 +32,13 @@ fn report() -> Report {
         closed(1206, 2, 1),
     ];
     let config = Arc::new(Config::from_text("").unwrap());
-    let target = Target { preference: 10, exchange: "mx1.a.test".into(), address: remote(1).ip() };
-    let routes = Routes::new([("a.test".into(), vec![target])].into());
+    let saying = Saying {
+        during: Timestamp(0)..Timestamp::NEVER,
+        mx: Vec::new(),
+        addresses: vec![remote(1).ip()],
+        ttl: Duration::from_secs(3600),
+    };
+    let routes = Routes::new([("a.test".into(), vec![saying])].into());
     let mut oracles = Oracles::new(config, routes);
     let mut tally = Tally::new(START);
     let expectations: Vec<Expectation> = ["delivered == 1", "t95 <= 5m"]

@@ -47,8 +47,15 @@ fn read_name(table: Table<'_>) -> Option<NameSpec> {
     }
     let ttl: Option<Duration> = table.parsed("ttl", units::duration).map(Spanned::into_inner);
     let failure = table.word("failure", &DnsFailure::NAMES);
+    let mx_failure = table.word("mx_failure", &DnsFailure::NAMES);
+    let from = table.parsed("from", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
+    let until = table.parsed("until", units::duration);
+    if let Some(until) = until.as_ref().filter(|until| *until.get_ref() <= from) {
+        table.diagnostics().error(until.span(), "`until` must be after `from`");
+    }
     table.finish();
-    Some(NameSpec { name: name?.into_inner(), mx, addresses, ttl, failure })
+    let (name, until) = (name?.into_inner(), until.map(Spanned::into_inner));
+    Some(NameSpec { name, mx, addresses, ttl, failure, mx_failure, from, until })
 }
 
 /// `mx = "null"`, or a list of host names and of `{ host = , preference = }`.

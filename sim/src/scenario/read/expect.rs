@@ -9,7 +9,7 @@ use super::super::diagnostic::Position;
 use super::super::reader::Table;
 use super::super::{Places, units};
 use super::Names;
-use crate::expect::{Condition, ConditionError, Expectation, Metric, Scope, When};
+use crate::expect::{Condition, ConditionError, Expectation, Metric, Scope, Value, When};
 use crate::glob::Glob;
 use crate::traffic::domain_name;
 
@@ -47,6 +47,7 @@ fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {
     let condition = first.as_ref().and_then(|(_, text)| read_condition(&table, text));
     check_reply(&table, condition, reply.as_ref());
     let window = read_window(&table, condition);
+    check_exchange(&table, condition, first.as_ref().map(|(_, text)| text), &scope);
     if first.is_none() && !["that", "always", "never"].iter().any(|key| table.has(key)) {
         table.missing("that", "`that = \"delivered >= 99%\"`, or `always`, or `never`");
     }
@@ -129,7 +130,23 @@ fn read_window(table: &Table<'_>, condition: Option<Condition>) -> Option<Durati
     window.map(Spanned::into_inner)
 }
 
-/// `receiver` or `domain`, and `binding`.
+/// At an exchange only what happens there can be counted.
+fn check_exchange(
+    table: &Table<'_>,
+    condition: Option<Condition>,
+    text: Option<&Spanned<String>>,
+    scope: &Scope,
+) {
+    let (Some(condition), Some(text)) = (condition, text) else { return };
+    let share = matches!(condition.value, Value::Percent(_));
+    if scope.addresses.is_some() && (share || !condition.metric.happens_at_exchanges()) {
+        let message = "this cannot be told of one exchange";
+        let hint = "count what happens there: `delivered == 20`, `connection_failures <= 3`";
+        table.diagnostics().error_with_hint(text.span(), message, hint);
+    }
+}
+
+/// `receiver` or `domain`, `binding`, and `exchange`.
 fn read_scope(table: &Table<'_>, names: &Names) -> Scope {
     let mut labels = Vec::new();
     let mut domains: Option<Vec<Arc<str>>> = None;
@@ -147,5 +164,8 @@ fn read_scope(table: &Table<'_>, names: &Names) -> Scope {
     }
     let binding = table.text("binding").map(|text| Arc::<str>::from(text.into_inner()));
     labels.extend(binding.iter().map(|binding| format!("binding {binding}")));
-    Scope { label: labels.join(", "), domains, binding }
+    let exchange = table.text("exchange");
+    labels.extend(exchange.iter().map(|exchange| format!("exchange {}", exchange.get_ref())));
+    let addresses = exchange.map(|exchange| names.addresses(table, &exchange));
+    Scope { label: labels.join(", "), domains, binding, addresses }
 }

@@ -7,11 +7,13 @@ mod receiver;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostics, ScenarioError, nearest};
@@ -19,6 +21,7 @@ use super::reader::Table;
 use super::{ConfigSource, Places, Scenario, units};
 use crate::dns::DnsSpec;
 use crate::receiver::spec::ReceiverSpec;
+use crate::traffic::address_of_literal;
 
 /// Reads a scenario. `path` is where it came from: for messages, and for relative names in it.
 pub fn parse(path: &Path, source: &str) -> Result<Scenario, ScenarioError> {
@@ -46,12 +49,12 @@ pub fn parse(path: &Path, source: &str) -> Result<Scenario, ScenarioError> {
 }
 
 fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario> {
-    let title = root.text("title").map(toml::Spanned::into_inner);
+    let title = root.text("title").map(Spanned::into_inner);
     if title.is_none() && !root.has("title") {
         root.missing("title", "one line that says what the scenario shows");
     }
-    let description = root.text("description").map(toml::Spanned::into_inner).unwrap_or_default();
-    let seed = root.integer("seed", 0..u64::MAX).map_or(1, toml::Spanned::into_inner);
+    let description = root.text("description").map(Spanned::into_inner).unwrap_or_default();
+    let seed = root.integer("seed", 0..u64::MAX).map_or(1, Spanned::into_inner);
     let horizon = read_horizon(&root);
     let config = read_config(path, &root);
     let mut places = Places::default();
@@ -134,7 +137,12 @@ impl Names {
 
     /// Whether mail to `domain` can be meant; if not, a diagnostic.
     fn check_domain(&self, table: &Table<'_>, span: Range<usize>, domain: &str) {
-        if !self.domains.contains(domain) {
+        if let Some(address) = address_of_literal(domain) {
+            let mut exchanges = self.receivers.values().flat_map(|spec| &spec.exchanges);
+            if !exchanges.any(|exchange| exchange.addresses.contains(&address)) {
+                table.diagnostics().error(span, format!("no exchange is at {address}"));
+            }
+        } else if !self.domains.contains(domain) {
             let message = format!("nobody receives mail for `{domain}`");
             let known = self.domains.iter().map(|domain| &**domain);
             if nearest(domain, known.clone()).is_some() {
@@ -144,6 +152,27 @@ impl Names {
                 table.diagnostics().error_with_hint(span, message, hint);
             }
         }
+    }
+
+    /// The addresses of an exchange, named or itself an address; none and a diagnostic if there is
+    /// no such exchange.
+    fn addresses(&self, table: &Table<'_>, named: &Spanned<String>) -> Vec<IpAddr> {
+        let text = named.get_ref();
+        let exchanges = || self.receivers.values().flat_map(|spec| &spec.exchanges);
+        if let Ok(address) = text.parse::<IpAddr>() {
+            if exchanges().any(|exchange| exchange.addresses.contains(&address)) {
+                return vec![address];
+            }
+            table.diagnostics().error(named.span(), format!("no exchange is at {address}"));
+            return Vec::new();
+        }
+        if let Some(exchange) = exchanges().find(|exchange| *exchange.host == **text) {
+            return exchange.addresses.clone();
+        }
+        let message = format!("there is no exchange `{text}`");
+        let known = exchanges().map(|exchange| &*exchange.host);
+        table.diagnostics().unknown(named.span(), message, text, known);
+        Vec::new()
     }
 
     /// The receiver named by `key`, or a diagnostic.
