@@ -1,184 +1,10 @@
 //! The engine alone: messages a second through `handle`, and allocations a message.
-//!
-//! Exchanges answer at once and with constant bytes, so what is measured is the engine.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::VecDeque;
-use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use traject_engine::config::Config;
-use traject_engine::dns::{DnsAnswer, DnsData, MxRecord, Question};
-use traject_engine::ids::{ConnId, MessageId, QueryId, SpoolOp};
-use traject_engine::io::Output;
-use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
-use traject_engine::record::Event;
-use traject_engine::rng::Seed;
-use traject_engine::smtp::address::{Mailbox, ReversePath};
-use traject_engine::smtp::data::BodyInfo;
-use traject_engine::{Engine, Input, Timestamp};
 
-/// Counts allocations; the bench's only reason to touch the allocator.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-const START: Timestamp = Timestamp::from_secs(1_000_000_000);
-const LOCAL: SocketAddr =
-    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 250)), 4000);
-
-enum Due {
-    Connected(ConnId),
-    Received(ConnId, &'static [u8]),
-    BodyDone(ConnId),
-    Closed(ConnId),
-    Resolved(QueryId, Question),
-    Spooled(SpoolOp),
-}
-
-/// An engine and exchanges without latency.
-struct Bench {
-    engine: Engine,
-    now: Timestamp,
-    due: VecDeque<Due>,
-    delivered: u64,
-    next_message: u64,
-    domains: Vec<Arc<str>>,
-}
-
-impl Bench {
-    fn new(domains: usize) -> Self {
-        let config = Config::from_text("idle_timeout = 60").expect("a valid configuration");
-        Self {
-            engine: Engine::new(Arc::new(config), Seed::from_u64(1), START),
-            now: START,
-            due: VecDeque::new(),
-            delivered: 0,
-            next_message: 0,
-            domains: (0..domains).map(|n| format!("d{n}.test").into()).collect(),
-        }
-    }
-
-    fn submit(&mut self) {
-        self.next_message += 1;
-        let domain = &self.domains[self.next_message as usize % self.domains.len()];
-        let message = StoredMessage {
-            id: MessageId::by_driver(self.next_message),
-            reverse_path: ReversePath(Some(mailbox("sender", "from.test".into()))),
-            recipients: vec![StoredRecipient {
-                mailbox: mailbox("someone", domain.clone()),
-                state: RecipientState::new(self.now),
-            }],
-            received_at: self.now,
-            size_bytes: 4096,
-            eight_bit: false,
-            binding: "default".into(),
-            origin: None,
-        };
-        self.handle(Input::Submitted(Box::new(Submission { message })));
-    }
-
-    /// Submits so many messages and runs until all are delivered.
-    fn relay(&mut self, messages: u64) {
-        let goal = self.delivered + messages;
-        for _ in 0..messages {
-            self.submit();
-        }
-        while self.delivered < goal {
-            let due = self.due.pop_front().expect("something is going on");
-            self.deliver(due);
-        }
-    }
-
-    fn deliver(&mut self, due: Due) {
-        self.now = self.now + Duration::from_micros(1);
-        match due {
-            Due::Connected(conn) => {
-                self.handle(Input::Connected { conn, local: LOCAL });
-                self.due.push_back(Due::Received(conn, b"220 mx.test ESMTP\r\n"));
-            }
-            Due::Received(conn, bytes) => self.handle(Input::Received { conn, bytes }),
-            Due::BodyDone(conn) => {
-                let info = BodyInfo {
-                    size_bytes: 4096,
-                    eight_bit: false,
-                    received_headers: 0,
-                    header: None,
-                };
-                self.handle(Input::BodyDone { conn, result: Ok(info) });
-                self.due.push_back(Due::Received(conn, b"250 2.0.0 queued as 4711\r\n"));
-            }
-            Due::Closed(conn) => self.handle(Input::Closed { conn, error: None }),
-            Due::Resolved(query, question) => {
-                let data = match question {
-                    Question::Mx(name) => {
-                        DnsData::Mx(vec![MxRecord { preference: 10, exchange: name }])
-                    }
-                    Question::Addresses(_) => DnsData::Addresses(vec![[192, 0, 2, 1].into()]),
-                };
-                let ttl = Duration::from_secs(86_400);
-                self.handle(Input::Resolved { query, result: Ok(DnsAnswer { data, ttl }) });
-            }
-            Due::Spooled(op) => self.handle(Input::Spooled { op, result: Ok(()) }),
-        }
-    }
-
-    fn handle(&mut self, input: Input<'_>) {
-        self.engine.handle(self.now, input);
-        while let Some(output) = self.engine.poll() {
-            match output {
-                Output::Connect { conn, .. } => self.due.push_back(Due::Connected(conn)),
-                Output::Write { conn, bytes } => self.due.push_back(answer(conn, &bytes)),
-                Output::WriteBody { conn, .. } => self.due.push_back(Due::BodyDone(conn)),
-                Output::Close { conn, .. } => self.due.push_back(Due::Closed(conn)),
-                Output::Resolve { query, question } => {
-                    self.due.push_back(Due::Resolved(query, question));
-                }
-                Output::Spool { op, .. } => self.due.push_back(Due::Spooled(op)),
-                Output::Record(record) => {
-                    self.delivered += u64::from(matches!(record.event, Event::Delivery(_)));
-                    black_box(record);
-                }
-                Output::ReceiveBody { .. } => unreachable!("nobody sends us mail"),
-                Output::StartTls { .. } => unreachable!("nobody here speaks TLS"),
-            }
-        }
-    }
-}
-
-fn answer(conn: ConnId, bytes: &[u8]) -> Due {
-    let reply: &[u8] = match bytes.first() {
-        Some(b'E') => b"250-mx.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 10000000\r\n",
-        Some(b'M') => b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go on\r\n",
-        _ => b"221 2.0.0 bye\r\n",
-    };
-    Due::Received(conn, reply)
-}
-
-fn mailbox(local: &str, domain: Arc<str>) -> Mailbox {
-    Mailbox { local: local.into(), domain }
-}
+use support::{Bench, allocations};
 
 fn relay(criterion: &mut Criterion) {
     const MESSAGES: u64 = 10_000;
@@ -186,11 +12,11 @@ fn relay(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(MESSAGES));
     group.sample_size(10);
     for domains in [1, 100, 10_000] {
-        let mut bench = Bench::new(domains);
+        let mut bench = Bench::new("idle_timeout = 60", domains);
         bench.relay(MESSAGES);
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         bench.relay(MESSAGES);
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        let allocations = allocations() - before;
         println!("{domains} domains: {} allocations a message", allocations / MESSAGES);
         group.bench_function(BenchmarkId::new("relay", domains), |b| {
             b.iter(|| bench.relay(MESSAGES));

@@ -46,7 +46,7 @@ impl Engine {
 
     /// Each recipient of a message in care is in exactly one place.
     fn check_conservation(&self) -> Result<(), Violation> {
-        let mut found: BTreeMap<MessageId, Vec<u32>> = BTreeMap::new();
+        let mut found: BTreeMap<MessageId, (Vec<u32>, u32)> = BTreeMap::new();
         let waiting = self.queues.iter().flat_map(|(_, queue)| queue.waiting());
         let in_flight = self.outbound.values().filter_map(Outbound::in_flight);
         for batch in waiting.chain(in_flight) {
@@ -56,10 +56,15 @@ impl Engine {
             ensure(!batch.recipients.is_empty(), "conservation", || {
                 format!("an empty batch of message {}", batch.message)
             })?;
-            found.entry(batch.message).or_default().extend(&batch.recipients);
+            let (recipients, holders) = found.entry(batch.message).or_default();
+            recipients.extend(&batch.recipients);
+            *holders += u32::from(batch.open);
         }
-        for (message, remaining) in self.messages.remaining() {
-            let mut recipients = found.remove(&message).unwrap_or_default();
+        for (message, remaining, holders) in self.messages.counts() {
+            let (mut recipients, found) = found.remove(&message).unwrap_or_default();
+            ensure(holders == found, "residency", || {
+                format!("message {message} is held open by {holders}, found {found}")
+            })?;
             let count = recipients.len();
             recipients.sort_unstable();
             recipients.dedup();
@@ -70,6 +75,10 @@ impl Engine {
                 format!("message {message} has {remaining} recipients left, {count} are queued")
             })?;
         }
+        let (kept, found) = (self.messages.open(), self.messages.recount_open());
+        ensure(kept == found, "residency", || {
+            format!("{kept} envelopes are counted open, found {found}")
+        })?;
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use crate::ids::{ConnId, MessageId};
 use crate::io::{NetError, Output, SpoolWrite};
 use crate::message::RecipientState;
 use crate::mx::plan::Choice;
-use crate::queue::Batch;
 use crate::queue::retry::{Verdict, after_transient_failure, give_up_reply};
+use crate::queue::{Batch, Indexes};
 use crate::record::{Attempt, CloseReason, Event};
 use crate::sched::turns::Passed;
 use crate::shaping::gates::Place;
@@ -368,7 +368,8 @@ impl Engine {
             0 => budget,
             max => max.min(budget),
         };
-        let batch = (budget > 0).then(|| self.next_batch(slot, max)).flatten()?;
+        let mut batch = (budget > 0).then(|| self.next_batch(slot, max)).flatten()?;
+        self.hold_open(&mut batch);
         let charged = self.charge_messages(slot, batch.recipients.len() as u32);
         Some((batch, charged))
     }
@@ -465,14 +466,14 @@ impl Engine {
         let outbound = self.outbound.get_mut(&conn).expect("the connection");
         let (slot, remote) = (outbound.queue, outbound.remote);
         let attempts = flight.batch.attempts.saturating_add(1);
-        let message = self.messages.get(flight.batch.message).clone();
+        let message = self.messages.get(flight.batch.message);
         let queue = &mut self.queues[slot];
         queue.end_flight(flight.batch.recipients.len());
         let (pair, options) = (queue.pair.clone(), queue.options.clone());
         let age = self.now.saturating_since(message.received_at);
         let took = self.now.saturating_since(flight.begun_at);
         let mut updates = Vec::with_capacity(flight.results.len());
-        let mut retry: Option<(Timestamp, Vec<u32>)> = None;
+        let mut retry: Option<(Timestamp, Indexes)> = None;
         let mut delivered = false;
         for (recipient, result) in flight.batch.recipients.into_iter().zip(flight.results) {
             let Some((stage, result)) = result else { continue };
@@ -495,7 +496,10 @@ impl Engine {
                 None => RecipientState::Done,
                 Some(wait) => {
                     let next_attempt_at = self.now + wait;
-                    retry.get_or_insert((next_attempt_at, Vec::new())).1.push(recipient);
+                    retry
+                        .get_or_insert_with(|| (next_attempt_at, Indexes::new()))
+                        .1
+                        .push(recipient);
                     RecipientState::Pending { attempts, next_attempt_at }
                 }
             };
@@ -511,14 +515,17 @@ impl Engine {
         if let Some(outbound) = self.outbound.get_mut(&conn) {
             outbound.deliveries += u32::from(delivered);
         }
-        if let Some((due, recipients)) = retry {
-            let batch = Batch { message: message.id, recipients, attempts };
-            match flight.stray {
-                false => self.queues[slot].delay(due, batch),
-                true => self.send_home(batch, Some(due)),
-            }
-        }
         self.settle_recipients(message.id, updates);
+        match retry {
+            Some((due, recipients)) => {
+                let batch = Batch { message: message.id, recipients, attempts, open: true };
+                match flight.stray {
+                    false => self.enqueue_delayed(slot, due, batch),
+                    true => self.send_home(batch, Some(due)),
+                }
+            }
+            None => self.messages.release(message.id),
+        }
         self.touch(slot);
     }
 

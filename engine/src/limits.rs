@@ -63,8 +63,11 @@ pub const CONFIG_DIAGNOSTICS_MAX: usize = 1000;
 /// Compiled size of one regular expression of a configuration.
 pub const CONFIG_REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// Destinations whose DNS data is kept at a time.
+/// Destinations whose DNS data is kept without looking whether it has expired.
 pub const ROUTES_KEPT: usize = 1 << 16;
+
+/// Destinations whose DNS data is kept at a time.
+pub const ROUTES_MAX: usize = 1 << 20;
 
 /// Failed addresses that are remembered beyond the time they are set aside.
 pub const FAILED_HOSTS_KEPT: usize = 1 << 16;

@@ -12,7 +12,7 @@ use crate::engine::{Engine, Ids};
 use crate::ids::{ConnId, ListenerId, MessageId, SpoolOp};
 use crate::io::{NetError, Output, SpoolError, SpoolWrite};
 use crate::message::{RecipientState, StoredMessage, Submission};
-use crate::queue::{Batch, Queue};
+use crate::queue::{Batch, Indexes, Queue};
 use crate::record::{Event, Pair, Via};
 use crate::rng::Seed;
 use crate::smtp::server::{self, ServerInput, ServerOutput, ServerSession};
@@ -224,14 +224,16 @@ impl Engine {
         }
         // Unwrap is OK because limits bound the recipients of a message.
         let remaining = u32::try_from(waiting.len()).expect("a bounded number of recipients");
-        self.messages.insert(message.clone(), remaining);
-        for (key, recipients) in self.batches(&message, &binding, waiting) {
+        let batches = self.batches(&message, waiting);
+        let id = message.id;
+        self.messages.insert(message, remaining, batches.len() as u32);
+        for (key, recipients) in batches {
             let Fate { queue, attempts, due } = key;
-            let batch = Batch { message: message.id, recipients, attempts };
+            let batch = Batch { message: id, recipients, attempts, open: true };
             if due > self.now {
-                self.queues[queue].delay(due, batch);
+                self.enqueue_delayed(queue, due, batch);
             } else {
-                self.queues[queue].push_active(batch);
+                self.enqueue_active(queue, batch);
             }
             self.touch(queue);
         }
@@ -249,13 +251,11 @@ impl Engine {
     fn batches(
         &mut self,
         message: &StoredMessage,
-        binding: &Arc<str>,
         waiting: Vec<(u32, u16, Timestamp)>,
-    ) -> BTreeMap<Fate, Vec<u32>> {
-        let mut batches: BTreeMap<Fate, Vec<u32>> = BTreeMap::new();
+    ) -> BTreeMap<Fate, Indexes> {
+        let mut batches: BTreeMap<Fate, Indexes> = BTreeMap::new();
         for (index, attempts, due) in waiting {
-            let domain = &message.recipients[index as usize].mailbox.domain;
-            let queue = self.queue_for(binding, domain);
+            let queue = self.queue_for(message, index);
             // Whatever is due by now is due alike.
             let due = due.max(self.now);
             batches.entry(Fate { queue, attempts, due }).or_default().push(index);
@@ -263,9 +263,19 @@ impl Engine {
         batches
     }
 
-    /// The queue of a (binding, domain) pair. With a `gateway`, mail queues under the gateway's
-    /// name and the gateway's options apply.
-    pub(crate) fn queue_for(&mut self, binding: &Arc<str>, domain: &Arc<str>) -> usize {
+    /// The queue of a recipient. With a `gateway`, mail queues under the gateway's name and the
+    /// gateway's options apply.
+    pub(crate) fn queue_for(&mut self, message: &StoredMessage, recipient: u32) -> usize {
+        let binding = self.binding_now(message);
+        let domain = &message.recipients[recipient as usize].mailbox.domain;
+        let slot = self.queue_of_pair(&binding, domain);
+        let queue = &mut self.queues[slot];
+        let own = message.binding == queue.pair.binding && *domain == queue.pair.domain;
+        queue.has_guests |= !own;
+        slot
+    }
+
+    fn queue_of_pair(&mut self, binding: &Arc<str>, domain: &Arc<str>) -> usize {
         let pair = Pair { binding: binding.clone(), domain: domain.clone() };
         // A queue from before a reload may have a gateway by now.
         if let Some(slot) = self.queue_of.get(&pair)

@@ -16,8 +16,8 @@ use crate::config::memo::OptionsMemo;
 use crate::delivery::alike_for_life;
 use crate::engine::Engine;
 use crate::ids::ListenerId;
-use crate::queue::Batch;
-use crate::record::{Event, Pair};
+use crate::queue::{Batch, Indexes};
+use crate::record::Event;
 use crate::sched::contains;
 use crate::time::Timestamp;
 
@@ -86,15 +86,9 @@ impl Engine {
     /// gateway's customers.
     fn is_at_home(&self, slot: usize) -> bool {
         let queue = &self.queues[slot];
-        let Pair { binding, domain } = &queue.pair;
-        queue.options.gateway.is_none()
-            && self.config.has_binding(binding)
-            && queue.waiting().all(|batch| {
-                let message = self.messages.get(batch.message);
-                let domain_of = |index: &u32| &message.recipients[*index as usize].mailbox.domain;
-                message.binding == *binding
-                    && batch.recipients.iter().all(|index| domain_of(index) == domain)
-            })
+        !queue.has_guests
+            && queue.options.gateway.is_none()
+            && self.config.has_binding(&queue.pair.binding)
     }
 
     /// Puts a batch into the queues it belongs to: delayed until `due`, or active.
@@ -107,22 +101,24 @@ impl Engine {
 
     fn put(&mut self, slot: usize, batch: Batch, due: Option<Timestamp>) {
         match due {
-            Some(due) => self.queues[slot].delay(due, batch),
-            None => self.queues[slot].push_active(batch),
+            Some(due) => self.enqueue_delayed(slot, due, batch),
+            None => self.enqueue_active(slot, batch),
         }
     }
 
-    /// Splits a batch by the queues that its recipients belong to.
+    /// Splits a batch by the queues that its recipients belong to. The first part goes on holding
+    /// the envelope open.
     fn homes(&mut self, batch: Batch) -> Vec<(usize, Batch)> {
-        let Batch { message, recipients, attempts } = batch;
-        let stored = self.messages.get(message).clone();
-        let binding = self.binding_now(&stored);
-        let mut homes: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let Batch { message, recipients, attempts, mut open } = batch;
+        let stored = self.messages.get(message);
+        let mut homes: BTreeMap<usize, Indexes> = BTreeMap::new();
         for index in recipients {
-            let domain = &stored.recipients[index as usize].mailbox.domain;
-            homes.entry(self.queue_for(&binding, domain)).or_default().push(index);
+            homes.entry(self.queue_for(&stored, index)).or_default().push(index);
         }
-        let batch = |(home, recipients)| (home, Batch { message, recipients, attempts });
+        let batch = |(home, recipients)| {
+            let open = core::mem::take(&mut open);
+            (home, Batch { message, recipients, attempts, open })
+        };
         homes.into_iter().map(batch).collect()
     }
 }

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// Messages in care.
     pub messages: usize,
+    /// Messages whose envelopes lie open in memory (`max_resident_messages`).
+    pub resident_messages: u32,
     /// Every queue, ordered by (binding, domain).
     pub queues: Vec<QueueSnapshot>,
     /// Every outbound connection, oldest first.
@@ -74,6 +76,7 @@ impl Engine {
         Snapshot {
             at: self.now,
             messages: self.messages.len(),
+            resident_messages: self.messages.open(),
             queues: self.queue_of.values().map(|slot| self.queue_snapshot(*slot)).collect(),
             outbound: self
                 .outbound

@@ -84,6 +84,17 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
+    /// A binding's own stanza and its group's. A binding that is not configured is the default one.
+    pub(super) fn containers_of(&self, binding: &str) -> [Option<&Container>; 2] {
+        let binding = self.bindings.get(binding).or_else(|| self.bindings.get(DEFAULT));
+        let group = match binding {
+            Some(binding) => binding.group.as_deref(),
+            None => Some(DEFAULT),
+        };
+        let group = group.and_then(|group| self.groups.get(group));
+        [binding.map(|binding| &binding.container), group]
+    }
+
     /// Whether there is a `host` stanza anywhere.
     pub(super) fn has_hosts(&self) -> bool {
         let bindings = self.bindings.values().map(|binding| &binding.container);

@@ -40,6 +40,12 @@ pub struct DeliveryOptions {
     pub max_recipients_per_connection: u32,
     /// Recipients of one message in one transaction; 0: no limit.
     pub max_recipients_per_batch: u32,
+    /// Open envelopes in the active queue; [`u32::MAX`]: no limit.
+    pub max_resident_active_queue: u32,
+    /// Open envelopes of the binding; 0: no limit.
+    pub max_resident_messages: u32,
+    /// Failed attempts after which a waiting message's envelope is not kept open; 0 is like 1.
+    pub drop_body_after_trans_fail: u32,
     /// Wait for the TCP connection.
     pub connect_timeout: Duration,
     /// Wait for the banner and for the reply to EHLO and HELO.
@@ -286,6 +292,8 @@ pub struct ServerOptions {
     pub use_ipv6: bool,
     /// Within a preference, try IPv6 addresses before IPv4 addresses.
     pub prefer_ipv6_mxs: bool,
+    /// Open envelopes of the server; 0: no limit.
+    pub max_resident_messages: u32,
     /// A destination with an exchange there fails.
     pub prohibited_hosts: Arc<[Cidr]>,
     /// Addresses that are never connected to.

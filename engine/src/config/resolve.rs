@@ -20,7 +20,7 @@ use super::effective::{
     MaxRetries, ReceptionOptions, RelayPolicy, ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
-use super::tree::{DEFAULT, Setting};
+use super::tree::Setting;
 use super::value::Value;
 use crate::limits;
 use crate::shaping::throttle::Rate;
@@ -58,19 +58,13 @@ impl<'a> Chain<'a> {
         binding: &str,
         domain: &str,
     ) -> Self {
-        let binding = compiled.bindings.get(binding).or_else(|| compiled.bindings.get(DEFAULT));
-        let group = match binding {
-            Some(binding) => binding.group.as_deref(),
-            None => Some(DEFAULT),
-        };
-        let group = group.and_then(|group| compiled.groups.get(group));
-        let binding = binding.map(|binding| &binding.container);
+        let own = compiled.containers_of(binding);
         let domain = domain::key(domain);
         let mut places = Vec::new();
-        for container in [binding, group].into_iter().flatten() {
+        for container in own.into_iter().flatten() {
             places.extend(container.domains.matching(&domain));
         }
-        places.extend([binding, group].into_iter().flatten().map(|container| &container.layer));
+        places.extend(own.into_iter().flatten().map(|container| &container.layer));
         places.extend(compiled.global.domains.matching(&domain));
         places.push(&compiled.global.layer);
         Self { places, defaults }
@@ -84,15 +78,9 @@ impl<'a> Chain<'a> {
         binding: &str,
         host: &str,
     ) -> Self {
-        let binding = compiled.bindings.get(binding).or_else(|| compiled.bindings.get(DEFAULT));
-        let group = match binding {
-            Some(binding) => binding.group.as_deref(),
-            None => Some(DEFAULT),
-        };
-        let group = group.and_then(|group| compiled.groups.get(group));
-        let binding = binding.map(|binding| &binding.container);
+        let own = compiled.containers_of(binding).into_iter().flatten();
         let host = domain::key(host);
-        let containers = [binding, group, Some(&compiled.global)].into_iter().flatten();
+        let containers = own.chain([&compiled.global]);
         let places = containers.flat_map(|container| container.hosts.matching(&host)).collect();
         Self { places, defaults }
     }
@@ -259,6 +247,9 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         max_deliveries_per_connection: get!(count "max_deliveries_per_connection"),
         max_recipients_per_connection: get!(count "max_recipients_per_connection"),
         max_recipients_per_batch: get!(count "max_recipients_per_batch"),
+        max_resident_active_queue: get!(count "max_resident_active_queue"),
+        max_resident_messages: get!(count "max_resident_messages"),
+        drop_body_after_trans_fail: get!(count "drop_body_after_trans_fail"),
         connect_timeout: get!(seconds "connect_timeout"),
         ehlo_timeout: get!(seconds "ehlo_timeout"),
         mailfrom_timeout: get!(seconds "mailfrom_timeout"),
@@ -388,6 +379,7 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         min_dns_ttl: get!(seconds "min_dns_ttl"),
         max_dns_ttl: get!(seconds "max_dns_ttl"),
         match_cache_size: get!(count "match_cache_size") as usize,
+        max_resident_messages: get!(count "max_resident_messages"),
         use_ipv6: get!(bool "use_ipv6"),
         prefer_ipv6_mxs: get!(bool "prefer_ipv6_mxs"),
         prohibited_hosts: get!(networks "prohibited_hosts"),

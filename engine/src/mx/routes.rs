@@ -5,7 +5,7 @@
 //! a failure of the DNS itself for the hold the asker gives, so that a queue of any length asks
 //! once and counts one failure.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -61,6 +61,8 @@ pub(crate) type Asker = usize;
 pub(crate) struct Routes {
     routes: BTreeMap<Arc<str>, Route>,
     hosts: BTreeMap<Arc<str>, Host>,
+    /// How many destinations are left after the last cleaning.
+    left: usize,
     queries: BTreeMap<QueryId, Question>,
 }
 
@@ -320,16 +322,24 @@ impl Routes {
         }
     }
 
-    /// Forgets what has expired once a great many destinations are known.
+    /// Forgets what has expired once a great many destinations are known, and twice as many as the
+    /// last cleaning left: so its cost is shared by all that were looked up since.
     fn make_room(&mut self, now: Timestamp) {
-        if self.routes.len() < limits::ROUTES_KEPT {
+        if self.routes.len() < limits::ROUTES_KEPT.max(2 * self.left) {
             return;
         }
         self.routes.retain(|_, route| !route.askers.is_empty() || route.known(now).is_some());
-        self.hosts.retain(|_, host| !host.waiting.is_empty() || host.is_fresh(now));
-        if self.routes.len() >= limits::ROUTES_KEPT {
+        if self.routes.len() >= limits::ROUTES_MAX {
             self.routes.retain(|_, route| !route.askers.is_empty());
         }
+        // A plan that is being made needs what was learnt for it, expired or not.
+        let asking = self.routes.values().flat_map(|route| match &route.state {
+            RouteState::AskingHosts { records, .. } => records.as_slice(),
+            _ => &[],
+        });
+        let needed: BTreeSet<Arc<str>> = asking.map(|record| record.exchange.clone()).collect();
+        self.hosts.retain(|name, host| host.is_fresh(now) || needed.contains(name));
+        self.left = self.routes.len();
     }
 }
 

@@ -293,3 +293,22 @@ fn what_has_expired_is_forgotten_in_the_end() {
     world.lookup("one-more.test", 1, 61);
     assert_eq!(world.routes.routes.len(), 1);
 }
+
+#[test]
+fn what_is_in_use_is_kept_and_not_looked_through_each_time() {
+    let mut world = World::default();
+    for n in 1..limits::ROUTES_KEPT {
+        let name = alloc::format!("d{n}.test");
+        world.lookup(&name, 1, 0);
+        world.answer(&alloc::format!("MX {name}"), "ttl 900: nxdomain", 0);
+    }
+    world.lookup("slow.test", 1, 0);
+    world.answer("MX slow.test", "ttl 900: 10 b.mx.test, 20 a.mx.test", 0);
+    world.answer("A/AAAA b.mx.test", "ttl 60: 192.0.2.2", 0);
+    assert_eq!(world.routes.left, 0);
+    world.lookup("one-more.test", 1, 61);
+    assert_eq!(world.routes.left, limits::ROUTES_KEPT);
+    // The address of b.mx.test has expired, but a plan that is being made still counts on it.
+    assert_eq!(world.answer("A/AAAA a.mx.test", "nodata", 61), [1]);
+    assert_eq!(world.lookup("slow.test", 1, 61), "pending");
+}

@@ -2,11 +2,14 @@
 
 pub(crate) mod messages;
 pub mod reason;
+mod residency;
 pub mod retry;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+use smallvec::SmallVec;
 
 use crate::config::effective::DeliveryOptions;
 use crate::ids::{ConnId, MessageId};
@@ -23,10 +26,15 @@ pub(crate) struct Batch {
     /// The message.
     pub(crate) message: MessageId,
     /// Indexes of its recipients; never empty.
-    pub(crate) recipients: Vec<u32>,
+    pub(crate) recipients: Indexes,
     /// Attempts made so far.
     pub(crate) attempts: u16,
+    /// It holds its message's envelope open; see `residency`.
+    pub(crate) open: bool,
 }
+
+/// Indexes of recipients; a few need no memory of their own.
+pub(crate) type Indexes = SmallVec<[u32; 4]>;
 
 /// The queue of one pair.
 #[derive(Debug)]
@@ -39,6 +47,9 @@ pub(crate) struct Queue {
     delayed: BTreeMap<(Timestamp, u64), Batch>,
     next_delayed: u64,
     recipients: Recipients,
+    open_in_active: u32,
+    /// Mail of other pairs may wait here: of a gateway's customers, or of a binding that is gone.
+    pub(crate) has_guests: bool,
     /// Connections from their begin until they are entirely gone: what caps count.
     pub(crate) connections: u32,
     /// Those of them from before the last reload: so many may exceed a cap that it lowered.
@@ -86,6 +97,8 @@ impl Queue {
             delayed: BTreeMap::new(),
             next_delayed: 0,
             recipients: Recipients::default(),
+            open_in_active: 0,
+            has_guests: false,
             connections: 0,
             from_before: 0,
             connected: 0,
@@ -121,9 +134,15 @@ impl Queue {
         self.active.front()
     }
 
+    /// Batches of the active queue that hold their envelopes open.
+    pub(crate) const fn open_in_active(&self) -> u32 {
+        self.open_in_active
+    }
+
     /// Appends to the active queue.
     pub(crate) fn push_active(&mut self, batch: Batch) {
         self.recipients.active += batch.recipients.len() as u64;
+        self.open_in_active += u32::from(batch.open);
         self.active.push_back(batch);
     }
 
@@ -131,14 +150,15 @@ impl Queue {
     pub(crate) fn take_front(&mut self, max: u32) -> Option<Batch> {
         let front = self.active.front_mut()?;
         let batch = if max != 0 && front.recipients.len() > max as usize {
-            let rest = front.recipients.split_off(max as usize);
-            let recipients = core::mem::replace(&mut front.recipients, rest);
-            Batch { message: front.message, recipients, attempts: front.attempts }
+            // What is left keeps the envelope open; what is taken opens it by itself.
+            let recipients = front.recipients.drain(..max as usize).collect();
+            Batch { recipients, open: false, ..*front }
         } else {
             // Unwrap is OK because there is a front.
             self.active.pop_front().expect("a front")
         };
         self.recipients.active -= batch.recipients.len() as u64;
+        self.open_in_active -= u32::from(batch.open);
         Some(batch)
     }
 
@@ -157,6 +177,7 @@ impl Queue {
     /// Gives a batch back that was never attempted: it stays first in turn.
     pub(crate) fn give_back(&mut self, batch: Batch) {
         self.recipients.active += batch.recipients.len() as u64;
+        self.open_in_active += u32::from(batch.open);
         self.active.push_front(batch);
     }
 
@@ -172,21 +193,18 @@ impl Queue {
         self.delayed.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Moves what is due to the active queue.
-    pub(crate) fn activate_due(&mut self, now: Timestamp) {
-        while let Some(entry) = self.delayed.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let batch = entry.remove();
-            self.recipients.delayed -= batch.recipients.len() as u64;
-            self.push_active(batch);
-        }
+    /// Takes the first batch that is due out of the delayed queue.
+    pub(crate) fn take_due(&mut self, now: Timestamp) -> Option<Batch> {
+        let entry = self.delayed.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let batch = entry.remove();
+        self.recipients.delayed -= batch.recipients.len() as u64;
+        Some(batch)
     }
 
     /// Takes the whole active queue.
     pub(crate) fn take_active(&mut self) -> VecDeque<Batch> {
         self.recipients.active = 0;
+        self.open_in_active = 0;
         core::mem::take(&mut self.active)
     }
 
@@ -247,7 +265,8 @@ mod tests {
     }
 
     fn batch(message: u64, recipients: &[u32]) -> Batch {
-        Batch { message: MessageId(message), recipients: recipients.to_vec(), attempts: 0 }
+        let recipients = Indexes::from_slice(recipients);
+        Batch { message: MessageId(message), recipients, attempts: 0, open: true }
     }
 
     #[test]
@@ -255,27 +274,30 @@ mod tests {
         let mut queue = queue();
         queue.push_active(batch(1, &[0, 1, 2]));
         queue.push_active(batch(2, &[0]));
-        assert_eq!(queue.take_front(2), Some(batch(1, &[0, 1])));
+        assert_eq!(queue.open_in_active(), 2);
+        assert_eq!(queue.take_front(2), Some(Batch { open: false, ..batch(1, &[0, 1]) }));
+        assert_eq!(queue.open_in_active(), 2);
         assert_eq!(queue.take_front(2), Some(batch(1, &[2])));
         assert_eq!(queue.recipients().active, 1);
         queue.give_back(batch(1, &[2]));
         assert_eq!(queue.take_front(0), Some(batch(1, &[2])));
         assert_eq!(queue.take_front(0), Some(batch(2, &[0])));
         assert_eq!(queue.take_front(0), None);
+        assert_eq!(queue.open_in_active(), 0);
         assert!(queue.is_unused());
     }
 
     #[test]
-    fn due_batches_become_active_in_order() {
+    fn due_batches_are_taken_in_order() {
         let mut queue = queue();
         queue.delay(Timestamp(30), batch(3, &[0]));
         queue.delay(Timestamp(10), batch(1, &[0]));
         queue.delay(Timestamp(10), batch(2, &[0, 1]));
         assert_eq!(queue.next_due(), Some(Timestamp(10)));
-        queue.activate_due(Timestamp(29));
-        assert_eq!(queue.recount(), (3, 1));
-        assert_eq!(queue.recipients(), Recipients { active: 3, delayed: 1, in_flight: 0 });
-        assert_eq!(queue.take_front(0), Some(batch(1, &[0])));
-        assert_eq!(queue.take_front(0), Some(batch(2, &[0, 1])));
+        assert_eq!(queue.recount(), (0, 4));
+        assert_eq!(queue.take_due(Timestamp(29)), Some(batch(1, &[0])));
+        assert_eq!(queue.take_due(Timestamp(29)), Some(batch(2, &[0, 1])));
+        assert_eq!(queue.take_due(Timestamp(29)), None);
+        assert_eq!(queue.recipients(), Recipients { active: 0, delayed: 1, in_flight: 0 });
     }
 }

@@ -10,13 +10,12 @@ impl Engine {
     /// Fails everything that waits in a queue whose mail is discarded, due or not. What is in a
     /// transaction comes to its own end.
     pub(super) fn fail_blackholed(&mut self, slot: usize) {
-        let queue = &mut self.queues[slot];
-        match queue.options.blackhole {
+        match self.queues[slot].options.blackhole {
             Blackhole::No => {}
             // Inline refuses recipients when a client names them. Whoever got past that, being
             // queued already or assigned to the binding later, is failed all the same.
             Blackhole::Inline | Blackhole::Internal => {
-                queue.activate_due(Timestamp::NEVER);
+                self.activate_due(slot, Timestamp::NEVER);
                 let reply = Reply::local(554, EnhancedCode(5, 7, 0), "Blackholed");
                 self.fail_active_at(slot, Stage::Queue, &reply);
             }

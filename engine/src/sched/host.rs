@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(crate) struct HostHealth {
     failed: BTreeMap<(Arc<str>, IpAddr), Failed>,
+    /// How many are left after the last cleaning.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -150,10 +152,12 @@ impl HostHealth {
         self.failed.get(&(binding.clone(), address)).filter(|host| !host.is_forgotten(now))
     }
 
-    /// Forgets failures that are over once there are a great many.
+    /// Forgets failures that are over once there are a great many, and twice as many as the last
+    /// time left.
     fn make_room(&mut self, now: Timestamp) {
-        if self.failed.len() >= limits::FAILED_HOSTS_KEPT {
+        if self.failed.len() >= limits::FAILED_HOSTS_KEPT.max(2 * self.left) {
             self.failed.retain(|_, host| now < host.aside_until || host.probe.is_some());
+            self.left = self.failed.len();
         }
     }
 }

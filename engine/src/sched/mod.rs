@@ -39,8 +39,8 @@ impl Engine {
             return;
         }
         self.fail_blackholed(slot);
+        self.activate_due(slot, now);
         let queue = &mut self.queues[slot];
-        queue.activate_due(now);
         // Whoever is suspended does not try.
         if !queue.has_active() || queue.options.suspend_delivery {
             queue.trying_since = None;
@@ -350,7 +350,7 @@ impl Engine {
             moved += batch.recipients.len() as u32;
             let due = self.now + wait_before_retry(&options, batch.attempts.max(1));
             let due = due.max(not_before) + self.fuzz(&options, batch.message);
-            self.queues[slot].delay(due, batch);
+            self.enqueue_delayed(slot, due, batch);
         }
         if moved > 0
             && let Some(next_attempt_at) = self.queues[slot].next_due()
@@ -414,10 +414,11 @@ impl Engine {
     fn all_done(&mut self, batch: &Batch) {
         let done = batch.recipients.iter().map(|index| (*index, RecipientState::Done));
         self.settle_recipients(batch.message, done.collect());
+        self.let_go(batch);
     }
 
     fn age(&self, message: MessageId) -> Duration {
-        self.now.saturating_since(self.messages.get(message).received_at)
+        self.now.saturating_since(self.messages.received_at(message))
     }
 
     /// The result of a recipient without an attempt of its own.

@@ -188,13 +188,15 @@ options! {
     "response_transcode_replace": Text, "", PAIR, WORKS, "conf.ref.response_transcode_replace";
 }
 "queue-memory" {
-    /// Messages of a domain's active queue that are kept in memory; -1 is no limit.
-    "max_resident_active_queue": COUNT_OR_ALL, "250", PAIR, DELIVERY,
+    /// Messages of a pair's active queue that lie ready in memory; the others take less room, and
+    /// longer to begin. Bodies are never in memory: this is about envelopes. -1 is no limit.
+    "max_resident_active_queue": COUNT_OR_ALL, "250", PAIR, WORKS,
         "conf.ref.max_resident_active_queue";
-    /// Messages that are kept in memory; 0 is no limit.
-    "max_resident_messages": COUNT, "32768", BINDINGS, DELIVERY, "conf.ref.max_resident_messages";
-    /// Transient failures after which the body of a message is not kept in memory.
-    "drop_body_after_trans_fail": COUNT, "3", PAIR, DELIVERY, "conf.ref.drop_body_after_trans_fail";
+    /// Messages that lie ready in memory: of the server, and where a binding or its group sets it,
+    /// of each binding. 0 is no limit.
+    "max_resident_messages": COUNT, "32768", BINDINGS, WORKS, "conf.ref.max_resident_messages";
+    /// Transient failures after which a message that waits does not lie ready in memory.
+    "drop_body_after_trans_fail": COUNT, "3", PAIR, WORKS, "conf.ref.drop_body_after_trans_fail";
     /// Compare the headers that would be sent when messages of one transaction are to be sent as
     /// one, instead of taking every changed message apart.
     "expensive_batch_assessment": Bool, "false", GLOBAL, SAME_FOR_ALL,
