@@ -453,7 +453,9 @@ impl Play for Delivery {
         }
         let spec = self.receivers().find(|(own, _)| *own == address).expect("its receiver").1;
         let receiver = Receiver::new(Arc::new(spec.clone()), self.seed, START);
-        let site = Arc::new(Site::new(receiver, BodyFactory::new(self.seed), Arc::new(Strict)));
+        let pki = Arc::new(Pki::new(self.seed, START));
+        let bodies = BodyFactory::new(self.seed);
+        let site = Arc::new(Site::new(receiver, bodies, Arc::new(Strict), pki));
         let listener = network.bind(SocketAddr::new(address, spec.port), 16).await;
         let host = Arc::clone(&spec.exchanges[0].host);
         serve(site, host, network, clock, listener.expect("a free port")).await;

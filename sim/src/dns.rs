@@ -295,6 +295,7 @@ mod tests {
             limits: Vec::new(),
             greylist: None,
             rules: Vec::new(),
+            tls: Vec::new(),
         }
     }
 

@@ -9,6 +9,8 @@ use traject_net::world::Clock;
 
 use crate::dns::{DnsFailure, Outage};
 use crate::network::{Fault, Links, Path};
+use crate::receiver::spec::ReceiverSpec;
+use crate::receiver::tls::{TlsOffering, TlsPosture};
 
 /// One `[[fault]]` of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,11 @@ pub enum FaultKind {
         /// The names, in lower case.
         names: Vec<Arc<str>>,
     },
+    /// A receiver offers no STARTTLS.
+    StartTlsOff {
+        /// Its name.
+        receiver: Arc<str>,
+    },
 }
 
 /// How a host is down.
@@ -68,9 +75,24 @@ pub fn outages(start: Timestamp, faults: &[FaultSpec]) -> Vec<Outage> {
             let during = begin..begin + fault.length;
             Some(Outage { during, failure: *failure, names: names.clone() })
         }
-        FaultKind::HostDown { .. } | FaultKind::Reset { .. } => None,
+        FaultKind::HostDown { .. } | FaultKind::Reset { .. } | FaultKind::StartTlsOff { .. } => {
+            None
+        }
     };
     faults.iter().filter_map(outage).collect()
+}
+
+/// What faults make of a receiver's TLS.
+pub fn tls_postures(faults: &[FaultSpec], receiver: &ReceiverSpec) -> Vec<TlsPosture> {
+    let off = |fault: &FaultSpec| match &fault.what {
+        FaultKind::StartTlsOff { receiver: name } if *name == receiver.name => Some(TlsPosture {
+            window: fault.at..fault.at + fault.length,
+            offer: TlsOffering::No,
+            ..TlsPosture::default()
+        }),
+        _ => None,
+    };
+    faults.iter().filter_map(off).chain(receiver.tls.iter().cloned()).collect()
 }
 
 /// Breaks links when their time comes, and mends them.
@@ -83,7 +105,7 @@ pub async fn play<C: Clock>(start: Timestamp, fault: FaultSpec, clock: C, links:
         FaultKind::Reset { addresses } => {
             (addresses, (!fault.length.is_zero()).then_some(Fault::Reset))
         }
-        FaultKind::Dns { .. } => return,
+        FaultKind::Dns { .. } | FaultKind::StartTlsOff { .. } => return,
     };
     let begin = start + fault.at;
     clock.sleep_until(begin).await;

@@ -28,7 +28,7 @@ use traject_engine::tls::params::{ClientTls, Identity, ServerTls, TlsOffer, TlsP
 
 pub(crate) use self::handshake::{Handshaking, Starter};
 pub use self::store::{CertificateStore, PemFiles};
-pub(crate) use self::stream::MaybeTls;
+pub use self::stream::MaybeTls;
 
 use self::error::with_causes;
 use self::handshake::Check;

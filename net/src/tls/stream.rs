@@ -9,8 +9,10 @@ use tokio_rustls::TlsStream;
 
 /// A connection's stream.
 #[derive(Debug)]
-pub(crate) enum MaybeTls<S> {
+pub enum MaybeTls<S> {
+    /// In clear.
     Plain(S),
+    /// After a handshake.
     Tls(Box<TlsStream<S>>),
     /// A handshake has it.
     Lent,
@@ -18,7 +20,7 @@ pub(crate) enum MaybeTls<S> {
 
 impl<S> MaybeTls<S> {
     /// The stream below; `None` while a handshake has it.
-    pub(crate) fn into_inner(self) -> Option<S> {
+    pub fn into_inner(self) -> Option<S> {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Tls(stream) => Some(match *stream {

@@ -18,6 +18,8 @@ pub enum Command<'a> {
     Rcpt(&'a str),
     /// DATA.
     Data,
+    /// STARTTLS.
+    StartTls,
     /// RSET.
     Rset,
     /// NOOP.
@@ -40,6 +42,10 @@ pub struct Grammar {
     /// The banner refused service (RFC 5321 section 3.1).
     unwelcome: bool,
     greeting: Greeting,
+    /// The last reply to EHLO offered STARTTLS.
+    offers_tls: bool,
+    /// The handshake is over.
+    secured: bool,
     mail: Progress,
     /// RCPT commands accepted.
     accepted: u32,
@@ -69,6 +75,8 @@ impl Grammar {
             offered,
             unwelcome: false,
             greeting: Greeting::None,
+            offers_tls: false,
+            secured: false,
             mail: Progress::None,
             accepted: 0,
             named: false,
@@ -104,6 +112,24 @@ impl Grammar {
         self.offered.pipelining && self.greeting == Greeting::Ehlo
     }
 
+    /// Whether our reply to EHLO offers STARTTLS.
+    pub const fn offers_tls(&mut self, offered: bool) {
+        self.offers_tls = offered;
+    }
+
+    /// TLS is up: nothing said before counts any more (RFC 3207 section 4.2).
+    pub const fn secured(&mut self) {
+        self.secured = true;
+        self.offers_tls = false;
+        self.greeting = Greeting::None;
+        self.end();
+    }
+
+    /// Whether TLS is up.
+    pub const fn is_secured(&self) -> bool {
+        self.secured
+    }
+
     /// What we made of a command.
     pub fn replied(&mut self, command: Command<'_>, accepted: bool) {
         match (command, accepted) {
@@ -125,7 +151,7 @@ impl Grammar {
     }
 
     /// The transaction is over.
-    pub fn end(&mut self) {
+    pub const fn end(&mut self) {
         self.mail = Progress::None;
         self.accepted = 0;
         self.named = false;
@@ -175,6 +201,7 @@ impl Grammar {
                 Ok(Command::Rcpt(path))
             }
             ("DATA", "") => Ok(Command::Data),
+            ("STARTTLS", "") => Ok(Command::StartTls),
             ("RSET", "") => Ok(Command::Rset),
             ("NOOP", _) => Ok(Command::Noop),
             ("QUIT", "") => Ok(Command::Quit),
@@ -216,6 +243,10 @@ impl Grammar {
             Command::Quit => return Ok(()),
             _ if self.unwelcome => "after a banner that refused service",
             Command::Ehlo | Command::Helo if self.mail == Progress::Open => "inside a transaction",
+            Command::StartTls if self.secured => "while TLS is up",
+            Command::StartTls if self.greeting != Greeting::Ehlo => "before EHLO",
+            Command::StartTls if !self.offers_tls => "which was not offered",
+            Command::StartTls if self.mail != Progress::None => "inside a transaction",
             Command::Mail(_) if self.greeting == Greeting::None => "before EHLO",
             Command::Mail(_) if self.mail == Progress::Open => "inside a transaction",
             Command::Rcpt(_) | Command::Data if self.mail == Progress::None => "before MAIL",
@@ -358,6 +389,31 @@ mod tests {
         grammar.welcomed(false);
         assert!(grammar.command(b"EHLO a\r\n").unwrap_err().contains("refused service"));
         assert_eq!(grammar.command(b"QUIT\r\n"), Ok(Command::Quit));
+    }
+
+    #[test]
+    fn starttls_once_after_ehlo_where_it_is_offered() {
+        let mut grammar = Grammar::new(Extensions::default());
+        let refused = |grammar: &Grammar, why: &str| {
+            let found = grammar.command(b"STARTTLS\r\n").unwrap_err();
+            assert!(found.contains(why), "{found}");
+        };
+        refused(&grammar, "before EHLO");
+        grammar.replied(Command::Ehlo, true);
+        refused(&grammar, "not offered");
+        grammar.offers_tls(true);
+        assert_eq!(grammar.command(b"STARTTLS\r\n"), Ok(Command::StartTls));
+        assert!(!Command::StartTls.may_be_followed());
+        grammar.replied(Command::Mail(""), true);
+        refused(&grammar, "inside a transaction");
+        grammar.end();
+        grammar.secured();
+        refused(&grammar, "while TLS is up");
+        let mail = grammar.command(b"MAIL FROM:<>\r\n").unwrap_err();
+        assert!(mail.contains("before EHLO"), "{mail}");
+        grammar.replied(Command::Helo, true);
+        assert!(!grammar.pipelining());
+        assert!(grammar.command(b"STARTTLS now\r\n").unwrap_err().contains("no command"));
     }
 
     #[test]

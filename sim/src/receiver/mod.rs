@@ -6,3 +6,4 @@ pub mod grammar;
 pub mod model;
 pub mod smtp;
 pub mod spec;
+pub mod tls;

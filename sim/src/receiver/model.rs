@@ -87,6 +87,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// To do this, whatever it is, and not to go along.
+    pub(super) fn refusal(act: &Act) -> Self {
+        Self { accepts: false, ..Self::of(act, Duration::ZERO) }
+    }
+
     const YES: Self = Self { delay: Duration::ZERO, act: None, accepts: true };
 
     fn of(act: &Act, delay: Duration) -> Self {
@@ -114,6 +119,11 @@ impl Receiver {
     /// What it is.
     pub fn spec(&self) -> &Arc<ReceiverSpec> {
         &self.spec
+    }
+
+    /// The start of the scenario: time windows count from it.
+    pub const fn start(&self) -> Timestamp {
+        self.start
     }
 
     /// Connections open now, over all limits that count them; for reports and tests.

@@ -1,22 +1,29 @@
 //! A fake exchange: speaks SMTP on the far side of the simulated network, lets the receiver model
 //! decide, and holds our client to the grammar.
 
+mod starttls;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use traject_engine::Timestamp;
 use traject_engine::ids::MessageId;
+use traject_net::tls::MaybeTls;
 use traject_net::world::{Clock, Network};
 
 use super::content::{Content, Progress};
 use super::grammar::{BODY_BYTES_EXTRA, COMMAND_BYTES_MAX, Command, Grammar, SIZE_BYTES_EXTRA};
 use super::model::{Decision, Event, Receiver, Session};
 use super::spec::{Act, ReceiverSpec};
+use super::tls::{TlsPosture, Unread};
 use crate::body::BodyFactory;
 use crate::oracle::Answer;
+use crate::tls::Pki;
 
 /// Whoever wants to know what arrives.
 pub trait Witness: Send + Sync + 'static {
@@ -44,16 +51,22 @@ pub struct Site<W> {
     spec: Arc<ReceiverSpec>,
     bodies: BodyFactory,
     witness: Arc<W>,
-    /// The EHLO reply but for its first three digits and the name of the host.
-    ehlo_reply: String,
+    pki: Arc<Pki>,
+    /// The instant that windows count from.
+    start: Timestamp,
+    /// What its hosts shake hands with.
+    tls: Mutex<ServerConfigs>,
 }
 
+/// By the name of the host and the number of the posture.
+type ServerConfigs = BTreeMap<(Box<str>, usize), Arc<ServerConfig>>;
+
 impl<W: Witness> Site<W> {
-    /// The site of a receiver.
-    pub fn new(receiver: Receiver, bodies: BodyFactory, witness: Arc<W>) -> Self {
-        let spec = Arc::clone(receiver.spec());
-        let ehlo_reply = ehlo_reply(&spec);
-        Self { model: Mutex::new(receiver), spec, bodies, witness, ehlo_reply }
+    /// The site of a receiver, whose certificates come from `pki`.
+    pub fn new(receiver: Receiver, bodies: BodyFactory, witness: Arc<W>, pki: Arc<Pki>) -> Self {
+        let (spec, start) = (Arc::clone(receiver.spec()), receiver.start());
+        let (model, tls) = (Mutex::new(receiver), Mutex::default());
+        Self { model, spec, bodies, witness, pki, start, tls }
     }
 
     fn model(&self) -> MutexGuard<'_, Receiver> {
@@ -85,9 +98,10 @@ pub async fn serve<N: Network, C: Clock, W: Witness>(
                 site: &site,
                 host: &host,
                 clock: &clock,
-                stream,
+                stream: MaybeTls::Plain(Unread::new(stream)),
                 peer,
                 local,
+                posture: None,
                 grammar: Grammar::new(site.spec.extensions),
                 input: Vec::new(),
                 read_to: 0,
@@ -129,9 +143,11 @@ struct Dialogue<'s, N: Network, C, W> {
     site: &'s Site<W>,
     host: &'s str,
     clock: &'s C,
-    stream: N::Stream,
+    stream: MaybeTls<Unread<N::Stream>>,
     peer: SocketAddr,
     local: SocketAddr,
+    /// What the last reply to EHLO went by, until TLS is up.
+    posture: Option<usize>,
     grammar: Grammar,
     /// Bytes received; those before `read_to` are done with.
     input: Vec<u8>,
@@ -155,15 +171,21 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         }
     }
 
-    async fn end(self, end: End, network: &N) {
+    async fn end(mut self, end: End, network: &N) {
         match end {
-            End::Reset => network.abort(self.stream),
+            End::Reset => {
+                if let Some(stream) = self.stream.into_inner() {
+                    network.abort(stream.into_inner());
+                }
+            }
             End::Breach(what) => {
                 let breach = Breach { client: self.peer, exchange: self.local, what };
                 self.site.witness.breach(self.clock.now(), breach);
             }
             End::Stall => self.wait_for_client_to_leave().await,
-            End::Orderly | End::Close | End::Lost => {}
+            // TLS has a word of its own for the end. A client that is gone does not hear it.
+            End::Orderly => drop(self.stream.shutdown().await),
+            End::Close | End::Lost => {}
         }
     }
 
@@ -187,6 +209,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             match outcome? {
                 Next::Command => {}
                 Next::Content => self.receive(session).await?,
+                Next::Handshake => self.secure().await?,
                 Next::End => return Ok(()),
             }
         }
@@ -213,6 +236,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
                 return self.say(command, "554 5.5.1 No valid recipients\r\n").await;
             }
             Command::Data => Event::Data,
+            Command::StartTls => return self.start_tls().await,
             Command::Rset => {
                 session.end_transaction();
                 return self.say(command, "250 2.0.0 Ok\r\n").await;
@@ -226,8 +250,16 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         };
         let decision = self.decide(session, event);
         let site = self.site;
+        let ehlo_reply = match command {
+            Command::Ehlo if !self.grammar.is_secured() => {
+                self.posture = site.posture(self.clock.now());
+                ehlo_reply(&site.spec, self.posture.map(|number| &site.spec.tls[number]))
+            }
+            Command::Ehlo => ehlo_reply(&site.spec, None),
+            _ => String::new(),
+        };
         let yes: &[&str] = match command {
-            Command::Ehlo => &["250", &site.ehlo_reply[..1], self.host, &site.ehlo_reply[1..]],
+            Command::Ehlo => &["250", &ehlo_reply[..1], self.host, &ehlo_reply[1..]],
             Command::Helo => &["250 ", self.host, "\r\n"],
             Command::Mail(_) => &["250 2.1.0 Ok\r\n"],
             Command::Rcpt(_) => &["250 2.1.5 Ok\r\n"],
@@ -236,6 +268,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         let accepted = self.answer(&decision, yes).await?;
         self.grammar.replied(command, accepted);
         match command {
+            Command::Ehlo => self.grammar.offers_tls(ehlo_reply.contains("STARTTLS")),
             Command::Mail(_) => self.recipients.clear(),
             Command::Rcpt(recipient) if accepted => self.recipients.push(recipient.to_owned()),
             _ => {}
@@ -336,6 +369,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             let sent = self.stream.write_all(&self.output).await;
             self.output.clear();
             sent?;
+            self.stream.flush().await?;
         }
         Ok(())
     }
@@ -390,6 +424,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
 enum Next {
     Command,
     Content,
+    Handshake,
     End,
 }
 
@@ -408,7 +443,7 @@ fn reply_code(decision: &Decision) -> Option<u16> {
 }
 
 /// The reply to EHLO but for its code and, after the sign that follows that, the host's name.
-fn ehlo_reply(spec: &ReceiverSpec) -> String {
+fn ehlo_reply(spec: &ReceiverSpec, posture: Option<&TlsPosture>) -> String {
     let offered = &spec.extensions;
     let mut keywords = Vec::new();
     if offered.pipelining {
@@ -425,6 +460,7 @@ fn ehlo_reply(spec: &ReceiverSpec) -> String {
     if offered.enhanced_status_codes {
         keywords.push("ENHANCEDSTATUSCODES".to_owned());
     }
+    keywords.extend(starttls::keyword(posture).map(str::to_owned));
     let mut reply = String::from(if keywords.is_empty() { " \r\n" } else { "-\r\n" });
     for (n, keyword) in keywords.iter().enumerate() {
         let sign = if n + 1 == keywords.len() { ' ' } else { '-' };

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::TlsPosture;
 use crate::glob::Glob;
 
 /// One receiver: a set of domains whose exchanges behave alike and share their state.
@@ -29,6 +30,8 @@ pub struct ReceiverSpec {
     pub greylist: Option<Greylist>,
     /// Its other replies. The first that matches answers; else the receiver says yes.
     pub rules: Vec<Rule>,
+    /// What it does about TLS: the first whose time it is. Without any it knows nothing of TLS.
+    pub tls: Vec<TlsPosture>,
 }
 
 /// One mail exchange.

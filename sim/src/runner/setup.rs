@@ -43,6 +43,10 @@ pub(super) struct ExchangeAddress {
 impl Setup {
     pub(super) fn new(scenario: &Scenario, config: &Config, seed: Seed) -> Self {
         let outages = fault::outages(START, &scenario.faults);
+        let with_faults = |spec: &ReceiverSpec| {
+            let tls = fault::tls_postures(&scenario.faults, spec);
+            Arc::new(ReceiverSpec { tls, ..spec.clone() })
+        };
         let zones = Zones::new(scenario.dns.clone(), START, &scenario.receivers, outages);
         let mut addresses = Vec::new();
         for (receiver, spec) in scenario.receivers.iter().enumerate() {
@@ -64,7 +68,7 @@ impl Setup {
             zones,
             sources: sources(scenario, config),
             addresses,
-            receivers: scenario.receivers.iter().cloned().map(Arc::new).collect(),
+            receivers: scenario.receivers.iter().map(with_faults).collect(),
         }
     }
 }
@@ -74,7 +78,8 @@ impl Setup {
     pub(super) fn sites<W: Witness>(&self, witness: &Arc<W>) -> Vec<Arc<Site<W>>> {
         let site = |spec: &Arc<ReceiverSpec>| {
             let receiver = Receiver::new(Arc::clone(spec), self.seed, START);
-            Arc::new(Site::new(receiver, self.bodies.clone(), Arc::clone(witness)))
+            let (bodies, pki) = (self.bodies.clone(), Arc::clone(&self.pki));
+            Arc::new(Site::new(receiver, bodies, Arc::clone(witness), pki))
         };
         self.receivers.iter().map(site).collect()
     }

@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use traject_engine::tls::info::{CipherSuite, TlsVersion};
+
 use super::{ConfigSource, Scenario, parse};
 use crate::expect::When;
 use crate::fault::{Down, FaultKind};
-use crate::receiver::spec::{Act, Limited, Per, Stage};
+use crate::receiver::spec::{Act, Limited, Per, ReplyText, Stage};
+use crate::receiver::tls::{HandshakeAct, StartTlsAnswer, TlsPosture};
+use crate::tls::{CertificateKind, CertificateSpec};
 use crate::traffic::{Fanout, Shape};
 
 const FULL: &str = r#"
@@ -217,6 +221,30 @@ fn sections_are_checked_against_each_other() {
             "did you mean `r`?",
         ),
         (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"starttls_off\"\nreceiver = \"r\"\n",
+            "`r` offers no STARTTLS that could be turned off",
+            "[receiver.tls]",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [receiver.tls]\nanswer = \"250 Ok\"\n",
+            "`answer`: a refusal is 4xx or 5xx",
+            "",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[receiver.tls]]\ncertificate = \"expried\"\n",
+            "`expried` is not a value of `certificate`",
+            "`expired`?",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n[receiver.tls]\n\
+             versions = \"TLSv1.3\"\nsuites = \"ECDHE-RSA-AES256-GCM-SHA384\"\n",
+            "none of these suites belongs to one of these versions",
+            "",
+        ),
+        (
             "[[fault]]\nat = \"1m\"\nwhat = \"host_down\"\naddress = \"192.0.2.1\"\n",
             "`for` is missing",
             "how long it lasts",
@@ -280,6 +308,52 @@ fn sections_are_checked_against_each_other() {
         assert!(complaint.contains(hint), "{complaint}");
         assert_eq!(complaint.matches("error:").count(), 1, "{complaint}");
     }
+}
+
+#[test]
+fn tls_may_change_with_time() {
+    let text = r#"
+[[receiver]]
+name = "r"
+domains = ["a.test"]
+[[receiver.tls]]
+after = "1h"
+before = "2h"
+answer = "454 4.7.0 Not now"
+[[receiver.tls]]
+versions = ["TLSv1.2"]
+suites = "ECDHE-ECDSA-AES128-GCM-SHA256"
+certificate = "self_signed"
+expires = "1d12h"
+names = ["*.A.test"]
+inject = "250 Hello"
+handshake = "stall"
+wants_certificate = true
+"#;
+    let head = "title = \"x\"\nhorizon = \"1d\"\nconfig_text = \"\"\n";
+    let scenario = parse(Path::new("s.toml"), &format!("{head}{TRAFFIC}{text}")).unwrap();
+    let receiver = scenario.receivers.iter().find(|receiver| &*receiver.name == "r").unwrap();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let refusal = ReplyText::parse("454 4.7.0 Not now").unwrap();
+    let first = TlsPosture {
+        window: hours(1)..hours(2),
+        answer: StartTlsAnswer::Act(Act::Reply(refusal)),
+        ..TlsPosture::default()
+    };
+    let then = TlsPosture {
+        versions: vec![TlsVersion::Tls12],
+        suites: vec![CipherSuite::EcdheEcdsaAes128GcmSha256],
+        certificate: CertificateSpec {
+            kind: CertificateKind::SelfSigned,
+            expires: Some(hours(36)),
+            names: vec!["*.a.test".into()],
+        },
+        inject: Some("250 Hello".into()),
+        handshake: HandshakeAct::Stall,
+        wants_certificate: true,
+        ..TlsPosture::default()
+    };
+    assert_eq!(receiver.tls, [first, then]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Pki {
         let start = Duration::from_micros(self.start.as_micros());
         match spec.kind {
             CertificateKind::Expired => {
-                params.not_after = date_time_ymd(1970, 1, 1) + (start - DAY)
+                params.not_after = date_time_ymd(1970, 1, 1) + start.saturating_sub(DAY)
             }
             CertificateKind::NotYetValid => {
                 params.not_before = date_time_ymd(1970, 1, 1) + (start + DAY * 3652)

@@ -22,6 +22,7 @@ fn spec() -> ReceiverSpec {
         limits: Vec::new(),
         greylist: None,
         rules: Vec::new(),
+        tls: Vec::new(),
     }
 }
 

@@ -1,8 +1,12 @@
 //! Dialogues with a fake exchange over the simulated network.
 
+mod starttls;
+
 use std::time::Duration;
 
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::{TlsConnector, TlsStream};
 use traject_engine::rng::Seed;
 use traject_engine::smtp::data::DotWriter;
 
@@ -10,6 +14,7 @@ use super::*;
 use crate::body::BodyFacts;
 use crate::network::{Link, SimWorld, WorldOptions};
 use crate::receiver::spec::{Exchange, Extensions, Latency, ReplyText, Rule, Stage};
+use crate::tls::Entropy;
 
 /// One step of a client's script.
 enum Step {
@@ -17,12 +22,14 @@ enum Step {
     Say(&'static str, &'static str),
     /// Sends the content of message 9 and waits for such a reply, or for none if it is empty.
     Content(&'static str),
+    /// Shakes hands; whether that succeeds.
+    Secure(bool),
     /// Sends this after the pause, whatever was said.
     Blurt(Duration, &'static str),
     /// The exchange ends the connection: orderly or not.
     Ends(bool),
 }
-use Step::{Blurt, Content as Sends, Ends, Say};
+use Step::{Blurt, Content as Sends, Ends, Say, Secure};
 
 #[derive(Default)]
 struct Seen(Mutex<(Vec<String>, Vec<String>)>);
@@ -54,6 +61,7 @@ fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
         limits: Vec::new(),
         greylist: None,
         rules,
+        tls: Vec::new(),
     }
 }
 
@@ -87,16 +95,24 @@ fn play(spec: ReceiverSpec, script: Vec<Step>) -> (Vec<String>, Vec<String>) {
     let bodies = BodyFactory::new(seed);
     let model = Receiver::new(Arc::new(spec), seed, Timestamp::from_secs(1000));
     let seen = Arc::new(Seen::default());
-    let site = Arc::new(Site::new(model, bodies.clone(), Arc::clone(&seen)));
+    let _entropy = Entropy::enter(seed);
+    let pki = Arc::new(Pki::new(seed, Timestamp::from_secs(1000)));
+    let client = client_config(&pki, &clock);
+    let site = Arc::new(Site::new(model, bodies.clone(), Arc::clone(&seen), pki));
     let exchange = SocketAddr::from(([198, 18, 0, 1], 25));
     world
         .run(async move {
             let listener = farm.bind(exchange, 10).await.unwrap();
             let serving = serve(site, "mx.a.test".into(), farm.clone(), clock.clone(), listener);
             farm.spawn(serving);
-            let (mut stream, _) = network.connect(None, exchange).await.unwrap();
+            let (stream, _) = network.connect(None, exchange).await.unwrap();
+            let mut stream = MaybeTls::Plain(stream);
             for step in script {
-                take(step, &mut stream, &clock, &bodies).await;
+                if let Secure(expected) = step {
+                    stream = secure(stream, &client, expected).await;
+                } else {
+                    take(step, &mut stream, &clock, &bodies).await;
+                }
             }
         })
         .unwrap();
@@ -108,12 +124,45 @@ fn play(spec: ReceiverSpec, script: Vec<Step>) -> (Vec<String>, Vec<String>) {
     (seen.0.clone(), seen.1.clone())
 }
 
+/// A client that trusts whom the simulated world trusts.
+fn client_config(pki: &Pki, clock: &impl Clock) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(pki.root().clone()).unwrap();
+    let (provider, time) = (Arc::new(crate::tls::provider()), crate::tls::time_of(clock));
+    let config = ClientConfig::builder_with_details(provider, time)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+async fn secure<S>(stream: MaybeTls<S>, config: &Arc<ClientConfig>, expected: bool) -> MaybeTls<S>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let stream = stream.into_inner().unwrap();
+    let name = "mx.a.test".try_into().unwrap();
+    let connect = TlsConnector::from(Arc::clone(config)).connect(name, stream).into_fallible();
+    match connect.await {
+        Ok(stream) => {
+            assert!(expected, "the handshake succeeded");
+            MaybeTls::Tls(Box::new(TlsStream::Client(stream)))
+        }
+        Err((error, stream)) => {
+            assert!(!expected, "{error}");
+            MaybeTls::Plain(stream)
+        }
+    }
+}
+
 async fn take<S, C>(step: Step, stream: &mut S, clock: &C, bodies: &BodyFactory)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     C: Clock,
 {
     match step {
+        Secure(_) => unreachable!("is for the caller"),
         Say(line, expected) => {
             stream.write_all(line.as_bytes()).await.unwrap();
             expect(stream, expected).await;

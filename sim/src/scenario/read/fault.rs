@@ -25,7 +25,8 @@ fn read(table: Table<'_>, names: &Names) -> Option<FaultSpec> {
     let at = table.parsed("at", units::duration);
     let length = table.parsed("for", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
     if !table.has("what") {
-        table.missing("what", "`what = \"host_down\"`, `\"reset\"` or `\"dns_failure\"`");
+        let hint = "`what = \"host_down\"`, `\"reset\"`, `\"dns_failure\"` or `\"starttls_off\"`";
+        table.missing("what", hint);
     }
     let kind = match table.word("what", &KINDS) {
         Some(Kind::HostDown) => {
@@ -39,6 +40,7 @@ fn read(table: Table<'_>, names: &Names) -> Option<FaultSpec> {
             let failure = table.word("how", &DnsFailure::NAMES).unwrap_or(DnsFailure::ServFail);
             read_names(&table, names).map(|names| FaultKind::Dns { failure, names })
         }
+        Some(Kind::StartTlsOff) => read_tls_receiver(&table, names),
         // What cannot be understood does not make its neighbours unknown keys.
         None => {
             for key in ["how", "receiver", "host", "address", "domain"] {
@@ -83,6 +85,20 @@ fn read_addresses(table: &Table<'_>, names: &Names) -> Option<Vec<IpAddr>> {
     None
 }
 
+/// The `receiver` that turns STARTTLS off; it has to have it.
+fn read_tls_receiver(table: &Table<'_>, names: &Names) -> Option<FaultKind> {
+    if !table.has("receiver") {
+        table.missing("receiver", "who offers no STARTTLS any more");
+    }
+    let receiver = names.receiver(table, "receiver")?;
+    if receiver.tls.is_empty() {
+        let message = format!("`{}` offers no STARTTLS that could be turned off", receiver.name);
+        let hint = "give it a `[receiver.tls]`";
+        table.diagnostics().error_with_hint(table.span(), message, hint);
+    }
+    Some(FaultKind::StartTlsOff { receiver: Arc::clone(&receiver.name) })
+}
+
 /// The names of `receiver` (its domains and exchanges), `host` or `domain`.
 fn read_names(table: &Table<'_>, names: &Names) -> Option<Vec<Arc<str>>> {
     if let Some(spec) = names.receiver(table, "receiver") {
@@ -105,7 +121,12 @@ enum Kind {
     HostDown,
     Reset,
     DnsFailure,
+    StartTlsOff,
 }
 
-const KINDS: [(&str, Kind); 3] =
-    [("host_down", Kind::HostDown), ("reset", Kind::Reset), ("dns_failure", Kind::DnsFailure)];
+const KINDS: [(&str, Kind); 4] = [
+    ("host_down", Kind::HostDown),
+    ("reset", Kind::Reset),
+    ("dns_failure", Kind::DnsFailure),
+    ("starttls_off", Kind::StartTlsOff),
+];

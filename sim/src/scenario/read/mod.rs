@@ -4,6 +4,7 @@ mod dns;
 mod expect;
 mod fault;
 mod receiver;
+mod tls;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};

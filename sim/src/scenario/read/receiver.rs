@@ -73,6 +73,7 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
     let limits = table.tables("limit").into_iter().filter_map(read_limit).collect();
     let greylist = table.table("greylist").and_then(read_greylist);
     let rules = table.tables("reply").into_iter().filter_map(read_rule).collect();
+    let tls = super::tls::read_all(&table);
     table.finish();
     Some(ReceiverSpec {
         name: name?.into_inner().into(),
@@ -84,6 +85,7 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
         limits,
         greylist,
         rules,
+        tls,
     })
 }
 
