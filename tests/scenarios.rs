@@ -100,6 +100,12 @@ const CHANGES: &[Change] = &[
         write: "{ outbound_throttle_messages = \"6/60\" }",
         fails: "always deliveries_in_window <= 6, window 1m, receiver pair",
     },
+    Change {
+        scenario: "delivery/reserve-for-small-domains.toml",
+        instead_of: "reserve_outbound_connections = 2",
+        write: "reserve_outbound_connections = 0",
+        fails: "t100 == 5s, domain first.example",
+    },
 ];
 
 /// The warnings that scenarios about traps mean to have, by their codes.

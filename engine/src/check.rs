@@ -131,9 +131,10 @@ impl Engine {
     fn check_shared_caps(&self) -> Result<(), Violation> {
         for (key, found, max) in self.count_at_caps() {
             let kept = self.gates.open(&key);
-            let allowed = self.gates.allowed(&key, max);
+            let ceiling = self.ceiling(&key, max);
+            let allowed = self.gates.allowed(&key, ceiling);
             ensure(kept == found && found <= allowed, "caps", || {
-                format!("{key:?}: counted {kept}, found {found}, cap {max}")
+                format!("{key:?}: counted {kept}, found {found}, cap {ceiling}")
             })?;
         }
         Ok(())
@@ -141,6 +142,9 @@ impl Engine {
 
     /// Whoever waits, waits for something that will come.
     fn check_liveness(&self) -> Result<(), Violation> {
+        ensure(self.is_sweep_scheduled(), "liveness", || {
+            "the timer of the reserve does not fit the line at the cap of the server".into()
+        })?;
         for (slot, queue) in &self.queues {
             let stuck = |what: &str| {
                 let details = format!(

@@ -20,6 +20,7 @@ use crate::record::{Event, Pair, Record};
 use crate::reload::Listeners;
 use crate::rng::Seed;
 use crate::sched::host::HostHealth;
+use crate::sched::reserve::Reserve;
 use crate::shaping::gates::Gates;
 use crate::smtp::client::{ClientInput, ClientOutput};
 use crate::smtp::server::{ServerInput, ServerOutput};
@@ -64,6 +65,7 @@ pub struct Engine {
     dirty: BTreeSet<usize>,
     /// Limits that several queues share.
     pub(crate) gates: Gates,
+    pub(crate) reserve: Reserve,
     pub(crate) draining: bool,
     pub(crate) listeners: Listeners,
     /// Buffers used again and again.
@@ -102,6 +104,7 @@ impl Engine {
             spooling: BTreeMap::new(),
             dirty: BTreeSet::new(),
             gates: Gates::default(),
+            reserve: Reserve::default(),
             draining: false,
             listeners,
             client_outputs: Vec::new(),
@@ -158,6 +161,7 @@ impl Engine {
         while let Some(slot) = self.dirty.pop_first() {
             self.maintain(slot);
         }
+        self.schedule_sweep();
     }
 
     /// The next thing to be done, until `None`.
@@ -178,6 +182,7 @@ impl Engine {
                     self.outbound_deadline(conn);
                 }
                 WakeupReason::Connection(conn) => self.inbound_deadline(conn),
+                WakeupReason::Reserve => self.sweep_reserve(),
                 WakeupReason::Queue(slot) => {
                     self.queues[slot].timer = None;
                     self.touch(slot);

@@ -15,6 +15,8 @@ pub enum WakeupReason {
     Connection(ConnId),
     /// A queue: delayed mail is due, an address may be tried again, or trying has lasted too long.
     Queue(usize),
+    /// The sweep that opens reserve connections: queues wait at the cap of the server.
+    Reserve,
 }
 
 /// When the engine wants to be called, and for what.

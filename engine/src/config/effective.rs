@@ -294,6 +294,12 @@ pub struct ServerOptions {
     pub prefer_ipv6_mxs: bool,
     /// Open envelopes of the server; 0: no limit.
     pub max_resident_messages: u32,
+    /// Outbound connections of the process, but for the reserve.
+    pub server_max_outbound_connections: u32,
+    /// Connections beyond that, for queues that have none.
+    pub server_reserve_outbound_connections: u32,
+    /// Time between two sweeps that hand out the reserve.
+    pub reserve_maintenance_interval: Duration,
     /// A destination with an exchange there fails.
     pub prohibited_hosts: Arc<[Cidr]>,
     /// Addresses that are never connected to.

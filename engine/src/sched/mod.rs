@@ -3,6 +3,7 @@
 mod blackhole;
 pub(crate) mod goal;
 pub(crate) mod host;
+pub(crate) mod reserve;
 pub(crate) mod turns;
 
 use alloc::sync::Arc;

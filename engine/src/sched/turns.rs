@@ -40,7 +40,10 @@ impl Engine {
     pub(crate) fn connection_gate_shut(&mut self, slot: usize) -> Option<QueueReason> {
         let options = self.queues[slot].options.clone();
         for (key, max) in caps(&options) {
-            let turn = self.gates.is_turn_of(&key, self.queues[slot].ticket.as_ref());
+            let (turn, max) = match self.reserved_for(slot, &key) {
+                Some(reserved) => (true, reserved),
+                None => (self.gates.is_turn_of(&key, self.queues[slot].ticket.as_ref()), max),
+            };
             if !turn || self.gates.open(&key) >= max {
                 self.line_up(slot, &key);
                 return Some(match key.kind {

@@ -188,6 +188,16 @@ impl Gates {
         if was_first { gate.first() } else { None }
     }
 
+    /// Whether anybody is in line.
+    pub(crate) fn has_line(&self, key: &GateKey) -> bool {
+        self.gates.get(key).is_some_and(|gate| !gate.line.is_empty())
+    }
+
+    /// Who is in line, longest waiting first.
+    pub(crate) fn line(&self, key: &GateKey) -> impl Iterator<Item = usize> {
+        self.gates.get(key).into_iter().flat_map(|gate| gate.line.values().copied())
+    }
+
     /// Whether the holder of a ticket is first in line.
     pub(crate) fn is_first(&self, ticket: &Ticket) -> bool {
         self.is_turn_of(&ticket.key, Some(ticket))

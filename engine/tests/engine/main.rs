@@ -2,6 +2,7 @@
 
 mod bindings;
 mod chaos;
+mod connections;
 mod delivery;
 mod protocol;
 mod reception;

@@ -16,6 +16,7 @@ mod copies;
 mod outcome;
 mod retry;
 mod route;
+mod shared;
 mod throttle;
 
 use std::fmt;
@@ -31,6 +32,7 @@ pub use self::book::{Book, PairId, Row, State};
 pub use self::route::{Names, Routes, Saying};
 
 use self::caps::Caps;
+use self::shared::SharedCaps;
 use self::throttle::Throttles;
 
 /// A law that was broken: a bug of the engine or of the simulator, never of the scenario.
@@ -83,6 +85,7 @@ impl fmt::Display for Entity {
 pub struct Oracles {
     book: Book,
     caps: Caps,
+    shared: SharedCaps,
     routes: Routes,
     throttles: Throttles,
 }
@@ -90,8 +93,13 @@ pub struct Oracles {
 impl Oracles {
     /// The oracles of one run under `config`, with the exchanges that `routes` knows.
     pub fn new(config: Arc<Config>, routes: Routes) -> Self {
-        let (caps, throttles) = (Caps::default(), Throttles::default());
-        Self { book: Book::new(config), caps, routes, throttles }
+        Self {
+            book: Book::new(config),
+            caps: Caps::default(),
+            shared: SharedCaps::default(),
+            routes,
+            throttles: Throttles::default(),
+        }
     }
 
     /// Who is where.
@@ -116,6 +124,7 @@ impl Oracles {
                 copies::judge_result(&record.event, row)?;
             }
             self.caps.judge(record, &mut self.book)?;
+            self.shared.judge(record, &mut self.book)?;
             self.routes.judge(record, &mut self.book)?;
             self.throttles.note(record, &mut self.book);
             self.book.apply(record)?;

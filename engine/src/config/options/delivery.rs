@@ -51,10 +51,10 @@ options! {
         "conf.ref.server_max_outbound_connections";
     /// Connections beyond the limit of the server that only a regular sweep may open, for domains
     /// that got none.
-    "server_reserve_outbound_connections": COUNT, "200", GLOBAL, DELIVERY,
+    "server_reserve_outbound_connections": COUNT, "200", GLOBAL, WORKS,
         "conf.ref.server_reserve_outbound_connections";
     /// Seconds between two sweeps that open reserve connections.
-    "reserve_maintenance_interval": SECONDS, "15", GLOBAL, DELIVERY,
+    "reserve_maintenance_interval": SECONDS, "15", GLOBAL, WORKS,
         "conf.ref.reserve_maintenance_interval";
     /// Connections of everything in the stanza that sets it, added up: of a domain over all
     /// bindings, or of all domains that a regular expression matches.
