@@ -177,14 +177,10 @@ impl Engine {
     }
 
     fn line_up(&mut self, slot: usize, key: &GateKey) {
-        let mut ticket = self.queues[slot].ticket.take();
-        if let Some(elsewhere) = ticket.take_if(|ticket| !ticket.is_for(key))
-            && let Some(first) = self.gates.give_up(elsewhere)
-        {
-            self.touch(first);
+        let next = self.gates.line_up(key, slot, &mut self.queues[slot].ticket);
+        if let Some(next) = next {
+            self.touch(next);
         }
-        self.gates.line_up(key, slot, &mut ticket);
-        self.queues[slot].ticket = ticket;
     }
 
     /// Whether the counters of caps agree with the connections there are, for recounts.
@@ -210,13 +206,14 @@ pub(crate) struct Passed {
     pub(crate) reserved: Option<Place>,
 }
 
-/// The caps a pair shares with others.
+/// The caps a pair shares with others, the narrow ones first: who waits at one of those is not in
+/// the way of others at the cap of the server.
 fn caps(options: &DeliveryOptions) -> impl Iterator<Item = (GateKey, u32)> {
     let server = options.server_max_outbound_connections.iter();
     let scope = options.scope_max_outbound_connections.iter();
-    server
-        .map(|cap| (key(GateKind::ServerMax, &cap.scope), cap.max))
-        .chain(scope.map(|cap| (key(GateKind::ScopeMax, &cap.scope), cap.max)))
+    scope
+        .map(|cap| (key(GateKind::ScopeMax, &cap.scope), cap.max))
+        .chain(server.map(|cap| (key(GateKind::ServerMax, &cap.scope), cap.max)))
 }
 
 fn key(kind: GateKind, scope: &Arc<str>) -> GateKey {

@@ -2,8 +2,9 @@
 //!
 //! A cap that is added up over many pairs and a throttle that many pairs fall back to are both a
 //! gate. Who finds a gate shut gets in line and waits at no other. The line is first come, first
-//! served, one unit a turn: who has passed and wants more goes to its end. So nobody starves,
-//! however long the queues of others are.
+//! served, one unit a turn: who has passed and wants more goes to its end. Who passes one gate and
+//! finds the next one shut has waited since the first: it moves there with its number, and is
+//! before all who came later. So nobody starves, however long the queues of others are.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -157,26 +158,32 @@ impl Gates {
         gate.throttle.refund(at, now).then(|| gate.first())
     }
 
-    /// Whether it is a queue's turn: nobody is in line, or it is the first.
+    /// Whether it is a queue's turn: nobody is in line, or nobody there has waited longer.
     pub(crate) fn is_turn_of(&self, key: &GateKey, ticket: Option<&Ticket>) -> bool {
         let Some(gate) = self.gates.get(key) else { return true };
         match gate.line.first_key_value() {
             None => true,
-            Some((first, _)) => {
-                ticket.is_some_and(|ticket| ticket.key == *key && ticket.number == *first)
-            }
+            Some((first, _)) => ticket.is_some_and(|ticket| ticket.number <= *first),
         }
     }
 
-    /// Gets a queue in line, unless it is already.
-    pub(crate) fn line_up(&mut self, key: &GateKey, slot: usize, ticket: &mut Option<Ticket>) {
+    /// Gets a queue in line, unless it is already. From another line it comes with its number;
+    /// returns who is first there now, if that has changed.
+    pub(crate) fn line_up(
+        &mut self,
+        key: &GateKey,
+        slot: usize,
+        ticket: &mut Option<Ticket>,
+    ) -> Option<usize> {
         if ticket.as_ref().is_some_and(|ticket| ticket.key == *key) {
-            return;
+            return None;
         }
-        self.next_number += 1;
-        let number = self.next_number;
+        let number = ticket.as_ref().map_or(self.next_number + 1, |ticket| ticket.number);
+        self.next_number = self.next_number.max(number);
+        let next = ticket.take().and_then(|elsewhere| self.give_up(elsewhere));
         self.gate(key).line.insert(number, slot);
         *ticket = Some(Ticket { key: key.clone(), number });
+        next
     }
 
     /// Takes a queue out of its line. Returns who is first there now, if that has changed.
@@ -249,6 +256,24 @@ mod tests {
         assert_eq!(gates.give_up(first), Some(2));
         assert_eq!(gates.give_up(third), None);
         assert!(gates.is_turn_of(&gate, None));
+    }
+
+    #[test]
+    fn who_moves_to_another_line_keeps_its_number() {
+        let mut gates = Gates::default();
+        let (here, there) = (key("here"), key("there"));
+        let mut tickets = [None, None, None];
+        let [senior, other, junior] = &mut tickets;
+        gates.line_up(&here, 1, senior);
+        gates.line_up(&here, 2, other);
+        gates.line_up(&there, 3, junior);
+        assert!(gates.is_turn_of(&there, senior.as_ref()));
+        assert!(!gates.is_turn_of(&here, junior.as_ref()));
+        assert_eq!(gates.line_up(&there, 1, senior), Some(2));
+        assert_eq!(gates.line(&there).collect::<alloc::vec::Vec<_>>(), [1, 3]);
+        assert_eq!(gates.line_up(&there, 2, other), None);
+        assert_eq!(gates.line(&there).collect::<alloc::vec::Vec<_>>(), [1, 2, 3]);
+        assert!(!gates.is_turn_of(&there, None));
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn without_a_reserve_a_queue_waits_until_a_connection_ends() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     /// However long one queue is and whatever the caps, mail to others goes out within a few
     /// sweeps, and every cap is kept: check() counts after each input.
@@ -140,5 +140,41 @@ proptest! {
         let sweeps = small.len() as u64 + 1;
         world.run_to(60 + sweeps * (interval + 3));
         prop_assert_eq!(world.count("delivered"), all, "{:#?}", world.story());
+    }
+
+    /// Queues that all want more than there is take turns: when one of them has had twenty
+    /// connections, each has had some, also if some of them share a limit of their own.
+    #[test]
+    fn queues_share_the_server_fairly(
+        cap in 1_u32..5,
+        narrow in 1_u32..4,
+        by_domain: bool,
+        queues in 2_usize..7,
+        lengths in prop::collection::vec(30_u32..90, 6),
+    ) {
+        let (of_domains, of_red) = if by_domain { (narrow, 99) } else { (99, narrow) };
+        let mut world = World::new(&format!("
+            server_max_outbound_connections = {cap}
+            server_reserve_outbound_connections = 0
+            max_deliveries_per_connection = 1
+            domain \"/^[a-c]/\" {{ scope_max_outbound_connections = {of_domains} }}
+            binding \"red\" {{ server_max_outbound_connections = {of_red} }}
+            binding \"blue\" {{ }}"));
+        for (n, length) in lengths.iter().take(queues).enumerate() {
+            let domain = format!("{}.test", ["a", "b", "c", "d", "e", "f"][n]);
+            world.receiver(&domain, |_, said, _| accepting(said));
+            for _ in 0..*length {
+                let binding = if n % 2 == 0 { "red" } else { "blue" };
+                world.submit_from(0, binding, &[&format!("x@{domain}")]);
+            }
+        }
+        // Until the shortest queue is half done nobody has run dry.
+        while delivered_at(&world).values().all(|at| at.len() < 20) {
+            let next = world.now.saturating_since(crate::world::START).as_secs() + 1;
+            world.run_to(next);
+            prop_assert!(next < 600, "nothing moves");
+        }
+        let counts: Vec<usize> = delivered_at(&world).values().map(Vec::len).collect();
+        prop_assert_eq!(counts.len(), queues, "somebody got nothing: {:?}", counts);
     }
 }
