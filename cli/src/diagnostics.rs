@@ -41,10 +41,28 @@ pub(crate) fn print(diagnostics: &[Diagnostic], sources: &Sources) -> io::Result
     let plain = !stderr.is_terminal() || std::env::var_os("NO_COLOR").is_some();
     let renderer = if plain { Renderer::plain() } else { Renderer::styled() };
     let mut out = io::BufWriter::new(stderr.lock());
+    write(&mut out, &renderer, diagnostics, sources)?;
+    out.flush()
+}
+
+/// Findings as text without colour, as [`print`] shows them.
+pub(crate) fn text(diagnostics: &[Diagnostic], sources: &Sources) -> String {
+    let mut out = Vec::new();
+    // Unwrap is OK because writing to memory cannot fail.
+    write(&mut out, &Renderer::plain(), diagnostics, sources).unwrap();
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn write(
+    out: &mut impl io::Write,
+    renderer: &Renderer,
+    diagnostics: &[Diagnostic],
+    sources: &Sources,
+) -> io::Result<()> {
     for diagnostic in diagnostics {
         writeln!(out, "{}\n", renderer.render(&report(diagnostic, sources)))?;
     }
-    out.flush()
+    Ok(())
 }
 
 /// One finding as JSON: lines and columns count from 1, `end_column` is one past the last.

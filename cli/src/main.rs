@@ -8,6 +8,7 @@ mod explain;
 mod options;
 mod record_log;
 mod sim;
+mod test;
 
 use std::panic;
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ enum Verb {
     Options(options::Args),
     Daemon(daemon::Args),
     Sim(sim::Args),
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Options(args) => options::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
         Verb::Sim(args) => sim::run(&args),
+        Verb::Test(args) => test::run(&args),
     }
 }
 

@@ -94,6 +94,21 @@ fn load_scenario(path: &Path) -> Result<Scenario, CommandError> {
 
 /// Shows what is wrong with a scenario in the form of every other finding.
 fn wrong_scenario(error: &ScenarioError) -> CommandError {
+    let (findings, sources) = findings(error);
+    if let Err(error) = diagnostics::print(&findings, &sources) {
+        return CommandError::new(ErrorKind::System, error);
+    }
+    let path = error.path.display();
+    CommandError::new(ErrorKind::Config, anyhow!("{path} cannot be used"))
+}
+
+/// What is wrong with a scenario, as text.
+pub(crate) fn findings_of_scenario(error: &ScenarioError) -> String {
+    let (findings, sources) = findings(error);
+    diagnostics::text(&findings, &sources)
+}
+
+fn findings(error: &ScenarioError) -> (Vec<Diagnostic>, Sources) {
     let mut sources = Sources::default();
     let name = error.path.display().to_string();
     let file = sources.add(SourceFile { name, text: error.source.clone() });
@@ -105,12 +120,7 @@ fn wrong_scenario(error: &ScenarioError) -> CommandError {
             None => finding,
         }
     };
-    let findings: Vec<Diagnostic> = error.diagnostics.iter().map(finding).collect();
-    if let Err(error) = diagnostics::print(&findings, &sources) {
-        return CommandError::new(ErrorKind::System, error);
-    }
-    let path = error.path.display();
-    CommandError::new(ErrorKind::Config, anyhow!("{path} cannot be used"))
+    (error.diagnostics.iter().map(finding).collect(), sources)
 }
 
 fn load_config(scenario: &Scenario, instead: Option<&Path>) -> Result<Config, CommandError> {
