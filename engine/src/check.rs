@@ -145,6 +145,9 @@ impl Engine {
         ensure(self.is_sweep_scheduled(), "liveness", || {
             "the timer of the reserve does not fit the line at the cap of the server".into()
         })?;
+        ensure(self.routes.in_line() == 0 || self.lookups_timer.is_some(), "liveness", || {
+            format!("{} look-ups in line, and nothing will wake them", self.routes.in_line())
+        })?;
         for (slot, queue) in &self.queues {
             let stuck = |what: &str| {
                 let details = format!(
@@ -166,7 +169,7 @@ impl Engine {
                 QueueReason::Suspended
                 | QueueReason::DefaultBindingSuspended
                 | QueueReason::Draining => true,
-                QueueReason::Resolving => self.routes.is_pending(&queue.pair.domain, slot),
+                QueueReason::Resolving => self.is_resolving(slot),
                 // Caps open when a connection ends, throttles with time; whoever is not first in
                 // line is woken by who is.
                 QueueReason::ServerMaxOutboundConnections

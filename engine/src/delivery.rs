@@ -105,7 +105,8 @@ impl Engine {
         let options = self.session_options(slot);
         let passed = self.pass_connection_gates(slot, &choice.exchange);
         let queue = &mut self.queues[slot];
-        let remote = SocketAddr::new(choice.address, queue.options.port());
+        let port = choice.port.unwrap_or_else(|| queue.options.port());
+        let remote = SocketAddr::new(choice.address, port);
         self.hosts.connecting(&queue.pair.binding, choice.address, conn, self.now);
         queue.connections += 1;
         queue.connects += 1;

@@ -25,7 +25,7 @@ use crate::shaping::gates::Gates;
 use crate::smtp::client::{ClientInput, ClientOutput};
 use crate::smtp::server::{ServerInput, ServerOutput};
 use crate::time::Timestamp;
-use crate::timers::{Timers, Wakeup, WakeupReason};
+use crate::timers::{TimerHandle, Timers, Wakeup, WakeupReason};
 
 /// A mail transfer agent as one value.
 ///
@@ -57,6 +57,8 @@ pub struct Engine {
     pub(crate) queues: Slab<Queue>,
     pub(crate) queue_of: BTreeMap<Pair, usize>,
     pub(crate) routes: Routes,
+    /// When the next look-up in line has its turn.
+    pub(crate) lookups_timer: Option<TimerHandle>,
     pub(crate) hosts: HostHealth,
     pub(crate) outbound: BTreeMap<ConnId, Outbound>,
     pub(crate) inbound: BTreeMap<ConnId, Inbound>,
@@ -98,6 +100,7 @@ impl Engine {
             queues: Slab::new(),
             queue_of: BTreeMap::new(),
             routes: Routes::default(),
+            lookups_timer: None,
             hosts: HostHealth::default(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -186,6 +189,10 @@ impl Engine {
                 WakeupReason::Queue(slot) => {
                     self.queues[slot].timer = None;
                     self.touch(slot);
+                }
+                WakeupReason::Lookups => {
+                    self.lookups_timer = None;
+                    self.take_lookup_turns();
                 }
             }
         }

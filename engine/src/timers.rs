@@ -17,6 +17,8 @@ pub enum WakeupReason {
     Queue(usize),
     /// The sweep that opens reserve connections: queues wait at the cap of the server.
     Reserve,
+    /// A look-up of exchanges whose turn comes (`dns_rate_limit_mx_queries`).
+    Lookups,
 }
 
 /// When the engine wants to be called, and for what.

@@ -177,7 +177,18 @@ impl Zones {
             });
             (Arc::clone(name), sayings.collect())
         };
-        self.names.iter().map(of_name).collect()
+        let said = self.names.iter().map(of_name).collect();
+        let spec = &self.spec;
+        Names { said, look_up: (spec.latency + spec.jitter) * 2 + self.longest_silence() }
+    }
+
+    /// How long somebody may wait for an answer that does not come.
+    fn longest_silence(&self) -> Duration {
+        let mut names = self.names.values().flatten().map(|(_, name)| name);
+        let silent = |failure| failure == Some(DnsFailure::Timeout);
+        let any = names.any(|name| silent(name.failure) || silent(name.mx_failure))
+            || self.outages.iter().any(|outage| outage.failure == DnsFailure::Timeout);
+        if any { self.spec.timeout * 2 } else { Duration::ZERO }
     }
 
     /// The answer to a question at `now`.
@@ -373,6 +384,8 @@ mod tests {
     #[test]
     fn the_history_has_every_change() {
         let history = zones().history();
+        assert_eq!(history.look_up, Duration::from_millis(20_010));
+        let history = history.said;
         let told: Vec<_> = history["a.test"]
             .iter()
             .map(|one| (one.during.start.as_secs(), one.mx[0].0, one.mx.len()))

@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::diagnostic::Diagnostic;
 use super::lint;
 use super::options::OptionId;
+use super::routes;
 use super::source::Span;
 use super::tree::{not_yet, status_finding};
 use super::value::Value;
@@ -21,8 +22,19 @@ pub(super) fn setting(id: OptionId, value: &Value, span: Span) -> Option<Diagnos
 }
 
 fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
+    if let (Value::Words(entries), "routes") = (value, name) {
+        let why = routes::read(entries).err()?;
+        return Some(
+            Diagnostic::error(span, why)
+                .help("for example ( \"smtp://hub.example?pref=10\" \"__mx__\" )"),
+        );
+    }
     let Value::Text(text) = value else { return None };
     match name {
+        "gateway" if !(text.is_empty() || is_next_hop(text)) => Some(
+            Diagnostic::error(span, format!("`{text}` is neither a host name nor an address"))
+                .help("an IPv6 address needs brackets; `remote_smtp_port` sets the port"),
+        ),
         "static_banner" if !text.starts_with("220 ") && &**text != "220" => Some(
             Diagnostic::error(span, "a banner begins with the code 220")
                 .help(format!("write \"220 {text}\"")),
@@ -50,6 +62,14 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
             Some(Diagnostic::error(span, format!("`{text}` is not a host name")))
         }
         _ => None,
+    }
+}
+
+/// A host name, an IPv4 address, or an IPv6 address in brackets.
+fn is_next_hop(text: &str) -> bool {
+    match parse_address(text) {
+        Some(address) => address.is_ipv4() || text.starts_with('['),
+        None => routes::is_host_name(text),
     }
 }
 

@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::Cidr;
+use super::routes::Hop;
 use crate::ids::ListenerId;
 use crate::shaping::throttle::Rate;
 use crate::smtp::client::Xclient;
@@ -74,6 +75,13 @@ pub struct DeliveryOptions {
     pub remote_smtp_port: u16,
     /// Port of the exchange when `delivery_method` is LMTP.
     pub lmtp_port: u16,
+    /// Wait until all exchanges are known; always set for domains we relay for.
+    pub fully_resolve_before_smtp: bool,
+    /// Use only the exchanges of best preference: for domains we relay for, with
+    /// `only_use_best_mx_for_relay_domains`.
+    pub only_best_mx: bool,
+    /// Where mail goes instead of the domain's exchanges; empty where it goes to these.
+    pub routes: Arc<[Hop]>,
     /// Next hop instead of the domain's exchanges.
     pub gateway: Option<Arc<str>>,
     /// Source address; `None` lets the system choose.
@@ -271,6 +279,15 @@ pub struct ListenEndpoint {
     pub backlog: u32,
 }
 
+/// How many look-ups of exchanges are made in a time, and how many may wait for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MxRateLimit {
+    /// Look-ups in a time (`dns_rate_limit_mx_queries`, `dns_rate_limit_period`).
+    pub rate: Rate,
+    /// Look-ups that may wait; those beyond are made at once (`dns_rate_limit_max_queue`).
+    pub waiting_max: u32,
+}
+
 /// Options of the process as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
@@ -306,4 +323,10 @@ pub struct ServerOptions {
     pub skip_hosts: Arc<[Cidr]>,
     /// How long failures of an address are remembered.
     pub address_metrics_lifetime: Duration,
+    /// How many exchanges may be asked for in a time; `None`: any number.
+    pub mx_rate_limit: Option<MxRateLimit>,
+    /// Domains anybody may send to (lower case, `*` globs).
+    pub relay_domains: Arc<[Arc<str>]>,
+    /// Send mail to these only to their exchanges of best preference.
+    pub only_use_best_mx_for_relay_domains: bool,
 }

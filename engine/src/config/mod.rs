@@ -35,6 +35,7 @@ mod protocol_tests;
 #[cfg(test)]
 mod resolution_tests;
 mod resolve;
+pub mod routes;
 pub mod scope;
 pub mod source;
 mod suggest;
@@ -66,6 +67,7 @@ use self::effective::{
 use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
 use crate::ids::ListenerId;
+use crate::smtp::server::relay::matches;
 
 /// The binding of mail that nothing assigns to another, and the group it is in.
 pub const DEFAULT_BINDING: &str = tree::DEFAULT;
@@ -141,6 +143,10 @@ impl Config {
         let mut options = resolve::delivery(&chain, &self.server.hostname);
         let unassigned = binding == DEFAULT_BINDING || !self.has_binding(binding);
         options.suspend_delivery |= unassigned && self.holds_default_binding();
+        if self.relays_for(domain) {
+            options.fully_resolve_before_smtp = true;
+            options.only_best_mx = self.server.only_use_best_mx_for_relay_domains;
+        }
         options
     }
 
@@ -202,6 +208,12 @@ impl Config {
     /// The bindings of a group, in the order of their names; none if there is no such group.
     pub fn group_members(&self, group: &str) -> &[GroupMember] {
         self.groups.get(group).map_or(&[], |members| &members[..])
+    }
+
+    /// Whether a domain is in `relay_domains`.
+    fn relays_for(&self, domain: &str) -> bool {
+        let domain = domain::key(domain);
+        self.server.relay_domains.iter().any(|pattern| matches(pattern, &domain))
     }
 
     /// Whether the binding `default` is held (`default_binding = suspended`).

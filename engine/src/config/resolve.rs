@@ -17,9 +17,11 @@ use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
     BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
-    MaxRetries, ReceptionOptions, RelayPolicy, ServerOptions, SharedCap, SharedThrottle,
+    MaxRetries, MxRateLimit, ReceptionOptions, RelayPolicy, ServerOptions, SharedCap,
+    SharedThrottle,
 };
 use super::options::{OptionId, id};
+use super::routes::{self, Hop};
 use super::tree::Setting;
 use super::value::Value;
 use crate::limits;
@@ -267,6 +269,9 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         remote_smtp_port: get!(int "remote_smtp_port") as u16,
         // The option's range is that of the type.
         lmtp_port: get!(int "lmtp_port") as u16,
+        fully_resolve_before_smtp: get!(bool "fully_resolve_before_smtp"),
+        only_best_mx: false,
+        routes: hops(chain),
         gateway: gateway(chain),
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
@@ -300,7 +305,15 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
 
 /// The next hop instead of the domain's exchanges.
 pub(super) fn gateway(chain: &Chain<'_>) -> Option<Arc<str>> {
-    chain.text(const { id("gateway") })
+    chain.text(const { id("gateway") }).map(|name| Arc::from(&*domain::key(&name)))
+}
+
+/// What is no entry was reported when the configuration was read.
+fn hops(chain: &Chain<'_>) -> Arc<[Hop]> {
+    match chain.value(const { id("routes") }) {
+        Some(Value::Words(entries)) => routes::read(entries).unwrap_or_default(),
+        _ => Arc::default(),
+    }
 }
 
 /// Whether mail is discarded.
@@ -388,6 +401,15 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         prohibited_hosts: get!(networks "prohibited_hosts"),
         skip_hosts: get!(networks "skip_hosts"),
         address_metrics_lifetime: get!(seconds "address_metrics_lifetime"),
+        mx_rate_limit: get!(bool "dns_rate_limit_enabled").then(|| MxRateLimit {
+            rate: Rate {
+                events: get!(count "dns_rate_limit_mx_queries"),
+                per: get!(seconds "dns_rate_limit_period"),
+            },
+            waiting_max: get!(count "dns_rate_limit_max_queue"),
+        }),
+        relay_domains: relay_domains(chain),
+        only_use_best_mx_for_relay_domains: get!(bool "only_use_best_mx_for_relay_domains"),
     }
 }
 
@@ -445,14 +467,17 @@ fn relay_policy(chain: &Chain<'_>, peer: IpAddr) -> RelayPolicy {
         Some(Value::Senders(Some(domains))) => (false, Some(domains.clone())),
         _ => (false, None),
     };
-    let recipient_domains = match chain.value(const { id("relay_domains") }) {
-        Some(Value::Words(domains)) => domains.clone(),
-        _ => Arc::default(),
-    };
     RelayPolicy {
         client_may_relay: in_relay_hosts || any_sender || chain.bool(const { id("open_relay") }),
         sending_domains: sending_domains.unwrap_or_default(),
-        recipient_domains,
+        recipient_domains: relay_domains(chain),
+    }
+}
+
+fn relay_domains(chain: &Chain<'_>) -> Arc<[Arc<str>]> {
+    match chain.value(const { id("relay_domains") }) {
+        Some(Value::Words(domains)) => domains.clone(),
+        _ => Arc::default(),
     }
 }
 

@@ -109,6 +109,9 @@ fn nothing_is_a_configuration_of_built_in_values() {
         dns_failures_to_purge: 10,
         remote_smtp_port: 25,
         lmtp_port: 2003,
+        fully_resolve_before_smtp: true,
+        only_best_mx: false,
+        routes: [],
         gateway: None,
         bind_address: None,
         ehlo_hostname: Literal(
@@ -493,7 +496,7 @@ hostname = mx.test
 relay_domains = ( a.test , b=c )
 body_timeout = "600
 retry_interval = "1200"
-gateway = 'x y'
+spoolbase = 'x y'
 } connect_timeout = [ a = ]
 Esmtp_Listener = ( *:25 [ 0.0.0.0/0 = ( continue } )
 ehlo_timeout = nonsense
@@ -520,7 +523,7 @@ binding "last" {
     error main.conf:8:16-20 this quoted word is not closed
       ^ the quote opened here
       = add the missing `"`; inside quotes `\"` writes a quote
-    error main.conf:10:11-13 single quotes do not quote
+    error main.conf:10:13-15 single quotes do not quote
       ^ begins with `'`
       = write "..." around a word with blanks or special characters
     error main.conf:11:1-2 expected `=` or `{` after `y'`, found `}`

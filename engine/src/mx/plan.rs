@@ -14,8 +14,10 @@ use crate::rng::{Purpose, Seed, entity};
 pub struct Exchange {
     /// Its name; the literal itself for an address literal.
     pub name: Arc<str>,
-    /// Its preference: lower is tried first.
-    pub preference: u16,
+    /// Its preference: lower is tried first. That of its MX record, or its place among `routes`.
+    pub preference: u32,
+    /// The port, where `routes` give it one.
+    pub port: Option<u16>,
     /// Its addresses, in the order of the DNS answer.
     pub addresses: Vec<IpAddr>,
 }
@@ -34,6 +36,8 @@ pub struct Choice {
     pub exchange: Arc<str>,
     /// The address.
     pub address: IpAddr,
+    /// The port, if it is another than the queue's.
+    pub port: Option<u16>,
 }
 
 /// Whether an address can be used now.
@@ -53,7 +57,8 @@ impl Plan {
     /// The plan of an address literal.
     pub fn literal(name: &Arc<str>, address: IpAddr) -> Self {
         let addresses = [address].to_vec();
-        Self { exchanges: [Exchange { name: name.clone(), preference: 0, addresses }].to_vec() }
+        let exchange = Exchange { name: name.clone(), preference: 0, port: None, addresses };
+        Self { exchanges: [exchange].to_vec() }
     }
 
     /// All addresses of the plan.
@@ -94,7 +99,8 @@ impl Plan {
             for (exchange, address) in order {
                 match usable(exchange, address) {
                     Usable::Yes => {
-                        return Some(Choice { exchange: exchange.name.clone(), address });
+                        let Exchange { name, port, .. } = exchange;
+                        return Some(Choice { exchange: name.clone(), address, port: *port });
                     }
                     Usable::Busy => busy = true,
                     Usable::SetAside | Usable::AtCap => {}
@@ -160,9 +166,9 @@ mod tests {
 
     use super::*;
 
-    fn exchange(preference: u16, name: &str, addresses: &[u8]) -> Exchange {
+    fn exchange(preference: u32, name: &str, addresses: &[u8]) -> Exchange {
         let addresses = addresses.iter().map(|last| ip(*last)).collect();
-        Exchange { name: name.into(), preference, addresses }
+        Exchange { name: name.into(), preference, port: None, addresses }
     }
 
     fn ip(last: u8) -> IpAddr {

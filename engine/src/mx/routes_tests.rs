@@ -10,6 +10,8 @@ const POLICY: DnsPolicy = DnsPolicy {
     ttl_min: Duration::ZERO,
     ttl_max: Duration::from_secs(1000),
     use_ipv6: true,
+    all_first: true,
+    mx_rate_limit: None,
 };
 
 #[derive(Default)]
@@ -17,6 +19,8 @@ struct World {
     routes: Routes,
     asked: Vec<(QueryId, Question)>,
     count: u64,
+    /// Of the targets looked up.
+    lifetime: Option<Duration>,
 }
 
 impl World {
@@ -24,10 +28,17 @@ impl World {
         self.lookup_with(POLICY, destination, asker, at)
     }
 
+    /// `x.test`; `x.test best` for its best exchanges, `x.test host` for its addresses.
     fn lookup_with(&mut self, policy: DnsPolicy, name: &str, asker: Asker, at: u64) -> String {
-        let Self { routes, asked, count } = self;
+        let Self { routes, asked, count, .. } = self;
         let now = Timestamp::from_secs(at);
-        let lookup = routes.lookup(&name.into(), asker, now, policy, &mut |question| {
+        let (name, by) = match name.split_once(' ') {
+            Some((name, "best")) => (name, By::BestExchanges),
+            Some((name, _)) => (name, By::Addresses),
+            None => (name, By::Exchanges),
+        };
+        let target = Target { lifetime: self.lifetime, ..Target::new(&name.into(), by) };
+        let lookup = routes.lookup(&target, asker, now, policy, &mut |question| {
             *count += 1;
             asked.push((QueryId(*count), question));
             QueryId(*count)
@@ -39,7 +50,7 @@ impl World {
     fn answer(&mut self, question: &str, answer: &str, at: u64) -> Vec<Asker> {
         let (query, asked) = self.asked.remove(0);
         assert_eq!(asked.to_string(), question);
-        let Self { routes, asked, count } = self;
+        let Self { routes, asked, count, .. } = self;
         let now = Timestamp::from_secs(at);
         let (_, askers) = routes
             .resolved(query, parse(answer), now, &mut |question| {
@@ -59,18 +70,19 @@ impl World {
 
 fn describe(lookup: &Lookup) -> String {
     match lookup {
-        Lookup::Ready(plan) => plan
-            .exchanges
-            .iter()
-            .map(|e| alloc::format!("{} {} {:?}", e.preference, e.name, e.addresses))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Lookup::Ready(plan) => describe_plan(plan),
+        Lookup::Partial(plan) => alloc::format!("{} ...", describe_plan(plan)),
         Lookup::Pending => "pending".to_string(),
         Lookup::Failed { until, failures, reply } => {
             alloc::format!("failed {failures} until {}: {reply}", until.as_secs())
         }
         Lookup::Refused(reply) => alloc::format!("refused: {reply}"),
     }
+}
+
+fn describe_plan(plan: &Plan) -> String {
+    let one = |e: &Exchange| alloc::format!("{} {} {:?}", e.preference, e.name, e.addresses);
+    plan.exchanges.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// `10 a, 20 b` (MX), `192.0.2.1 192.0.2.2` (addresses) or the name of an error; TTL 60 unless
@@ -259,6 +271,111 @@ fn ttls_are_clamped() {
 }
 
 #[test]
+fn an_answer_that_lives_shorter_than_the_look_up_serves_those_who_waited() {
+    let mut world = World::default();
+    world.lookup("x.test", 1, 0);
+    world.answer("MX x.test", "ttl 1: 10 a", 0);
+    assert_eq!(world.answer("A/AAAA a", "ttl 100: 192.0.2.1", 5), [1]);
+    assert_eq!(world.lookup("x.test", 1, 5), "10 a [192.0.2.1]");
+    assert_eq!(world.lookup("x.test", 1, 6), "pending");
+}
+
+#[test]
+fn a_lifetime_of_its_own_replaces_the_ttl() {
+    let policy = DnsPolicy { ttl_min: Duration::from_secs(10), ..POLICY };
+    for (lifetime, ttl) in [(30, 5), (30, 600), (3, 600)] {
+        let mut world = World { lifetime: Some(Duration::from_secs(lifetime)), ..World::default() };
+        world.lookup_with(policy, "hub host", 1, 0);
+        world.answer("A/AAAA hub", &alloc::format!("ttl {ttl}: 192.0.2.1"), 0);
+        let known = "0 hub [192.0.2.1]";
+        assert_eq!(world.lookup_with(policy, "hub host", 1, lifetime), known);
+        assert_eq!(world.lookup_with(policy, "hub host", 1, lifetime + 1), "pending");
+        assert_eq!(world.asked.len(), 1, "the host is asked about again");
+    }
+}
+
+#[test]
+fn of_a_relay_domain_only_the_best_exchanges_count() {
+    let mut world = World::default();
+    world.lookup("x.test best", 1, 0);
+    world.answer("MX x.test", "20 us, 10 a, 10 b", 0);
+    world.answer("A/AAAA a", "nodata", 0);
+    assert_eq!(world.answer("A/AAAA b", "192.0.2.2", 0), [1]);
+    assert_eq!(world.lookup("x.test best", 1, 0), "10 b [192.0.2.2]");
+    world.nothing_asked();
+    // A worse one does not stand in for them.
+    world.lookup("y.test best", 1, 0);
+    world.answer("MX y.test", "20 b, 10 a", 0);
+    let refused = "refused: 554 5.4.4 no exchange of the domain has an address";
+    assert_eq!(world.lookup("y.test best", 1, 0), refused);
+}
+
+#[test]
+fn the_addresses_of_a_host_need_no_exchanges() {
+    let mut world = World::default();
+    world.lookup("hub host", 1, 0);
+    assert_eq!(world.answer("A/AAAA hub", "192.0.2.1", 0), [1]);
+    assert_eq!(world.lookup("hub host", 1, 0), "0 hub [192.0.2.1]");
+    // As a domain it may have exchanges.
+    assert_eq!(world.lookup("hub", 1, 0), "pending");
+    assert_eq!(world.asked[0].1.to_string(), "MX hub");
+}
+
+#[test]
+fn the_eager_go_on_with_what_is_known_and_the_others_wait() {
+    let eager = DnsPolicy { all_first: false, ..POLICY };
+    let mut world = World::default();
+    world.lookup_with(eager, "x.test", 1, 0);
+    world.lookup("x.test", 2, 0);
+    // Nothing is known, but the eager one may look.
+    assert_eq!(world.answer("MX x.test", "10 a, 20 b, 30 c", 0), [1]);
+    assert_eq!(world.lookup_with(eager, "x.test", 1, 0), "pending");
+    world.asked.swap(0, 1);
+    assert_eq!(world.answer("A/AAAA b", "192.0.2.2", 1), [1]);
+    assert_eq!(world.lookup_with(eager, "x.test", 1, 1), "20 b [192.0.2.2] ...");
+    assert_eq!(world.lookup("x.test", 2, 1), "pending");
+    assert_eq!(world.answer("A/AAAA a", "192.0.2.1", 2), [1]);
+    let best = "10 a [192.0.2.1], 20 b [192.0.2.2] ...";
+    assert_eq!(world.lookup_with(eager, "x.test", 1, 2), best);
+    assert_eq!(world.answer("A/AAAA c", "nodata", 3), [1, 2]);
+    let all = "10 a [192.0.2.1], 20 b [192.0.2.2]";
+    assert_eq!(world.lookup("x.test", 2, 3), all);
+    assert_eq!(world.lookup_with(eager, "x.test", 1, 3), all);
+    // What is known already is there at once.
+    world.lookup_with(eager, "y.test", 1, 3);
+    world.answer("MX y.test", "10 d, 20 b", 3);
+    assert_eq!(world.lookup_with(eager, "y.test", 1, 3), "20 b [192.0.2.2] ...");
+}
+
+#[test]
+fn questions_for_exchanges_wait_in_line() {
+    use crate::shaping::throttle::Rate;
+    let rate = Rate { events: 1, per: Duration::from_secs(10) };
+    let limit = MxRateLimit { rate, waiting_max: 1 };
+    let policy = DnsPolicy { mx_rate_limit: Some(limit), ..POLICY };
+    let mut world = World::default();
+    for (name, asker) in [("a.test", 1), ("b.test", 2), ("c.test", 3)] {
+        assert_eq!(world.lookup_with(policy, name, asker, 0), "pending");
+    }
+    // The second waits, the third found the line full.
+    let asked: Vec<String> = world.asked.iter().map(|(_, asked)| asked.to_string()).collect();
+    assert_eq!(asked, ["MX a.test", "MX c.test"]);
+    assert_eq!(world.routes.next_turn(Timestamp::from_secs(1)), Some(Timestamp::from_secs(10)));
+    assert_eq!(world.lookup_with(policy, "b.test", 4, 5), "pending");
+    world.asked.clear();
+    let World { routes, asked, .. } = &mut world;
+    routes.take_turns(Timestamp::from_secs(10), &mut |question| {
+        asked.push((QueryId(99), question));
+        QueryId(99)
+    });
+    assert_eq!(world.routes.next_turn(Timestamp::from_secs(10)), None);
+    assert_eq!(world.answer("MX b.test", "nxdomain", 10), [2, 4]);
+    // Addresses are not limited.
+    world.lookup_with(policy, "hub host", 1, 10);
+    assert_eq!(world.asked[0].1.to_string(), "A/AAAA hub");
+}
+
+#[test]
 fn without_use_ipv6_its_addresses_do_not_exist() {
     let policy = DnsPolicy { use_ipv6: false, ..POLICY };
     let mut world = World::default();
@@ -310,5 +427,5 @@ fn what_is_in_use_is_kept_and_not_looked_through_each_time() {
     assert_eq!(world.routes.left, limits::ROUTES_KEPT);
     // The address of b.mx.test has expired, but a plan that is being made still counts on it.
     assert_eq!(world.answer("A/AAAA a.mx.test", "nodata", 61), [1]);
-    assert_eq!(world.lookup("slow.test", 1, 61), "pending");
+    assert_eq!(world.lookup("slow.test", 1, 61), "10 b.mx.test [192.0.2.2]");
 }

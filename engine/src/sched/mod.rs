@@ -1,25 +1,23 @@
 //! Scheduling: what a queue does next, and if nothing, why.
 
 mod blackhole;
+mod dns;
 pub(crate) mod goal;
 pub(crate) mod host;
 pub(crate) mod reserve;
 pub(crate) mod turns;
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::config::effective::DeliveryOptions;
 use crate::config::{Cidr, DEFAULT_BINDING};
-use crate::dns::{DnsAnswer, DnsError};
 use crate::engine::Engine;
-use crate::ids::{ConnId, MessageId, QueryId};
-use crate::io::Output;
+use crate::ids::{ConnId, MessageId};
 use crate::message::RecipientState;
 use crate::mx::plan::{Exchange, Plan, Usable};
-use crate::mx::routes::{DnsPolicy, Lookup};
+use crate::mx::routes::Lookup;
 use crate::queue::Batch;
 use crate::queue::reason::QueueReason;
 use crate::queue::retry::{give_up_reply, limit_reached, wait_before_retry};
@@ -30,6 +28,13 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 use crate::smtp::stage::Stage;
 use crate::time::Timestamp;
 use crate::timers::WakeupReason;
+
+/// Whether all exchanges of a plan are known, or some are still being asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    All,
+    Part,
+}
 
 impl Engine {
     /// Looks after one queue: what is due becomes active, sessions without work take it up, and
@@ -71,12 +76,11 @@ impl Engine {
     }
 
     fn remove_queue(&mut self, slot: usize) {
-        let queue = &mut self.queues[slot];
         // A look-up under way tells its asker by slot: the slot must not be another's by then.
-        if self.routes.is_pending(&queue.pair.domain, slot) {
+        if self.is_resolving(slot) {
             return;
         }
-        if let Some(timer) = queue.timer.take() {
+        if let Some(timer) = self.queues[slot].timer.take() {
             self.timers.cancel(timer);
         }
         let queue = self.queues.remove(slot);
@@ -103,7 +107,8 @@ impl Engine {
             };
         }
         match self.look_up(slot) {
-            Lookup::Ready(plan) => self.connect_to(slot, &plan),
+            Lookup::Ready(plan) => self.connect_to(slot, &plan, Known::All),
+            Lookup::Partial(plan) => self.connect_to(slot, &plan, Known::Part),
             Lookup::Pending => QueueReason::Resolving,
             Lookup::Refused(reply) => {
                 self.fail_active(slot, &reply);
@@ -115,8 +120,8 @@ impl Engine {
         }
     }
 
-    fn connect_to(&mut self, slot: usize, plan: &Arc<Plan>) -> QueueReason {
-        if self.tried_in_vain(slot, plan) {
+    fn connect_to(&mut self, slot: usize, plan: &Arc<Plan>, known: Known) -> QueueReason {
+        if known == Known::All && self.tried_in_vain(slot, plan) {
             let text = "no exchange of the domain could be reached";
             let reply = Reply::local(421, EnhancedCode(4, 4, 0), text);
             self.delay_active(slot, reply, self.now);
@@ -156,6 +161,7 @@ impl Engine {
             let n = self.now.as_micros().wrapping_add(queue.connects);
             match plan.choose(&self.seed, domain, n, ipv6_first, usable) {
                 Some(choice) => self.connect(slot, choice),
+                None if known == Known::Part => return QueueReason::Resolving,
                 None => return self.nowhere_to_go(slot, plan),
             }
         }
@@ -263,74 +269,6 @@ impl Engine {
             let event = Event::HostSetAside { binding, address, exchange, until, stage, reply };
             self.record(event);
         }
-    }
-
-    fn look_up(&mut self, slot: usize) -> Lookup {
-        let queue = &self.queues[slot];
-        let server = self.config.server_options();
-        let policy = DnsPolicy {
-            mx_failures_fallback_to_a: queue.options.mx_failures_fallback_to_a,
-            failure_hold: queue.options.retry_interval,
-            ttl_min: server.min_dns_ttl,
-            ttl_max: server.max_dns_ttl,
-            use_ipv6: server.use_ipv6,
-        };
-        let domain = queue.pair.domain.clone();
-        let mut asked = Vec::new();
-        let ids = &mut self.ids;
-        let lookup = self.routes.lookup(&domain, slot, self.now, policy, &mut |question| {
-            let query = ids.query();
-            asked.push((query, question));
-            query
-        });
-        self.ask(asked);
-        lookup
-    }
-
-    pub(crate) fn resolved(&mut self, query: QueryId, result: Result<DnsAnswer, DnsError>) {
-        let failure = result.as_ref().err().cloned();
-        let mut asked = Vec::new();
-        let ids = &mut self.ids;
-        let resolved = self.routes.resolved(query, result, self.now, &mut |question| {
-            let query = ids.query();
-            asked.push((query, question));
-            query
-        });
-        self.ask(asked);
-        let Some((question, askers)) = resolved else { return };
-        if let Some(error) = failure {
-            self.record(Event::DnsFailure { question, error: error.kind, text: error.text });
-        }
-        self.touch_all(askers.into_iter().collect());
-    }
-
-    fn ask(&mut self, asked: Vec<(QueryId, crate::dns::Question)>) {
-        for (query, question) in asked {
-            self.emit(Output::Resolve { query, question });
-        }
-    }
-
-    /// The DNS failed for a queue. What waits is moved to delayed once a failure; what comes in
-    /// before the next look-up waits for that.
-    fn dns_failed(
-        &mut self,
-        slot: usize,
-        until: Timestamp,
-        failures: u32,
-        reply: Reply,
-    ) -> QueueReason {
-        let queue = &mut self.queues[slot];
-        let purge = queue.options.dns_failures_to_purge;
-        if purge > 0 && failures >= purge {
-            let text = "the domain could not be looked up (dns_failures_to_purge)";
-            self.fail_active(slot, &Reply::local(554, EnhancedCode(5, 4, 4), text));
-            return QueueReason::Empty;
-        }
-        if queue.dns_failed_until != Some(until) {
-            queue.dns_failed_until = Some(until);
-            self.delay_active(slot, reply, until);
-        }
-        QueueReason::DnsFailed { until }
     }
 
     /// Moves everything active to delayed, not due before `not_before`. This is no attempt and

@@ -7,5 +7,6 @@ mod delivery;
 mod protocol;
 mod reception;
 mod reload;
+mod routing;
 mod shaping;
 mod world;

@@ -154,6 +154,13 @@ impl Book {
         &self.pairs[id.0 as usize].0
     }
 
+    /// The domain whose queue mail of a binding to a domain is in: its own, unless there is a
+    /// `gateway`. Known for what was accepted.
+    pub fn queue_domain<'a>(&'a self, binding: &Arc<str>, domain: &'a Arc<str>) -> &'a Arc<str> {
+        let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(domain) };
+        self.queues.get(&pair).map_or(domain, |queue| &self.pair(*queue).domain)
+    }
+
     /// The options of a pair.
     pub fn options(&self, id: PairId) -> &DeliveryOptions {
         &self.pairs[id.0 as usize].1

@@ -22,11 +22,11 @@ mod throttle;
 use std::fmt;
 use std::sync::Arc;
 
-use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{Event, Record};
 use traject_engine::smtp::address::Mailbox;
+use traject_engine::{Input, Output, Timestamp};
 
 pub use self::book::{Book, PairId, Row, State};
 pub use self::route::{Names, Routes, Saying};
@@ -131,6 +131,22 @@ impl Oracles {
             Ok(before)
         })();
         judged.map_err(|finding: Finding| finding.at(record.at, entity_of(&record.event)))
+    }
+
+    /// Notes what the engine asks for.
+    pub fn output(&mut self, at: Timestamp, output: &Output) {
+        match output {
+            Output::Connect { conn, .. } => self.routes.connects(at, *conn),
+            Output::Resolve { query, question } => self.routes.asks(at, *query, question),
+            _ => {}
+        }
+    }
+
+    /// Notes what the engine is told.
+    pub fn input(&mut self, at: Timestamp, input: &Input<'_>) {
+        if let Input::Resolved { query, .. } = input {
+            self.routes.hears(at, *query);
+        }
     }
 
     /// Judges that a receiver answered the content of a message, for one recipient.

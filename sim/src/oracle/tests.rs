@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use traject_engine::dns::{DnsErrorKind, Question};
+use traject_engine::dns::{DnsError, DnsErrorKind, Question};
+use traject_engine::ids::QueryId;
 use traject_engine::io::NetError;
 use traject_engine::record::GiveUp;
 use traject_engine::smtp::reply::{EnhancedCode, Reply};
@@ -53,7 +54,7 @@ fn routes() -> Routes {
     let until = |saying: Saying, until| Saying { during: Timestamp(0)..until, ..saying };
     let from = |saying: Saying, from| Saying { during: from..Timestamp::NEVER, ..saying };
     let moved = Timestamp::from_secs(10_000);
-    Routes::new(BTreeMap::from([
+    let said = BTreeMap::from([
         ("a.test".into(), vec![saying(&[(10, "mx1.a.test"), (20, "mx2.a.test")], Some(9))]),
         ("mx1.a.test".into(), vec![saying(&[], Some(1))]),
         ("mx2.a.test".into(), vec![saying(&[], Some(2))]),
@@ -65,7 +66,8 @@ fn routes() -> Routes {
                 from(saying(&[(5, "mx3.a.test"), (10, "mx2.a.test")], None), moved),
             ],
         ),
-    ]))
+    ]);
+    Routes::new(Names { said, ..Names::default() })
 }
 
 /// The first law a stream breaks.
@@ -304,6 +306,75 @@ fn route_believes_an_answer_for_its_ttl_and_no_longer() {
         }
         let violation = judge(CONFIG, stream![record]);
         assert_eq!(violation.is_none(), fine, "{last} at {second}: {violation:?}");
+    }
+}
+
+#[test]
+fn route_knows_routes() {
+    // a.test is at .1 (10) and .2 (20), or by itself at .9.
+    for (routes, last, fine) in [
+        ("mx3.a.test", 3, true),
+        ("mx3.a.test", 1, false),
+        ("198.18.0.7 __mx__", 7, true),
+        ("198.18.0.7 __mx__", 1, false),
+        ("\"smtp://198.18.0.7?pref=5\" \"smtp://__mx__?pref=5\"", 7, true),
+        ("\"smtp://198.18.0.7?pref=5\" \"smtp://__mx__?pref=5\"", 1, true),
+        ("\"smtp://198.18.0.7?pref=5\" \"smtp://__mx__?pref=5\"", 2, false),
+        ("a.test", 9, true),
+        ("a.test", 1, false),
+        ("\"smtp://a.test?type=mx\"", 1, true),
+        ("\"smtp://mx3.a.test?port=2525\"", 3, false),
+    ] {
+        let config = format!("routes = ( {routes} )");
+        let violation = judge(&config, stream![opened(0, 2, last, 1)]);
+        assert_eq!(violation.is_none(), fine, "{routes} to {last}: {violation:?}");
+    }
+}
+
+#[test]
+fn route_knows_relay_domains() {
+    let worse = || {
+        let aside = Event::HostSetAside {
+            binding: "default".into(),
+            address: remote(1).ip(),
+            exchange: "mx1.a.test".into(),
+            until: at(120),
+            stage: Stage::Connect,
+            reply: Reply::local(451, EnhancedCode(4, 4, 1), NetError::Refused.text()),
+        };
+        stream![record(0, aside), opened(1, 2, 2, 1)]
+    };
+    let relay = "relay_domains = ( a.test )";
+    assert_eq!(judge("", worse()), None);
+    assert_eq!(judge(relay, worse()).map(|found| found.invariant), Some("route"));
+    let all = format!("{relay} only_use_best_mx_for_relay_domains = false");
+    assert_eq!(judge(&all, worse()), None);
+}
+
+#[test]
+fn route_lets_the_eager_begin_with_what_they_know() {
+    // The better exchange is asked about from second 1 to second 3.
+    for (config, begun, fine) in [
+        ("fully_resolve_before_smtp = false", 2, true),
+        ("fully_resolve_before_smtp = false", 4, false),
+        ("", 2, false),
+        ("fully_resolve_before_smtp = false relay_domains = ( a.test )", 2, false),
+    ] {
+        let config = Arc::new(Config::from_text(config).unwrap());
+        let mut oracles = Oracles::new(config, routes());
+        let (query, question) = (QueryId(2), Question::Addresses("mx1.a.test".into()));
+        oracles.output(at(1), &Output::Resolve { query, question });
+        let connect = Output::Connect { conn: ConnId(2), source: None, peer: remote(2) };
+        if begun == 2 {
+            oracles.output(at(2), &connect);
+        }
+        let nobody = DnsError { kind: DnsErrorKind::NoData, ttl: Duration::ZERO, text: "".into() };
+        oracles.input(at(3), &Input::Resolved { query, result: Err(nobody) });
+        if begun == 4 {
+            oracles.output(at(4), &connect);
+        }
+        let judged = oracles.record(&opened(5, 2, 2, 1));
+        assert_eq!(judged.is_ok(), fine, "begun at {begun}: {judged:?}");
     }
 }
 

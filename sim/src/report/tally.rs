@@ -12,7 +12,7 @@ use traject_engine::smtp::stage::Stage;
 
 use super::flow::{Flow, Totals};
 use super::timeline::Timeline;
-use crate::counts::Counts;
+use crate::counts::{Counts, attempt_of};
 use crate::oracle::{Book, Row};
 
 /// The numbers of a run.
@@ -87,9 +87,12 @@ impl Tally {
                 self.messages += 1;
                 self.accepted += recipients.len() as u64;
                 for mailbox in recipients {
+                    let queue = book.queue_domain(binding, &mailbox.domain);
+                    self.domain(queue).flow(start, binding, queue, book);
+                    // Behind a gateway mail has no connections of its own, but the gateway's cap.
                     let domain = self.domain(&mailbox.domain);
+                    domain.flow(start, binding, queue, book);
                     domain.counts.accept();
-                    domain.flow(start, binding, &mailbox.domain, book);
                 }
                 return;
             }
@@ -106,14 +109,16 @@ impl Tally {
             _ => {}
         }
         let Some(pair) = pair else { return };
-        let domain = self.domain(&pair.domain);
-        let flow = domain.flow(start, &pair.binding, &pair.domain, book);
+        let flow = self.domain(&pair.domain).flow(start, &pair.binding, &pair.domain, book);
         flow.apply(record.at, &record.event);
         if let Event::HostSetAside { reply, .. } = &record.event {
             flow.troubled(record.at, &reply.to_string());
         }
-        if let Some(row) = before {
-            let totals = flow.between(row.due_at, record.at);
+        let totals = before.map(|row| flow.between(row.due_at, record.at));
+        // Behind a gateway the queue and its connections are the gateway's, the mail is not.
+        let attempt = attempt_of(&record.event);
+        let domain = self.domain(attempt.map_or(&pair.domain, |attempt| &attempt.mailbox.domain));
+        if let (Some(row), Some(totals)) = (before, totals) {
             let waited = record.at.saturating_since(row.due_at);
             domain.held.at_cap += totals.at_cap;
             domain.held.down += totals.down;

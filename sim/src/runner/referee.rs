@@ -127,6 +127,7 @@ impl Referee {
         let mut state = self.state();
         state.now = now;
         state.trace.input(now, input);
+        state.oracles.input(now, input);
         if self.interrupt.load(Ordering::Relaxed) {
             self.changed.notify_one();
         }
@@ -136,6 +137,7 @@ impl Referee {
     pub(super) fn output(&self, now: Timestamp, output: &Output) {
         let mut state = self.state();
         state.trace.output(now, output);
+        state.oracles.output(now, output);
         if let Output::Record(record) = output {
             state.record(record);
             if state.phase() != Phase::Busy {

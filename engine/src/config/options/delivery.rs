@@ -117,9 +117,11 @@ options! {
     "rset_timeout": SECONDS, "30", PAIR, WORKS, "conf.ref.rset_timeout";
 }
 "dns" {
-    /// Wait for the addresses of all exchanges before the first attempt; without it the first
-    /// address known is used.
-    "fully_resolve_before_smtp": Bool, "true", PAIR, DELIVERY, "conf.ref.fully_resolve_before_smtp";
+    /// Wait for the addresses of all exchanges before a connection is opened. Without it, of the
+    /// exchanges whose addresses are known by then the best is used, so that mail may go to a worse
+    /// one while the answer about a better one is under way. Domains in `relay_domains` always
+    /// wait.
+    "fully_resolve_before_smtp": Bool, "true", PAIR, WORKS, "conf.ref.fully_resolve_before_smtp";
     /// Failed look-ups of a domain's exchanges after which its own addresses are tried; -1 asks for
     /// exchanges only the first time.
     "mx_failures_fallback_to_a": Int(-1, i32::MAX as i64), "3", DOMAINS, WORKS,
@@ -128,20 +130,26 @@ options! {
     "dns_failures_to_purge": COUNT, "10", DOMAINS, WORKS, "conf.ref.dns_failures_to_purge";
 }
 "routing" {
-    /// Hosts to hand mail to instead of the domain's own exchanges, in order of preference.
-    /// `__mx__` stands for the domain's own.
-    "routes": Words, "", DOMAINS, DELIVERY, "conf.ref.routes";
+    /// Where to hand mail to instead of the domain's own exchanges: hosts, addresses (IPv6 in
+    /// brackets), `__mx__` for the domain's own exchanges, or
+    /// `"smtp://host?pref=10&ttl=300&port=25&type=mx"`. Lower `pref` is tried first, equal ones
+    /// share the load, and an entry without it comes after all before it. A host is looked up by
+    /// its addresses, with `type=mx` by its exchanges; `ttl` is how many seconds answers about it
+    /// are kept, whatever their TTL. With a `gateway`, the routes of the gateway's name apply.
+    "routes": Words, "", DOMAINS, WORKS, "conf.ref.routes";
     /// Networks that mail is never delivered to; a domain whose exchange is there fails.
     "prohibited_hosts": Cidrs, "", GLOBAL, WORKS, "conf.ref.prohibited_hosts";
     /// Networks that are left out when an exchange is chosen. A domain all of whose addresses are
     /// there fails.
     "skip_hosts": Cidrs, "", GLOBAL, WORKS, "ref.skip_hosts";
-    /// For domains we relay for, use only the exchanges of best preference.
-    "only_use_best_mx_for_relay_domains": Bool, "true", GLOBAL, DELIVERY,
+    /// For domains in `relay_domains`, use only the exchanges of best preference: the others may
+    /// well be ourselves.
+    "only_use_best_mx_for_relay_domains": Bool, "true", GLOBAL, WORKS,
         "conf.ref.only_use_best_mx_for_relay_domains";
     /// Named schemes that replace recipients by others at reception.
     "alias_schemes": Words, "", DOMAINS.and(PATHWAYS), POLICY, "conf.ref.alias_schemes";
-    /// Host to hand mail to instead of the domain's own exchanges: a name or an address. The
+    /// Host to hand mail to instead of the domain's own exchanges: a name or an address, IPv6 in
+    /// brackets. A name is looked up like a domain, by its exchanges or else by its addresses. The
     /// options of the gateway's name apply, not those of the recipient's domain.
     "gateway": Text, "", PAIR, WORKS, "conf.ref.gateway";
     /// Port of the exchange, except with `delivery_method = LMTP`.

@@ -28,14 +28,17 @@ options! {
     "use_ipv6": Bool, "false", GLOBAL, WORKS, "conf.ref.use_ipv6";
     /// Among exchanges of one preference, try IPv6 addresses first.
     "prefer_ipv6_mxs": Bool, "false", GLOBAL, WORKS, "conf.ref.prefer_ipv6_mxs";
-    /// Limit how many look-ups of exchanges are made within a time.
-    "dns_rate_limit_enabled": Bool, "false", GLOBAL, DELIVERY, "ref.dns_rate_limit";
-    /// Look-ups of exchanges within `dns_rate_limit_period`.
-    "dns_rate_limit_mx_queries": COUNT, "100", GLOBAL, DELIVERY, "ref.dns_rate_limit";
+    /// Limit how many look-ups of exchanges are made within a time. Domains beyond that wait, first
+    /// come, first served.
+    "dns_rate_limit_enabled": Bool, "false", GLOBAL, WORKS, "ref.dns_rate_limit";
+    /// Look-ups of exchanges within every `dns_rate_limit_period`.
+    "dns_rate_limit_mx_queries": Int(1, u32::MAX as i64), "100", GLOBAL, WORKS,
+        "ref.dns_rate_limit";
     /// Seconds over which look-ups of exchanges are limited.
-    "dns_rate_limit_period": SECONDS, "1", GLOBAL, DELIVERY, "ref.dns_rate_limit";
-    /// Domains that may wait for their look-up before others are looked up at once.
-    "dns_rate_limit_max_queue": COUNT, "100000", GLOBAL, DELIVERY, "ref.dns_rate_limit";
+    "dns_rate_limit_period": SECONDS, "1", GLOBAL, WORKS, "ref.dns_rate_limit";
+    /// Domains that may wait for their look-up. Further ones are looked up at once, and not
+    /// counted.
+    "dns_rate_limit_max_queue": COUNT, "100000", GLOBAL, WORKS, "ref.dns_rate_limit";
 }
 "spool" {
     /// Make a message durable before it is acknowledged. Unlike in the original this is the

@@ -13,7 +13,7 @@
 
 mod answer;
 mod received;
-mod relay;
+pub(crate) mod relay;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -32,7 +32,7 @@ fn asks_for_routing(local: &str) -> bool {
 
 /// Whether `domain` matches a pattern whose `*` stand for any characters, none included: `*.x`
 /// matches `a.x` but not `x`, `*x` matches `x` and `ax`. Both in lower case.
-fn matches(pattern: &str, domain: &str) -> bool {
+pub(crate) fn matches(pattern: &str, domain: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == domain;
     };

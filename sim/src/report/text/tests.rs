@@ -11,7 +11,7 @@ use super::*;
 use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
 use crate::expect::{Condition, Expectation, Scope, When};
-use crate::oracle::{Answer, Oracles, Routes, Saying};
+use crate::oracle::{Answer, Names, Oracles, Routes, Saying};
 use crate::report::tally::Tally;
 use crate::report::{DomainFacts, Facts};
 use crate::test_records::{
@@ -38,7 +38,8 @@ fn report() -> Report {
         addresses: vec![remote(1).ip()],
         ttl: Duration::from_secs(3600),
     };
-    let routes = Routes::new([("a.test".into(), vec![saying])].into());
+    let said = [("a.test".into(), vec![saying])].into();
+    let routes = Routes::new(Names { said, ..Names::default() });
     let mut oracles = Oracles::new(config, routes);
     let mut tally = Tally::new(START);
     let expectations: Vec<Expectation> = ["delivered == 1", "t95 <= 5m"]
