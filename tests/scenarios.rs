@@ -106,6 +106,60 @@ const CHANGES: &[Change] = &[
         write: "reserve_outbound_connections = 0",
         fails: "t100 == 5s, domain first.example",
     },
+    Change {
+        scenario: "delivery/trouble-before-mail.toml",
+        instead_of: "host_failure_retry = 120",
+        write: "host_failure_retry = 121",
+        fails: "t100 == 2m, receiver banner-5",
+    },
+    Change {
+        scenario: "delivery/bindings-are-seen.toml",
+        instead_of: "ehlo_hostname = \"__message__\"",
+        write: "",
+        fails: "delivered == 40",
+    },
+    Change {
+        scenario: "delivery/spread-over-a-group.toml",
+        instead_of: "binding \"c\" { }",
+        write: "binding \"c\" { suspend_delivery = true }",
+        fails: "delivered >= 897, binding c",
+    },
+    Change {
+        scenario: "delivery/delivery-methods.toml",
+        instead_of: "{ delivery_method = SMTP }",
+        write: "{ }",
+        fails: "delivered == 1 by 0s, receiver old",
+    },
+    Change {
+        scenario: "delivery/xclient.toml",
+        instead_of: "\"told.example\"     { xclient = ifavailable }",
+        write: "\"told.example\" { xclient = no }",
+        fails: "bounced == 20, receiver told",
+    },
+    Change {
+        scenario: "delivery/eight-bit-content.toml",
+        instead_of: "send_8bitmime = ifavailable",
+        write: "send_8bitmime = no",
+        fails: "delivered == 100%, receiver announced",
+    },
+    Change {
+        scenario: "delivery/rewritten-replies.toml",
+        instead_of: "\"^550 5",
+        write: "\"^551 5",
+        fails: "t100 == 2h20m, receiver false-550",
+    },
+    Change {
+        scenario: "delivery/held-and-discarded.toml",
+        instead_of: "domain \"held.example\"      { suspend_delivery = true }",
+        write: "",
+        fails: "pending == 20, domain held.example",
+    },
+    Change {
+        scenario: "delivery/impatience-makes-duplicates.toml",
+        instead_of: "body_timeout = 10",
+        write: "body_timeout = 40",
+        fails: "expired == 1 by 2h30m, receiver impatient",
+    },
 ];
 
 /// The warnings that scenarios about traps mean to have, by their codes.

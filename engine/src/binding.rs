@@ -19,7 +19,7 @@ pub(crate) fn assign(
     source: &BindingSource,
     named: Option<&str>,
 ) -> Option<Arc<str>> {
-    let of_group = |group: &str| choose(config.group_members(group), seed, message).cloned();
+    let of_group = |group: &str| binding_of_group(config, seed, message, group);
     match source {
         BindingSource::Binding(name) => Some(name.clone()),
         BindingSource::Group(group) => of_group(group),
@@ -30,6 +30,17 @@ pub(crate) fn assign(
             name.or_else(|| (*source == BindingSource::Default).then(|| DEFAULT_BINDING.into()))
         }
     }
+}
+
+/// The member of a binding group that sends a message; `None` if there is no such group or it has
+/// no members (decision D17).
+pub fn binding_of_group(
+    config: &Config,
+    seed: &Seed,
+    message: MessageId,
+    group: &str,
+) -> Option<Arc<str>> {
+    choose(config.group_members(group), seed, message).cloned()
 }
 
 /// Whether a message may bear that name: of a binding, or of a group that has one.

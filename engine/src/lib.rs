@@ -35,6 +35,7 @@ pub mod time;
 mod timers;
 pub mod tls;
 
+pub use binding::binding_of_group;
 pub use check::Violation;
 pub use engine::Engine;
 pub use io::{Input, Output};

@@ -288,7 +288,7 @@ impl<C: Clock> Resolver for SimResolver<C> {
 mod tests {
     use super::*;
     use crate::network::{SimWorld, WorldOptions};
-    use crate::receiver::spec::{Exchange, Extensions, Latency};
+    use crate::receiver::spec::{Exchange, Extensions, Latency, Protocol};
 
     fn receiver() -> ReceiverSpec {
         let exchange = |host: &str, preference, last: u8| Exchange {
@@ -300,6 +300,7 @@ mod tests {
             name: "r".into(),
             domains: vec!["a.test".into(), "b.test".into()],
             exchanges: vec![exchange("mx1.a.test", 10, 1), exchange("mx2.a.test", 20, 2)],
+            protocol: Protocol::Smtp,
             port: 25,
             latency: Latency { base: Duration::ZERO, jitter: Duration::ZERO },
             extensions: Extensions::default(),

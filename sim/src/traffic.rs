@@ -9,9 +9,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use traject_engine::Timestamp;
+use traject_engine::config::Config;
+use traject_engine::ids::MessageId;
 use traject_engine::rng::{Purpose, Seed, entity};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
+use traject_engine::{Timestamp, binding_of_group};
 
 /// One `[[traffic]]` of a scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +38,39 @@ pub struct TrafficSpec {
     pub eight_bit: bool,
     /// Recipients of each message.
     pub recipients: Fanout,
-    /// The binding that sends them.
-    pub binding: Arc<str>,
+    /// What sends them.
+    pub sent_by: SentBy,
+    /// The client that handed them in, for XCLIENT.
+    pub client: Option<IpAddr>,
+}
+
+/// What sends the messages of a traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentBy {
+    /// A binding.
+    Binding(Arc<str>),
+    /// The members of a binding group, as the group shares them out.
+    Group(Arc<str>),
+}
+
+impl SentBy {
+    /// The bindings that may send a message.
+    pub fn bindings(&self, config: &Config) -> Vec<Arc<str>> {
+        match self {
+            Self::Binding(name) => vec![Arc::clone(name)],
+            Self::Group(name) => {
+                config.group_members(name).iter().map(|member| Arc::clone(&member.name)).collect()
+            }
+        }
+    }
+
+    /// The binding that sends a message; `None` if the group has no members.
+    pub fn binding(&self, config: &Config, seed: &Seed, message: MessageId) -> Option<Arc<str>> {
+        match self {
+            Self::Binding(name) => Some(Arc::clone(name)),
+            Self::Group(name) => binding_of_group(config, seed, message, name),
+        }
+    }
 }
 
 /// How arrivals are spread.
@@ -148,8 +181,10 @@ pub struct Arrival {
     pub size_bytes: u64,
     /// Whether the body holds bytes above 127.
     pub eight_bit: bool,
-    /// The binding that sends it.
-    pub binding: Arc<str>,
+    /// What sends it.
+    pub sent_by: SentBy,
+    /// The client that handed it in.
+    pub client: Option<IpAddr>,
 }
 
 /// Every arrival of a scenario, in order of time.
@@ -257,7 +292,8 @@ impl Stream {
             recipients,
             size_bytes,
             eight_bit: self.spec.eight_bit,
-            binding: Arc::clone(&self.spec.binding),
+            sent_by: self.spec.sent_by.clone(),
+            client: self.spec.client,
         }
     }
 
@@ -359,7 +395,8 @@ mod tests {
             size_bytes: 1000..=2000,
             eight_bit: false,
             recipients: Fanout::Drawn(1..=1),
-            binding: "default".into(),
+            sent_by: SentBy::Binding("default".into()),
+            client: None,
         }
     }
 

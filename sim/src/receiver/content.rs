@@ -31,6 +31,8 @@ pub(super) enum Progress {
         consumed: usize,
         /// Which message it was.
         message: MessageId,
+        /// Whether it holds bytes above 127.
+        eight_bit: bool,
     },
 }
 
@@ -47,7 +49,8 @@ impl<'f> Content<'f> {
             if self.at_line_start {
                 match rest {
                     [b'.', b'\r', b'\n', ..] => {
-                        return Ok(Progress::Done { consumed: at + 3, message: self.finish()? });
+                        let BodyFacts { message, eight_bit, .. } = self.finish()?;
+                        return Ok(Progress::Done { consumed: at + 3, message, eight_bit });
                     }
                     [] | [b'.'] | [b'.', b'\r'] => return Ok(Progress::More { consumed: at }),
                     [b'.', ..] => at += 1,
@@ -109,7 +112,7 @@ impl<'f> Content<'f> {
         Ok(())
     }
 
-    fn finish(&self) -> Result<MessageId, String> {
+    fn finish(&self) -> Result<BodyFacts, String> {
         let Some((facts, body)) = &self.body else {
             return Err("the content ends within its first line".into());
         };
@@ -117,7 +120,7 @@ impl<'f> Content<'f> {
             let (got, whole) = (self.compared, body.size_bytes());
             return Err(format!("the content ends after {got} of {whole} bytes"));
         }
-        Ok(facts.message)
+        Ok(*facts)
     }
 }
 

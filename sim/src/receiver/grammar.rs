@@ -1,19 +1,26 @@
 //! What our client may say, judged at the receiving end: an independent reading of RFC 5321 and
 //! of the extensions offered. A breach is a bug of the engine, never of a scenario.
 
-use super::spec::Extensions;
+use super::spec::{Extensions, Protocol};
 
 /// A command, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// EHLO.
-    Ehlo,
+    /// EHLO, with our client's name for itself.
+    Ehlo(&'a str),
     /// HELO.
-    Helo,
-    /// LHLO, which we do not know: LMTP is another protocol (RFC 2033).
-    Lhlo,
-    /// MAIL FROM, with the sender; empty for the null sender.
-    Mail(&'a str),
+    Helo(&'a str),
+    /// LHLO.
+    Lhlo(&'a str),
+    /// XCLIENT, with the attributes as they were written.
+    Xclient(&'a str),
+    /// MAIL FROM.
+    Mail {
+        /// The sender; empty for the null sender.
+        sender: &'a str,
+        /// Whether 8-bit content is announced.
+        eight_bit: bool,
+    },
     /// RCPT TO, with the recipient.
     Rcpt(&'a str),
     /// DATA.
@@ -31,7 +38,16 @@ pub enum Command<'a> {
 impl Command<'_> {
     /// Whether another command may follow before the reply (RFC 2920 section 3.1).
     pub const fn may_be_followed(&self) -> bool {
-        matches!(self, Self::Mail(_) | Self::Rcpt(_) | Self::Rset)
+        matches!(self, Self::Mail { .. } | Self::Rcpt(_) | Self::Rset)
+    }
+
+    /// Whether it is the greeting of a protocol. LMTP has one of its own, and SMTP's two are not
+    /// known there (RFC 2033 section 4.1).
+    pub const fn greets(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Smtp => matches!(self, Self::Ehlo(_) | Self::Helo(_)),
+            Protocol::Lmtp => matches!(self, Self::Lhlo(_)),
+        }
     }
 }
 
@@ -56,7 +72,8 @@ pub struct Grammar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Greeting {
     None,
-    Ehlo,
+    /// With extensions: EHLO or LHLO.
+    Extended,
     Helo,
 }
 
@@ -92,7 +109,7 @@ impl Grammar {
         let text = str::from_utf8(text).map_err(|_| "a command that is no ASCII")?;
         let command = self.parse(text)?;
         let limit = match command {
-            Command::Mail(_) => COMMAND_BYTES_MAX + SIZE_BYTES_EXTRA + BODY_BYTES_EXTRA,
+            Command::Mail { .. } => COMMAND_BYTES_MAX + SIZE_BYTES_EXTRA + BODY_BYTES_EXTRA,
             _ => COMMAND_BYTES_MAX,
         };
         if line.len() > limit {
@@ -109,7 +126,7 @@ impl Grammar {
 
     /// Whether commands may be sent ahead of replies.
     pub fn pipelining(&self) -> bool {
-        self.offered.pipelining && self.greeting == Greeting::Ehlo
+        self.offered.pipelining && self.greeting == Greeting::Extended
     }
 
     /// Whether our reply to EHLO offers STARTTLS.
@@ -133,9 +150,17 @@ impl Grammar {
     /// What we made of a command.
     pub fn replied(&mut self, command: Command<'_>, accepted: bool) {
         match (command, accepted) {
-            (Command::Ehlo, true) => (self.greeting, self.mail) = (Greeting::Ehlo, Progress::None),
-            (Command::Helo, true) => (self.greeting, self.mail) = (Greeting::Helo, Progress::None),
-            (Command::Mail(_), _) => {
+            (Command::Ehlo(_) | Command::Lhlo(_), true) => {
+                (self.greeting, self.mail) = (Greeting::Extended, Progress::None);
+            }
+            (Command::Helo(_), true) => {
+                (self.greeting, self.mail) = (Greeting::Helo, Progress::None);
+            }
+            // The client is somebody else now, and has not greeted.
+            (Command::Xclient(_), true) => {
+                (self.greeting, self.mail) = (Greeting::None, Progress::None);
+            }
+            (Command::Mail { .. }, _) => {
                 self.mail = if accepted { Progress::Open } else { Progress::Refused };
                 self.accepted = 0;
                 self.named = false;
@@ -177,18 +202,23 @@ impl Grammar {
                     return Err(format!("`{name}` is no name to say {verb} with"));
                 }
                 Ok(match verb {
-                    "EHLO" => Command::Ehlo,
-                    "HELO" => Command::Helo,
-                    _ => Command::Lhlo,
+                    "EHLO" => Command::Ehlo(name),
+                    "HELO" => Command::Helo(name),
+                    _ => Command::Lhlo(name),
                 })
+            }
+            ("XCLIENT", attributes) => {
+                self.check_attributes(attributes)?;
+                Ok(Command::Xclient(attributes))
             }
             ("MAIL", rest) => {
                 let (path, parameters) = path_of(rest, "FROM:")?;
+                let eight_bit = parameters.contains(&"BODY=8BITMIME");
                 self.check_parameters(parameters)?;
                 if !path.is_empty() && !path.contains('@') {
                     return Err(format!("`{path}` is no reverse-path"));
                 }
-                Ok(Command::Mail(path))
+                Ok(Command::Mail { sender: path, eight_bit })
             }
             ("RCPT", rest) => {
                 let (path, parameters) = path_of(rest, "TO:")?;
@@ -213,7 +243,7 @@ impl Grammar {
     fn check_parameters(&self, parameters: Vec<&str>) -> Result<(), String> {
         for parameter in parameters {
             let (keyword, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let offered = self.greeting == Greeting::Ehlo
+            let offered = self.greeting == Greeting::Extended
                 && match keyword {
                     "SIZE" => self.offered.size.is_some(),
                     "BODY" => self.offered.eight_bit_mime,
@@ -236,19 +266,39 @@ impl Grammar {
         Ok(())
     }
 
+    /// Attributes of XCLIENT only as offered, with values in xtext (RFC 3461 section 4) or in
+    /// brackets.
+    fn check_attributes(&self, attributes: &str) -> Result<(), String> {
+        for attribute in attributes.split(' ') {
+            let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+            if self.greeting != Greeting::Extended || !self.offered.xclient.has(name) {
+                return Err(format!("XCLIENT attribute `{attribute}` was not offered"));
+            }
+            let unknown = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"].contains(&value);
+            if !unknown && !is_xtext(value) {
+                return Err(format!("`{attribute}` has no value in xtext"));
+            }
+        }
+        Ok(())
+    }
+
     fn check_order(&self, command: Command<'_>) -> Result<(), String> {
         // With pipelining a command may have been sent before the refusal it ignores.
         let ahead = self.pipelining();
         let wrong = match command {
             Command::Quit => return Ok(()),
             _ if self.unwelcome => "after a banner that refused service",
-            Command::Ehlo | Command::Helo if self.mail == Progress::Open => "inside a transaction",
+            Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_) | Command::Xclient(_)
+                if self.mail == Progress::Open =>
+            {
+                "inside a transaction"
+            }
             Command::StartTls if self.secured => "while TLS is up",
-            Command::StartTls if self.greeting != Greeting::Ehlo => "before EHLO",
+            Command::StartTls if self.greeting != Greeting::Extended => "before EHLO",
             Command::StartTls if !self.offers_tls => "which was not offered",
             Command::StartTls if self.mail != Progress::None => "inside a transaction",
-            Command::Mail(_) if self.greeting == Greeting::None => "before EHLO",
-            Command::Mail(_) if self.mail == Progress::Open => "inside a transaction",
+            Command::Mail { .. } if self.greeting == Greeting::None => "before EHLO",
+            Command::Mail { .. } if self.mail == Progress::Open => "inside a transaction",
             Command::Rcpt(_) | Command::Data if self.mail == Progress::None => "before MAIL",
             Command::Rcpt(_) | Command::Data if self.mail == Progress::Refused && !ahead => {
                 "after MAIL was refused"
@@ -259,6 +309,21 @@ impl Grammar {
         };
         Err(format!("{command:?} {wrong}"))
     }
+}
+
+/// Printable ASCII without `+` and `=`, and `+XX` for everything else; not empty.
+fn is_xtext(value: &str) -> bool {
+    let mut bytes = value.bytes();
+    let mut fits = !value.is_empty();
+    while let Some(byte) = bytes.next() {
+        let mut is_hex = || bytes.next().is_some_and(|digit| b"0123456789ABCDEF".contains(&digit));
+        fits &= match byte {
+            b'+' => is_hex() && is_hex(),
+            b'=' => false,
+            other => other.is_ascii_graphic(),
+        };
+    }
+    fits
 }
 
 /// `FROM:<path> parameters`.
@@ -299,12 +364,14 @@ const DOMAIN_BYTES_MAX: usize = 255;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receiver::spec::XclientAttributes;
 
     const NOTHING: Extensions = Extensions {
         pipelining: false,
         size: None,
         eight_bit_mime: false,
         enhanced_status_codes: false,
+        xclient: XclientAttributes::ALL,
     };
 
     /// A dialogue: (line, whether we agree). The result of the last line.
@@ -376,6 +443,13 @@ mod tests {
             (NOTHING, vec![ehlo, ("MAIL FROM: <a@b.test>", true)], "not of the form"),
             (NOTHING, vec![ehlo, ("MAIL FROM:<a@b.test>  X", true)], "not of the form"),
             (NOTHING, vec![ehlo, mail, ("RCPT TO:<x@a.test> NOTIFY=NEVER", true)], "not offered"),
+            (NOTHING, vec![("XCLIENT ADDR=192.0.2.1", true)], "not offered"),
+            (NOTHING, vec![ehlo, ("XCLIENT ADDR=192.0.2.1 LOGIN=x", true)], "not offered"),
+            (NOTHING, vec![ehlo, ("XCLIENT ADDR=", true)], "xtext"),
+            (NOTHING, vec![ehlo, ("XCLIENT HELO=a=b", true)], "xtext"),
+            (NOTHING, vec![ehlo, ("XCLIENT HELO=a+2", true)], "xtext"),
+            (NOTHING, vec![ehlo, mail, ("XCLIENT ADDR=192.0.2.1", true)], "inside a transaction"),
+            (NOTHING, vec![ehlo, ("XCLIENT ADDR=192.0.2.1", true), mail], "before EHLO"),
             (NOTHING, vec![("HELP", true)], "no command"),
             (NOTHING, vec![("EHLO a\tb", true)], "byte 0x09"),
         ] {
@@ -399,21 +473,49 @@ mod tests {
             assert!(found.contains(why), "{found}");
         };
         refused(&grammar, "before EHLO");
-        grammar.replied(Command::Ehlo, true);
+        grammar.replied(Command::Ehlo("us.test"), true);
         refused(&grammar, "not offered");
         grammar.offers_tls(true);
         assert_eq!(grammar.command(b"STARTTLS\r\n"), Ok(Command::StartTls));
         assert!(!Command::StartTls.may_be_followed());
-        grammar.replied(Command::Mail(""), true);
+        grammar.replied(Command::Mail { sender: "", eight_bit: false }, true);
         refused(&grammar, "inside a transaction");
         grammar.end();
         grammar.secured();
         refused(&grammar, "while TLS is up");
         let mail = grammar.command(b"MAIL FROM:<>\r\n").unwrap_err();
         assert!(mail.contains("before EHLO"), "{mail}");
-        grammar.replied(Command::Helo, true);
+        grammar.replied(Command::Helo("us.test"), true);
         assert!(!grammar.pipelining());
         assert!(grammar.command(b"STARTTLS now\r\n").unwrap_err().contains("no command"));
+    }
+
+    #[test]
+    fn a_client_is_introduced_and_greets_anew() {
+        let dialogue = [
+            ("EHLO mail.brand.test", true),
+            ("XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 HELO=a+2Bb", true),
+            ("EHLO a+b", true),
+        ];
+        assert!(last(NOTHING, &dialogue).unwrap_err().contains("no name"));
+        let dialogue = [
+            ("EHLO mail.brand.test", true),
+            ("XCLIENT ADDR=192.0.2.1", true),
+            ("EHLO c.test", true),
+            ("MAIL FROM:<>", true),
+        ];
+        assert_eq!(last(NOTHING, &dialogue), Ok(()));
+    }
+
+    #[test]
+    fn each_protocol_has_its_greetings() {
+        use Protocol::{Lmtp, Smtp};
+        for (command, smtp) in
+            [(Command::Ehlo("a"), true), (Command::Helo("a"), true), (Command::Lhlo("a"), false)]
+        {
+            assert_eq!((command.greets(Smtp), command.greets(Lmtp)), (smtp, !smtp));
+        }
+        assert!(!Command::Noop.greets(Smtp) && !Command::Noop.greets(Lmtp));
     }
 
     #[test]

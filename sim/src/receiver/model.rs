@@ -10,6 +10,7 @@ use traject_engine::Timestamp;
 use traject_engine::rng::{Purpose, Seed, entity};
 
 use super::spec::{Act, Greylist, Limited, ReceiverSpec, ReplyText, Rule, Stage};
+use crate::glob::Glob;
 
 /// A receiver and everything it remembers.
 #[derive(Debug)]
@@ -35,10 +36,16 @@ pub struct Session {
     counted: Vec<bool>,
     /// Whether each limit was exceeded when the connection (or its message) began.
     exceeded: Vec<bool>,
+    /// What our client calls itself.
+    ehlo: String,
+    /// For whom it says it speaks (XCLIENT ADDR).
+    client: Option<String>,
     /// Messages begun.
     messages: u32,
     /// The message under way.
     sender: String,
+    /// Whether 8-bit content was announced for it.
+    announced: bool,
     recipients: u32,
     /// A name for the message under way, to key draws with.
     transaction: u64,
@@ -49,16 +56,32 @@ pub struct Session {
 pub enum Event<'a> {
     /// Someone connected.
     Banner,
-    /// EHLO or HELO.
-    Ehlo,
-    /// MAIL FROM; the empty sender is the null one.
-    Mail(&'a str),
+    /// EHLO or LHLO, with the name given.
+    Ehlo(&'a str),
+    /// HELO.
+    Helo(&'a str),
+    /// XCLIENT, with the value of ADDR.
+    Xclient(Option<&'a str>),
+    /// MAIL FROM.
+    Mail {
+        /// The empty sender is the null one.
+        sender: &'a str,
+        /// Whether 8-bit content is announced.
+        eight_bit: bool,
+    },
     /// RCPT TO.
     Rcpt(&'a str),
     /// DATA.
     Data,
-    /// The message is complete; its name, as far as it has one.
-    Body(u64),
+    /// The message is complete.
+    Body {
+        /// Its name, as far as it has one.
+        message: u64,
+        /// Whose reply is wanted, where each recipient has one (LMTP).
+        recipient: Option<&'a str>,
+        /// Whether it holds bytes above 127.
+        eight_bit: bool,
+    },
 }
 
 impl Event<'_> {
@@ -66,11 +89,13 @@ impl Event<'_> {
     pub const fn stage(&self) -> Stage {
         match self {
             Self::Banner => Stage::Banner,
-            Self::Ehlo => Stage::Ehlo,
-            Self::Mail(_) => Stage::Mail,
+            Self::Ehlo(_) => Stage::Ehlo,
+            Self::Helo(_) => Stage::Helo,
+            Self::Xclient(_) => Stage::Xclient,
+            Self::Mail { .. } => Stage::Mail,
             Self::Rcpt(_) => Stage::Rcpt,
             Self::Data => Stage::Data,
-            Self::Body(_) => Stage::Body,
+            Self::Body { .. } => Stage::Body,
         }
     }
 }
@@ -142,8 +167,11 @@ impl Receiver {
             source,
             counted: vec![false; limits.len()],
             exceeded: vec![false; limits.len()],
+            ehlo: String::new(),
+            client: None,
             messages: 0,
             sender: String::new(),
+            announced: false,
             recipients: 0,
             transaction: 0,
         };
@@ -207,7 +235,12 @@ impl Receiver {
     /// Notes what the event changes before anything is decided.
     fn begin(&mut self, now: Timestamp, session: &mut Session, event: Event<'_>) {
         match event {
-            Event::Mail(sender) => {
+            Event::Ehlo(name) | Event::Helo(name) => {
+                session.ehlo.clear();
+                session.ehlo.push_str(name);
+            }
+            Event::Mail { sender, eight_bit } => {
+                session.announced = eight_bit;
                 session.sender.clear();
                 session.sender.push_str(sender);
                 session.recipients = 0;
@@ -221,11 +254,11 @@ impl Receiver {
         }
         for (n, (limit, counts)) in self.spec.limits.iter().zip(&mut self.counts).enumerate() {
             match (limit.what, counts, event) {
-                (Limited::MessageRate { max, window }, Counts::Window(log), Event::Mail(_)) => {
+                (Limited::MessageRate { max, window }, Counts::Window(log), Event::Mail { .. }) => {
                     let log = log.entry(limit.per.group(session.source)).or_default();
                     session.exceeded[n] = !log.has_room(now, max, window);
                 }
-                (Limited::MessagesPerConnection { max }, _, Event::Mail(_)) => {
+                (Limited::MessagesPerConnection { max }, _, Event::Mail { .. }) => {
                     session.exceeded[n] = session.messages >= max;
                 }
                 (Limited::RecipientsPerMessage { max }, _, Event::Rcpt(_)) => {
@@ -239,7 +272,8 @@ impl Receiver {
     /// Counts what was agreed to.
     fn commit(&mut self, now: Timestamp, session: &mut Session, event: Event<'_>) {
         match event {
-            Event::Mail(_) => {
+            Event::Xclient(client) => session.client = client.map(str::to_owned),
+            Event::Mail { .. } => {
                 session.messages += 1;
                 for (n, (limit, counts)) in
                     self.spec.limits.iter().zip(&mut self.counts).enumerate()
@@ -392,23 +426,36 @@ fn greylist_name(greylist: &Greylist, session: &Session, recipient: &str) -> u64
 }
 
 fn applies(rule: &Rule, session: &Session, event: Event<'_>) -> bool {
-    let sender_fits = || rule.sender.as_ref().is_none_or(|glob| glob.matches(&session.sender));
-    let recipient_fits = || match (&rule.recipient, event) {
-        (Some(glob), Event::Rcpt(recipient)) => glob.matches(recipient),
-        (Some(_), _) => false,
-        (None, _) => true,
+    let fits = |glob: &Option<Glob>, text: Option<&str>| {
+        glob.as_ref().is_none_or(|glob| text.is_some_and(|text| glob.matches(text)))
     };
-    rule.stage == event.stage() && sender_fits() && recipient_fits()
+    let recipient = match event {
+        Event::Rcpt(recipient) => Some(recipient),
+        Event::Body { recipient, .. } => recipient,
+        _ => None,
+    };
+    let unannounced = matches!(event, Event::Body { eight_bit: true, .. }) && !session.announced;
+    rule.stage == event.stage()
+        && (rule.source.is_none() || fits(&rule.source, Some(&session.source.to_string())))
+        && fits(&rule.ehlo, Some(&session.ehlo))
+        && fits(&rule.client, session.client.as_deref())
+        && fits(&rule.sender, Some(&session.sender))
+        && fits(&rule.recipient, recipient)
+        && (unannounced || !rule.unannounced_8bit)
 }
 
 /// What a rule's draw is about.
 fn argument(session: &Session, event: Event<'_>) -> u64 {
     match event {
-        Event::Banner | Event::Ehlo => entity(session.source.to_string().as_bytes()),
-        Event::Mail(sender) => entity(sender.as_bytes()),
+        Event::Banner | Event::Ehlo(_) | Event::Helo(_) | Event::Xclient(_) => {
+            entity(session.source.to_string().as_bytes())
+        }
+        Event::Mail { sender, .. } => entity(sender.as_bytes()),
         Event::Rcpt(recipient) => entity(recipient.as_bytes()),
         Event::Data => session.transaction,
-        Event::Body(message) => message,
+        Event::Body { message, recipient, .. } => {
+            message ^ recipient.map_or(0, |recipient| entity(recipient.as_bytes()))
+        }
     }
 }
 

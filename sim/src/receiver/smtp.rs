@@ -1,5 +1,5 @@
-//! A fake exchange: speaks SMTP on the far side of the simulated network, lets the receiver model
-//! decide, and holds our client to the grammar.
+//! A fake exchange: speaks SMTP or LMTP on the far side of the simulated network, lets the receiver
+//! model decide, and holds our client to the grammar.
 
 mod starttls;
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ServerConfig;
@@ -19,7 +20,7 @@ use traject_net::world::{Clock, Network};
 use super::content::{Content, Progress};
 use super::grammar::{BODY_BYTES_EXTRA, COMMAND_BYTES_MAX, Command, Grammar, SIZE_BYTES_EXTRA};
 use super::model::{Decision, Event, Receiver, Session};
-use super::spec::{Act, ReceiverSpec};
+use super::spec::{Act, Protocol, ReceiverSpec};
 use super::tls::{TlsPosture, Unread};
 use crate::body::BodyFactory;
 use crate::oracle::Answer;
@@ -225,9 +226,15 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         if followed && !(command.may_be_followed() && self.grammar.pipelining()) {
             return Err(End::Breach(format!("sent more before the reply to {command:?}")));
         }
+        let protocol = self.site.spec.protocol;
         let event = match command {
-            Command::Ehlo | Command::Helo => Event::Ehlo,
-            Command::Mail(sender) => Event::Mail(sender),
+            Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_) if !command.greets(protocol) => {
+                return self.say(command, "500 5.5.1 That is another protocol\r\n").await;
+            }
+            Command::Ehlo(name) | Command::Lhlo(name) => Event::Ehlo(name),
+            Command::Helo(name) => Event::Helo(name),
+            Command::Xclient(attributes) => Event::Xclient(address_in(attributes)),
+            Command::Mail { sender, eight_bit } => Event::Mail { sender, eight_bit },
             Command::Rcpt(_) if !self.grammar.accepts_recipients() => {
                 return self.say(command, "503 5.5.1 Need MAIL first\r\n").await;
             }
@@ -241,7 +248,6 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
                 session.end_transaction();
                 return self.say(command, "250 2.0.0 Ok\r\n").await;
             }
-            Command::Lhlo => return self.say(command, "500 5.5.1 This is not LMTP\r\n").await,
             Command::Noop => return self.say(command, "250 2.0.0 Ok\r\n").await,
             Command::Quit => {
                 self.output.extend_from_slice(b"221 2.0.0 Bye\r\n");
@@ -251,25 +257,30 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         let decision = self.decide(session, event);
         let site = self.site;
         let ehlo_reply = match command {
-            Command::Ehlo if !self.grammar.is_secured() => {
+            Command::Ehlo(_) | Command::Lhlo(_) if !self.grammar.is_secured() => {
                 self.posture = site.posture(self.clock.now());
                 ehlo_reply(&site.spec, self.posture.map(|number| &site.spec.tls[number]))
             }
-            Command::Ehlo => ehlo_reply(&site.spec, None),
+            Command::Ehlo(_) | Command::Lhlo(_) => ehlo_reply(&site.spec, None),
             _ => String::new(),
         };
         let yes: &[&str] = match command {
-            Command::Ehlo => &["250", &ehlo_reply[..1], self.host, &ehlo_reply[1..]],
-            Command::Helo => &["250 ", self.host, "\r\n"],
-            Command::Mail(_) => &["250 2.1.0 Ok\r\n"],
+            Command::Ehlo(_) | Command::Lhlo(_) => {
+                &["250", &ehlo_reply[..1], self.host, &ehlo_reply[1..]]
+            }
+            Command::Helo(_) => &["250 ", self.host, "\r\n"],
+            Command::Xclient(_) => &["220 ", self.host, " ESMTP\r\n"],
+            Command::Mail { .. } => &["250 2.1.0 Ok\r\n"],
             Command::Rcpt(_) => &["250 2.1.5 Ok\r\n"],
             _ => &["354 Go ahead\r\n"],
         };
         let accepted = self.answer(&decision, yes).await?;
         self.grammar.replied(command, accepted);
         match command {
-            Command::Ehlo => self.grammar.offers_tls(ehlo_reply.contains("STARTTLS")),
-            Command::Mail(_) => self.recipients.clear(),
+            Command::Ehlo(_) | Command::Lhlo(_) => {
+                self.grammar.offers_tls(ehlo_reply.contains("STARTTLS"));
+            }
+            Command::Mail { .. } => self.recipients.clear(),
             Command::Rcpt(recipient) if accepted => self.recipients.push(recipient.to_owned()),
             _ => {}
         }
@@ -286,11 +297,11 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
     async fn receive(&mut self, session: &mut Session) -> Result<(), End> {
         let bodies = &self.site.bodies;
         let mut content = Content::new(bodies);
-        let message = loop {
+        let (message, eight_bit) = loop {
             match content.read(&self.input[self.read_to..]).map_err(End::Breach)? {
-                Progress::Done { consumed, message } => {
+                Progress::Done { consumed, message, eight_bit } => {
                     self.read_to += consumed;
-                    break message;
+                    break (message, eight_bit);
                 }
                 Progress::More { consumed } => {
                     self.read_to += consumed;
@@ -303,16 +314,40 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         if self.input.len() > self.read_to && !self.grammar.pipelining() {
             return Err(End::Breach("sent more before the reply to the message".into()));
         }
-        let decision = self.decide(session, Event::Body(message.0));
-        let answer = Answer { taken: decision.accepts, code: reply_code(&decision) };
-        self.site.witness.answered(self.clock.now(), message, &self.recipients, answer);
-        self.answer(&decision, &["250 2.0.0 Ok\r\n"]).await?;
+        match self.site.spec.protocol {
+            Protocol::Smtp => {
+                let event = Event::Body { message: message.0, recipient: None, eight_bit };
+                self.answer_message(session, message, 0..self.recipients.len(), event).await?;
+            }
+            // A reply for each recipient accepted, in their order (RFC 2033 section 4.2).
+            Protocol::Lmtp => {
+                for place in 0..self.recipients.len() {
+                    let name = self.recipients[place].clone();
+                    let recipient = Some(name.as_str());
+                    let event = Event::Body { message: message.0, recipient, eight_bit };
+                    self.answer_message(session, message, place..place + 1, event).await?;
+                }
+            }
+        }
         session.end_transaction();
         self.grammar.end();
-        if has_ended(&decision) {
-            return Err(End::Orderly);
-        }
         self.must_be_heard().await
+    }
+
+    /// Answers a message's content for some of its recipients.
+    async fn answer_message(
+        &mut self,
+        session: &mut Session,
+        message: MessageId,
+        recipients: Range<usize>,
+        event: Event<'_>,
+    ) -> Result<(), End> {
+        let decision = self.decide(session, event);
+        let answer = Answer { taken: decision.accepts, code: reply_code(&decision) };
+        let recipients = &self.recipients[recipients];
+        self.site.witness.answered(self.clock.now(), message, recipients, answer);
+        self.answer(&decision, &["250 2.0.0 Ok\r\n"]).await?;
+        if has_ended(&decision) { Err(End::Orderly) } else { Ok(()) }
     }
 
     fn decide(&self, session: &mut Session, event: Event<'_>) -> Decision {
@@ -428,6 +463,12 @@ enum Next {
     End,
 }
 
+/// The address that XCLIENT gives for the client; none where it is not known.
+fn address_in(attributes: &str) -> Option<&str> {
+    let address = attributes.split(' ').find_map(|one| one.strip_prefix("ADDR="));
+    address.filter(|address| !address.starts_with('['))
+}
+
 /// A 421 is our last word (RFC 5321 section 3.8).
 fn has_ended(decision: &Decision) -> bool {
     matches!(&decision.act, Some(Act::Reply(reply)) if reply.code == 421)
@@ -461,6 +502,10 @@ fn ehlo_reply(spec: &ReceiverSpec, posture: Option<&TlsPosture>) -> String {
         keywords.push("ENHANCEDSTATUSCODES".to_owned());
     }
     keywords.extend(starttls::keyword(posture).map(str::to_owned));
+    if !offered.xclient.is_empty() {
+        let attributes: Vec<&str> = offered.xclient.names().collect();
+        keywords.push(format!("XCLIENT {}", attributes.join(" ")));
+    }
     let mut reply = String::from(if keywords.is_empty() { " \r\n" } else { "-\r\n" });
     for (n, keyword) in keywords.iter().enumerate() {
         let sign = if n + 1 == keywords.len() { ' ' } else { '-' };

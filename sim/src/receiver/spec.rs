@@ -18,6 +18,8 @@ pub struct ReceiverSpec {
     pub domains: Vec<Arc<str>>,
     /// Its exchanges; never empty.
     pub exchanges: Vec<Exchange>,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The port its exchanges listen on.
     pub port: u16,
     /// Time a packet takes to or from it.
@@ -32,6 +34,16 @@ pub struct ReceiverSpec {
     pub rules: Vec<Rule>,
     /// What it does about TLS: the first whose time it is. Without any it knows nothing of TLS.
     pub tls: Vec<TlsPosture>,
+}
+
+/// What a receiver speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// EHLO or HELO (RFC 5321).
+    #[default]
+    Smtp,
+    /// LHLO, and a reply for each recipient after the message (RFC 2033).
+    Lmtp,
 }
 
 /// One mail exchange.
@@ -65,16 +77,54 @@ pub struct Extensions {
     pub eight_bit_mime: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
+    /// XCLIENT, with these attributes; empty where it is not offered.
+    pub xclient: XclientAttributes,
+}
+
+/// Attributes of XCLIENT (Postfix's XCLIENT_README), one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XclientAttributes(u8);
+
+impl XclientAttributes {
+    /// All there are.
+    pub const NAMES: [&'static str; 5] = ["NAME", "ADDR", "PORT", "PROTO", "HELO"];
+
+    /// All of them.
+    pub const ALL: Self = Self((1 << Self::NAMES.len()) - 1);
+
+    /// Adds one by its name; false if there is none of that name.
+    pub fn add(&mut self, name: &str) -> bool {
+        let place = Self::NAMES.iter().position(|known| *known == name);
+        self.0 |= place.map_or(0, |place| 1 << place);
+        place.is_some()
+    }
+
+    /// Whether one is among them.
+    pub fn has(self, name: &str) -> bool {
+        self.names().any(|one| one == name)
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Their names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let names = Self::NAMES.into_iter().enumerate();
+        names.filter(move |(place, _)| self.0 & (1 << place) != 0).map(|(_, name)| name)
+    }
 }
 
 impl Default for Extensions {
-    /// All of them, messages up to 50 MiB.
+    /// All of them but XCLIENT, messages up to 50 MiB.
     fn default() -> Self {
         Self {
             pipelining: true,
             size: Some(50 << 20),
             eight_bit_mime: true,
             enhanced_status_codes: true,
+            xclient: XclientAttributes::default(),
         }
     }
 }
@@ -84,8 +134,12 @@ impl Default for Extensions {
 pub enum Stage {
     /// The connection stands; the banner is due.
     Banner,
-    /// EHLO or HELO.
+    /// EHLO or LHLO.
     Ehlo,
+    /// HELO.
+    Helo,
+    /// XCLIENT.
+    Xclient,
     /// MAIL FROM.
     Mail,
     /// RCPT TO.
@@ -98,9 +152,11 @@ pub enum Stage {
 
 impl Stage {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 6] = [
+    pub const NAMES: [(&'static str, Self); 8] = [
         ("banner", Self::Banner),
         ("ehlo", Self::Ehlo),
+        ("helo", Self::Helo),
+        ("xclient", Self::Xclient),
         ("mail", Self::Mail),
         ("rcpt", Self::Rcpt),
         ("data", Self::Data),
@@ -108,9 +164,12 @@ impl Stage {
     ];
 }
 
-/// A reply line: three digits and a text.
+/// A reply: three digits and a text, and perhaps lines before that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyText {
+    /// The lines before the last, as they are sent. Their codes may be others: that is a broken
+    /// reply, and some receivers send it.
+    pub before: Vec<Arc<str>>,
     /// 200 to 599.
     pub code: u16,
     /// What follows the code, the enhanced status code included.
@@ -132,7 +191,21 @@ impl ReplyText {
         if line.len() > REPLY_LINE_BYTES_MAX {
             return Err(format!("a reply line has at most {REPLY_LINE_BYTES_MAX} characters"));
         }
-        Ok(Self { code, text: text.trim().into() })
+        Ok(Self { before: Vec::new(), code, text: text.trim().into() })
+    }
+
+    /// Reads the lines of one reply: `220-Welcome`, `220 What is it?`. The last one decides.
+    pub fn parse_lines(lines: &[&str]) -> Result<Self, String> {
+        let (last, before) = lines.split_last().ok_or("a reply has a line")?;
+        let mut reply = Self::parse(last)?;
+        for line in before {
+            let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
+            let code = code.strip_suffix('-').unwrap_or("");
+            Self::parse(&format!("{code} {text}"))
+                .map_err(|_| format!("`{line}` is not of the form `220-Welcome`"))?;
+            reply.before.push((*line).into());
+        }
+        Ok(reply)
     }
 
     /// Whether it asks for another try.
@@ -147,7 +220,11 @@ impl ReplyText {
 }
 
 impl fmt::Display for ReplyText {
+    /// All lines, without the last CRLF.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.before {
+            write!(f, "{line}\r\n")?;
+        }
         write!(f, "{} {}", self.code, self.text)
     }
 }
@@ -269,10 +346,18 @@ pub struct Greylist {
 pub struct Rule {
     /// Where it applies.
     pub stage: Stage,
+    /// Only for connections from these addresses of ours.
+    pub source: Option<Glob>,
+    /// Only where we call ourselves so.
+    pub ehlo: Option<Glob>,
+    /// Only for mail of these clients of ours, as XCLIENT names their addresses.
+    pub client: Option<Glob>,
     /// Only for these envelope senders.
     pub sender: Option<Glob>,
     /// Only for these recipients.
     pub recipient: Option<Glob>,
+    /// Only for messages with 8-bit content that MAIL did not announce (RFC 6152).
+    pub unannounced_8bit: bool,
     /// How often it applies when it matches. A permanent refusal is drawn once for each thing it
     /// judges (a mailbox that does not exist still does not exist tomorrow), anything else anew
     /// each time.
@@ -293,6 +378,24 @@ pub const REPLY_LINE_BYTES_MAX: usize = 510;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_of_several_lines() {
+        let reply = ReplyText::parse_lines(&["220-Welcome", "220-to us", "521 No"]).unwrap();
+        assert_eq!((reply.code, &*reply.text), (521, "No"));
+        assert_eq!(reply.to_string(), "220-Welcome\r\n220-to us\r\n521 No");
+        for broken in [&[][..], &["220 a", "220 b"], &["22-a", "220 b"], &["220-a", "220-b"]] {
+            assert!(ReplyText::parse_lines(broken).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_of_xclient() {
+        let mut some = XclientAttributes::default();
+        assert!(some.is_empty() && some.add("ADDR") && some.add("HELO") && !some.add("LOGIN"));
+        assert_eq!(some.names().collect::<Vec<_>>(), ["ADDR", "HELO"]);
+        assert!(some.has("ADDR") && !some.has("PORT") && XclientAttributes::ALL.has("PORT"));
+    }
 
     #[test]
     fn reply_lines() {

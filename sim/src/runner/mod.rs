@@ -7,14 +7,15 @@ mod referee;
 mod setup;
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use traject_engine::config::Config;
-use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient};
+use traject_engine::config::{Config, DEFAULT_BINDING};
+use traject_engine::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
 use traject_engine::rng::Seed;
 use traject_engine::{Engine, Timestamp};
 use traject_net::driver::{Driver, Finished, Handle};
@@ -98,9 +99,9 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         link: Link::default(),
         ..WorldOptions::default()
     });
-    let engine = Engine::new(config, seed, START);
+    let engine = Engine::new(Arc::clone(&config), seed, START);
     let machine = Watched::new(engine, Arc::clone(&referee), options.checks);
-    let stage = Stage::new(&world, &referee);
+    let stage = Stage::new(&world, &referee, config);
     let plan = Plan::new(seed, START, &scenario.traffic);
     let play = stage.play(scenario.clone(), setup, machine, plan, START + length);
     let played = world.run(play);
@@ -115,6 +116,7 @@ struct Stage {
     clock: SimClock,
     links: Links,
     referee: Arc<Referee>,
+    config: Arc<Config>,
 }
 
 type SimHandle = Handle<Watched, SimSpool, SimClock>;
@@ -128,13 +130,14 @@ struct Played {
 }
 
 impl Stage {
-    fn new(world: &SimWorld, referee: &Arc<Referee>) -> Self {
+    fn new(world: &SimWorld, referee: &Arc<Referee>, config: Arc<Config>) -> Self {
         Self {
             network: world.network(),
             farm: world.farm(),
             clock: world.clock(),
             links: world.links(),
             referee: Arc::clone(referee),
+            config,
         }
     }
 
@@ -148,6 +151,7 @@ impl Stage {
         deadline: Timestamp,
     ) -> Option<Played> {
         let spool = SimSpool::new(setup.bodies.clone());
+        let seed = setup.seed;
         self.open_exchanges(&setup).await;
         for fault in scenario.faults {
             self.farm.spawn(fault::play(START, fault, self.clock.clone(), self.links.clone()));
@@ -167,8 +171,14 @@ impl Stage {
                 let _ = ended.send(machine);
             }
         });
-        let traffic = send(plan, handle.clone(), self.clock.clone(), Arc::clone(&self.referee));
-        self.farm.spawn(traffic);
+        let clients = Clients {
+            handle: handle.clone(),
+            clock: self.clock.clone(),
+            referee: Arc::clone(&self.referee),
+            config: Arc::clone(&self.config),
+            seed,
+        };
+        self.farm.spawn(clients.send(plan));
         let end = self.supervise(deadline).await;
         let at = self.clock.now();
         handle.stop().await.ok()?;
@@ -214,33 +224,52 @@ impl Stage {
     }
 }
 
-/// Submits the traffic as its time comes.
-async fn send(mut plan: Plan, handle: SimHandle, clock: SimClock, referee: Arc<Referee>) {
-    while let Some(at) = plan.next_at() {
-        clock.sleep_until(at).await;
-        let Some(arrival) = plan.next() else { break };
-        let message = message(arrival, &handle, clock.now());
-        referee.submitted();
-        if handle.submit_staged(message).await.is_err() {
-            return;
-        }
-    }
-    referee.all_submitted();
+/// Whoever hands in the traffic.
+struct Clients {
+    handle: SimHandle,
+    clock: SimClock,
+    referee: Arc<Referee>,
+    config: Arc<Config>,
+    seed: Seed,
 }
 
-fn message(arrival: Arrival, handle: &SimHandle, now: Timestamp) -> StoredMessage {
-    let state = RecipientState::new(now);
-    let recipients = arrival.recipients.into_iter();
-    StoredMessage {
-        id: handle.next_message_id(),
-        reverse_path: arrival.reverse_path,
-        recipients: recipients.map(|mailbox| StoredRecipient { mailbox, state }).collect(),
-        received_at: now,
-        size_bytes: arrival.size_bytes,
-        eight_bit: arrival.eight_bit,
-        binding: arrival.binding,
-        origin: None,
+impl Clients {
+    /// Submits the traffic as its time comes.
+    async fn send(self, mut plan: Plan) {
+        while let Some(at) = plan.next_at() {
+            self.clock.sleep_until(at).await;
+            let Some(arrival) = plan.next() else { break };
+            let message = self.message(arrival);
+            self.referee.submitted();
+            if self.handle.submit_staged(message).await.is_err() {
+                return;
+            }
+        }
+        self.referee.all_submitted();
     }
+
+    fn message(&self, arrival: Arrival) -> StoredMessage {
+        let (id, now) = (self.handle.next_message_id(), self.clock.now());
+        let state = RecipientState::new(now);
+        let recipients = arrival.recipients.into_iter();
+        let binding = arrival.sent_by.binding(&self.config, &self.seed, id);
+        StoredMessage {
+            id,
+            reverse_path: arrival.reverse_path,
+            recipients: recipients.map(|mailbox| StoredRecipient { mailbox, state }).collect(),
+            received_at: now,
+            size_bytes: arrival.size_bytes,
+            eight_bit: arrival.eight_bit,
+            // A scenario is checked for groups without members.
+            binding: binding.unwrap_or_else(|| DEFAULT_BINDING.into()),
+            origin: arrival.client.map(|address| Arc::new(origin(address))),
+        }
+    }
+}
+
+/// A client of which nothing is known but its address.
+const fn origin(address: IpAddr) -> Origin {
+    Origin { address, port: CLIENT_PORT, helo: None, esmtp: true }
 }
 
 /// What a run is called.
@@ -355,6 +384,9 @@ fn name_of(path: &Path) -> String {
 
 /// Connections an exchange has waiting at most.
 const BACKLOG: u32 = 1024;
+
+/// The port of every simulated client of ours.
+const CLIENT_PORT: u16 = 40_000;
 
 /// How long a settled run waits for its connections to close.
 const CLOSING_MAX: Duration = Duration::from_secs(600);

@@ -96,9 +96,11 @@ impl ExchangeAddress {
 pub(crate) fn sources(scenario: &Scenario, config: &Config) -> Vec<IpAddr> {
     let mut bound = BTreeSet::new();
     for traffic in &scenario.traffic {
-        for (pattern, _) in &traffic.to {
-            let options = config.delivery_options(&traffic.binding, pattern.domain());
-            bound.extend(options.bind_address);
+        for binding in traffic.sent_by.bindings(config) {
+            for (pattern, _) in &traffic.to {
+                let options = config.delivery_options(&binding, pattern.domain());
+                bound.extend(options.bind_address);
+            }
         }
     }
     let defaults = [IpAddr::V4(DEFAULT_SOURCE_V4), IpAddr::V6(DEFAULT_SOURCE_V6)];

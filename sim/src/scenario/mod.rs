@@ -64,6 +64,8 @@ pub struct Scenario {
 struct Places {
     /// Each `binding` of a traffic or an expectation, with its name.
     bindings: Vec<Spanned<String>>,
+    /// Each `binding_group` of a traffic, with its name.
+    groups: Vec<Spanned<String>>,
     /// Each receiver.
     receivers: Vec<Range<usize>>,
 }
@@ -80,6 +82,14 @@ impl Scenario {
         for name in &self.places.bindings {
             if !config.has_binding(name.get_ref()) {
                 let message = format!("the configuration has no binding `{}`", name.get_ref());
+                diagnostics.error(name.span(), message);
+            }
+        }
+        for name in &self.places.groups {
+            if config.group_members(name.get_ref()).is_empty() {
+                let name_of = name.get_ref();
+                let message =
+                    format!("the configuration has no binding group `{name_of}` with bindings");
                 diagnostics.error(name.span(), message);
             }
         }

@@ -281,6 +281,35 @@ fn sections_are_checked_against_each_other() {
             "how long the window is",
         ),
         (
+            "[[traffic]]\nname = \"x\"\nfrom = \"<>\"\nto = \"c.test\"\nmessages = 1\n\
+             binding = \"a\"\nbinding_group = \"g\"\n",
+            "cannot both be given",
+            "",
+        ),
+        (
+            "[[traffic]]\nname = \"x\"\nfrom = \"<>\"\nto = \"c.test\"\nmessages = 1\n\
+             client = \"nobody\"\n",
+            "`nobody` is not an IP address",
+            "",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\nextensions = [\"XCLIENT ADR\"]\n",
+            "`ADR` is not an attribute of XCLIENT",
+            "did you mean `ADDR`?",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[receiver.reply]]\nstage = \"banner\"\nreply = [\"220 a\", \"220 b\"]\n",
+            "is not of the form `220-Welcome`",
+            "",
+        ),
+        (
+            "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
+             [[receiver.reply]]\nstage = \"body\"\nrecipient = \"x@*\"\nreply = \"452 x\"\n",
+            "`recipient` is not known at this stage",
+            "",
+        ),
+        (
             "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
              [[receiver.limit]]\nwhat = \"messages\"\nmax = 5\nreply = \"421 x\"\n",
             "`max` must be a text in quotes, not integer",

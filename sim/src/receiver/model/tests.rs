@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::*;
 use crate::glob::Glob;
 use crate::receiver::spec::Limit;
-use crate::receiver::spec::{Exchange, Extensions, GreylistKey, Latency, Per};
+use crate::receiver::spec::{Exchange, Extensions, GreylistKey, Latency, Per, Protocol};
 
 fn spec() -> ReceiverSpec {
     ReceiverSpec {
@@ -16,6 +16,7 @@ fn spec() -> ReceiverSpec {
             preference: 10,
             addresses: vec!["198.18.0.1".parse().unwrap()],
         }],
+        protocol: Protocol::Smtp,
         port: 25,
         latency: Latency { base: Duration::from_millis(20), jitter: Duration::ZERO },
         extensions: Extensions::default(),
@@ -34,8 +35,12 @@ fn limit(what: Limited, stage: Stage) -> Limit {
 fn rule(stage: Stage, reply: &str) -> Rule {
     Rule {
         stage,
+        source: None,
+        ehlo: None,
+        client: None,
         sender: None,
         recipient: None,
+        unannounced_8bit: false,
         probability: 1.0,
         window: Duration::ZERO..Duration::MAX,
         delay: Duration::ZERO,
@@ -46,6 +51,14 @@ fn rule(stage: Stage, reply: &str) -> Rule {
 
 fn receiver(spec: ReceiverSpec) -> Receiver {
     Receiver::new(Arc::new(spec), Seed::from_u64(1), Timestamp::from_secs(1000))
+}
+
+fn mail(sender: &str) -> Event<'_> {
+    Event::Mail { sender, eight_bit: false }
+}
+
+const fn body(message: u64) -> Event<'static> {
+    Event::Body { message, recipient: None, eight_bit: false }
 }
 
 fn source(last: u8) -> IpAddr {
@@ -94,7 +107,7 @@ fn an_excess_shows_at_its_stage_and_not_before() {
     spec.limits = vec![limit(Limited::Connections { max: 0 }, Stage::Mail)];
     let mut receiver = receiver(spec);
     let mut session = receiver.connect(at(0), source(1));
-    let events = [Event::Banner, Event::Ehlo, Event::Mail("a@b.test")];
+    let events = [Event::Banner, Event::Ehlo("us.test"), mail("a@b.test")];
     let codes = events.map(|event| code(&receiver.decide(at(0), &mut session, event)));
     assert_eq!(codes, [250, 250, 421]);
 }
@@ -108,7 +121,7 @@ fn a_message_rate_holds_in_every_window() {
     let mut session = receiver.connect(at(0), source(1));
     let sent = [(0, 250), (30, 250), (59, 421), (60, 250), (61, 421), (90, 250)];
     for (second, expected) in sent {
-        let decision = receiver.decide(at(second), &mut session, Event::Mail("a@b.test"));
+        let decision = receiver.decide(at(second), &mut session, mail("a@b.test"));
         assert_eq!(code(&decision), expected, "at {second} s");
     }
 }
@@ -124,12 +137,12 @@ fn messages_of_a_connection_and_recipients_of_a_message_are_limited() {
     let mut session = receiver.connect(at(0), source(1));
     let mut hear = |event| code(&receiver.decide(at(0), &mut session, event));
     let dialogue = [
-        (Event::Mail("a@b.test"), 250),
+        (mail("a@b.test"), 250),
         (Event::Rcpt("x@a.test"), 250),
         (Event::Rcpt("y@a.test"), 421),
-        (Event::Mail("a@b.test"), 250),
+        (mail("a@b.test"), 250),
         (Event::Rcpt("x@a.test"), 250),
-        (Event::Mail("a@b.test"), 421),
+        (mail("a@b.test"), 421),
     ];
     for (event, expected) in dialogue {
         assert_eq!(hear(event), expected, "{event:?}");
@@ -167,7 +180,7 @@ fn a_greylist_admits_who_comes_back_in_time() {
     let mut receiver = receiver(spec);
     let mut try_once = |last, sender, recipient, minute: u64| {
         let mut session = receiver.connect(at(60 * minute), source(last));
-        receiver.decide(at(60 * minute), &mut session, Event::Mail(sender));
+        receiver.decide(at(60 * minute), &mut session, mail(sender));
         code(&receiver.decide(at(60 * minute), &mut session, Event::Rcpt(recipient)))
     };
     assert_eq!(try_once(1, "a@b.test", "x@a.test", 0), 451);
@@ -199,7 +212,7 @@ fn rules_match_by_stage_argument_and_time() {
         (0, "a@SPAM.test", "x@a.test", [553, 250]),
     ] {
         let mut session = receiver.connect(at(second), source(1));
-        let events = [Event::Mail(sender), Event::Rcpt(recipient)];
+        let events = [mail(sender), Event::Rcpt(recipient)];
         let codes = events.map(|event| code(&receiver.decide(at(second), &mut session, event)));
         assert_eq!(codes, expected, "{sender} to {recipient} at {second} s");
     }
@@ -216,7 +229,7 @@ fn chances_are_met_and_only_refusals_for_good_last() {
     let mut receiver = receiver(spec);
     let mut session = receiver.connect(at(0), source(1));
     let mut ask = |recipient: &str| {
-        receiver.decide(at(0), &mut session, Event::Mail("a@b.test"));
+        receiver.decide(at(0), &mut session, mail("a@b.test"));
         code(&receiver.decide(at(0), &mut session, Event::Rcpt(recipient)))
     };
     let codes: Vec<u16> = (0..2000).map(|n| ask(&format!("user{n}@a.test"))).collect();
@@ -242,6 +255,49 @@ fn a_kept_message_is_accepted_whatever_is_said() {
     spec.rules = vec![lost];
     let mut receiver = receiver(spec);
     let mut session = receiver.connect(at(0), source(1));
-    let decision = receiver.decide(at(0), &mut session, Event::Body(1));
+    let decision = receiver.decide(at(0), &mut session, body(1));
     assert_eq!((decision.act, decision.accepts), (Some(Act::Reset), true));
+}
+
+#[test]
+fn rules_see_who_speaks_for_whom_and_how() {
+    let with = |change: &dyn Fn(&mut Rule)| {
+        let mut one = rule(Stage::Body, "554 5.7.1 No");
+        change(&mut one);
+        let mut spec = spec();
+        spec.rules = vec![one];
+        spec
+    };
+    let glob = |text| Some(Glob::new(text));
+    let by_source = with(&|rule| rule.source = glob("192.0.2.7"));
+    let by_ehlo = with(&|rule| rule.ehlo = glob("*.brand.test"));
+    let by_client = with(&|rule| rule.client = glob("203.0.113.*"));
+    let by_recipient = with(&|rule| rule.recipient = glob("x@*"));
+    let by_content = with(&|rule| rule.unannounced_8bit = true);
+    let hello = |name| Event::Ehlo(name);
+    let of = |recipient, eight_bit| Event::Body { message: 9, recipient, eight_bit };
+    let announced = Event::Mail { sender: "n@brand.test", eight_bit: true };
+    for (spec, last, events, code_wanted) in [
+        (&by_source, 7, vec![body(9)], 554),
+        (&by_source, 8, vec![body(9)], 250),
+        (&by_ehlo, 7, vec![hello("mail.brand.test"), body(9)], 554),
+        (&by_ehlo, 7, vec![Event::Helo("other.test"), body(9)], 250),
+        (&by_client, 7, vec![Event::Xclient(Some("203.0.113.9")), body(9)], 554),
+        (&by_client, 7, vec![Event::Xclient(Some("192.0.2.9")), body(9)], 250),
+        (&by_client, 7, vec![body(9)], 250),
+        (&by_recipient, 7, vec![of(Some("x@a.test"), false)], 554),
+        (&by_recipient, 7, vec![of(Some("y@a.test"), false)], 250),
+        (&by_recipient, 7, vec![of(None, false)], 250),
+        (&by_content, 7, vec![mail("n@brand.test"), of(None, true)], 554),
+        (&by_content, 7, vec![mail("n@brand.test"), of(None, false)], 250),
+        (&by_content, 7, vec![announced, of(None, true)], 250),
+    ] {
+        let mut receiver = receiver(spec.clone());
+        let mut session = receiver.connect(at(0), source(last));
+        let mut last_code = 0;
+        for event in &events {
+            last_code = code(&receiver.decide(at(0), &mut session, *event));
+        }
+        assert_eq!(last_code, code_wanted, "{events:?} {:?}", spec.rules);
+    }
 }

@@ -13,7 +13,9 @@ use traject_engine::smtp::data::DotWriter;
 use super::*;
 use crate::body::BodyFacts;
 use crate::network::{Link, SimWorld, WorldOptions};
-use crate::receiver::spec::{Exchange, Extensions, Latency, ReplyText, Rule, Stage};
+use crate::receiver::spec::{
+    Exchange, Extensions, Latency, ReplyText, Rule, Stage, XclientAttributes,
+};
 use crate::tls::Entropy;
 
 /// One step of a client's script.
@@ -55,6 +57,7 @@ fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
             preference: 10,
             addresses: vec!["198.18.0.1".parse().unwrap()],
         }],
+        protocol: Protocol::Smtp,
         port: 25,
         latency: Latency { base: Duration::from_millis(20), jitter: Duration::ZERO },
         extensions,
@@ -68,8 +71,12 @@ fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
 fn rule(stage: Stage, act: Act) -> Rule {
     Rule {
         stage,
+        source: None,
+        ehlo: None,
+        client: None,
         sender: None,
         recipient: None,
+        unannounced_8bit: false,
         probability: 1.0,
         window: Duration::ZERO..Duration::MAX,
         delay: Duration::ZERO,
@@ -272,6 +279,55 @@ fn a_message_kept_by_a_receiver_that_resets_is_taken() {
     let end = [Sends("451 4.3.0 Later"), Say("QUIT\r\n", "221 ")];
     let (taken, breaches) = play(refused, dialogue(end));
     assert_eq!((taken.len(), breaches.len()), (0, 0));
+}
+
+#[test]
+fn in_lmtp_each_recipient_has_a_reply_of_its_own() {
+    let mut full = rule(Stage::Body, reply("452 4.2.2 Full"));
+    full.recipient = Some(crate::glob::Glob::new("y@*"));
+    let mut store = spec(Extensions::default(), vec![full]);
+    store.protocol = Protocol::Lmtp;
+    let dialogue = vec![
+        Say("", "220 mx.a.test"),
+        Say("EHLO us.test\r\n", "500 "),
+        Say("LHLO us.test\r\n", "250-mx.a.test\r\n250-PIPELINING\r\n250-SIZE "),
+        Say(
+            "MAIL FROM:<>\r\nRCPT TO:<x@a.test>\r\nRCPT TO:<y@a.test>\r\nRCPT TO:<z@a.test>\r\n\
+             DATA\r\n",
+            "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n250 2.1.5 Ok\r\n250 2.1.5 Ok\r\n354 ",
+        ),
+        Sends("250 2.0.0 Ok\r\n452 4.2.2 Full\r\n250 2.0.0 Ok"),
+        Say("QUIT\r\n", "221 "),
+        Ends(true),
+    ];
+    let (taken, breaches) = play(store, dialogue);
+    assert_eq!(taken, ["9 for x@a.test", "9 for z@a.test"]);
+    assert_eq!(breaches, [""; 0]);
+}
+
+#[test]
+fn a_client_is_introduced_and_then_greeted_anew() {
+    let mut blocked = rule(Stage::Mail, reply("550 5.7.1 Blocked"));
+    blocked.client = Some(crate::glob::Glob::new("203.0.113.7"));
+    let extensions = Extensions { xclient: XclientAttributes::ALL, ..Extensions::default() };
+    let dialogue = script([
+        Say("XCLIENT ADDR=203.0.113.7\r\n", "220 mx.a.test"),
+        EHLO,
+        Say("MAIL FROM:<>\r\n", "550 5.7.1 Blocked"),
+        Say("XCLIENT ADDR=[UNAVAILABLE]\r\n", "220 mx.a.test"),
+        EHLO,
+        Say("MAIL FROM:<>\r\n", "250 "),
+    ]);
+    assert_eq!(play(spec(extensions, vec![blocked]), dialogue).1, [""; 0]);
+}
+
+#[test]
+fn a_reply_of_many_lines_is_sent_as_it_is_written() {
+    let lines = ReplyText::parse_lines(&["220-Welcome", "521 No"]).unwrap();
+    let mixed = spec(Extensions::default(), vec![rule(Stage::Banner, Act::Reply(lines))]);
+    let dialogue = vec![Say("", "220-Welcome\r\n521 No\r\n"), Blurt(Duration::ZERO, "EHLO a\r\n")];
+    let (_, breaches) = play(mixed, dialogue);
+    assert!(breaches[0].contains("refused service"), "{breaches:?}");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::super::reader::Table;
 use super::super::{Places, units};
 use crate::glob::Glob;
 use crate::receiver::spec::{
-    Act, Exchange, Extensions, Greylist, GreylistKey, Latency, Limit, Limited, Per, ReceiverSpec,
-    ReplyText, Rule, Stage,
+    Act, Exchange, Extensions, Greylist, GreylistKey, Latency, Limit, Limited, Per, Protocol,
+    ReceiverSpec, ReplyText, Rule, Stage, XclientAttributes,
 };
 use crate::traffic::domain_name;
 
@@ -67,19 +67,24 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
         base: duration("latency", LATENCY_DEFAULT),
         jitter: duration("jitter", Duration::ZERO),
     };
-    let port =
-        table.integer("port", 1..1 << 16).map_or(PORT_DEFAULT, |port| *port.get_ref() as u16);
+    let protocol = table.word("protocol", &PROTOCOLS).unwrap_or_default();
+    let port = table.integer("port", 1..1 << 16).map(|port| *port.get_ref() as u16);
     let extensions = read_extensions(&table);
     let limits = table.tables("limit").into_iter().filter_map(read_limit).collect();
     let greylist = table.table("greylist").and_then(read_greylist);
-    let rules = table.tables("reply").into_iter().filter_map(read_rule).collect();
+    let rules = table.tables("reply").into_iter();
+    let rules = rules.filter_map(|table| read_rule(table, protocol)).collect();
     let tls = super::tls::read_all(&table);
     table.finish();
     Some(ReceiverSpec {
         name: name?.into_inner().into(),
         domains,
         exchanges,
-        port,
+        protocol,
+        port: port.unwrap_or(match protocol {
+            Protocol::Smtp => SMTP_PORT,
+            Protocol::Lmtp => LMTP_PORT,
+        }),
         latency,
         extensions,
         limits,
@@ -183,8 +188,13 @@ fn read_extensions(table: &Table<'_>) -> Extensions {
         size: None,
         eight_bit_mime: false,
         enhanced_status_codes: false,
+        xclient: XclientAttributes::default(),
     };
     for text in offered {
+        if let Some(attributes) = text.get_ref().strip_prefix("XCLIENT") {
+            extensions.xclient = read_attributes(table, &text, attributes);
+            continue;
+        }
         let mut words = text.get_ref().split(' ');
         let keyword = words.next().unwrap_or("").to_ascii_uppercase();
         match (keyword.as_str(), words.next().map(str::parse)) {
@@ -194,7 +204,7 @@ fn read_extensions(table: &Table<'_>) -> Extensions {
             ("SIZE", None) => extensions.size = Some(0),
             ("SIZE", Some(Ok(max))) => extensions.size = Some(max),
             _ => {
-                let known = ["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"];
+                let known = ["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "XCLIENT"];
                 let message = format!("`{}` is not an extension known here", text.get_ref());
                 table.diagnostics().unknown(text.span(), message, &keyword, known);
             }
@@ -203,9 +213,45 @@ fn read_extensions(table: &Table<'_>) -> Extensions {
     extensions
 }
 
+/// `XCLIENT`, which offers every attribute, or `XCLIENT ADDR HELO`.
+fn read_attributes(
+    table: &Table<'_>,
+    text: &Spanned<String>,
+    attributes: &str,
+) -> XclientAttributes {
+    if attributes.is_empty() {
+        return XclientAttributes::ALL;
+    }
+    let mut offered = XclientAttributes::default();
+    for name in attributes.split_ascii_whitespace() {
+        if !offered.add(name) {
+            let message = format!("`{name}` is not an attribute of XCLIENT known here");
+            table.diagnostics().unknown(text.span(), message, name, XclientAttributes::NAMES);
+        }
+    }
+    offered
+}
+
+/// One line, or a list of the lines of one reply.
+fn read_reply(table: &Table<'_>) -> Option<Spanned<ReplyText>> {
+    let value = table.get("reply")?;
+    let DeValue::Array(_) = value.get_ref() else {
+        return table.parsed("reply", ReplyText::parse);
+    };
+    let lines = table.texts("reply")?;
+    let lines: Vec<&str> = lines.iter().map(|line| line.get_ref().as_str()).collect();
+    match ReplyText::parse_lines(&lines) {
+        Ok(reply) => Some(Spanned::new(value.span(), reply)),
+        Err(why) => {
+            table.diagnostics().error(value.span(), why);
+            None
+        }
+    }
+}
+
 /// What is done: `reply = "451 ..."` or `action = "reset"`.
 fn read_act(table: &Table<'_>) -> Option<Act> {
-    let reply = table.parsed("reply", ReplyText::parse);
+    let reply = read_reply(table);
     let words = [("reset", Act::Reset), ("close", Act::Close), ("stall", Act::Stall)];
     let positions: Vec<(&str, usize)> =
         words.iter().enumerate().map(|(n, (word, _))| (*word, n)).collect();
@@ -304,13 +350,17 @@ fn read_greylist(table: Table<'_>) -> Option<Greylist> {
     {
         table.diagnostics().error(reply.span(), "greylisting says 4xx");
     }
-    let default = ReplyText { code: 451, text: "4.7.1 Greylisted, please try again later".into() };
-    let reply = reply.map_or(default, Spanned::into_inner);
+    let default = || ReplyText {
+        before: Vec::new(),
+        code: 451,
+        text: "4.7.1 Greylisted, please try again later".into(),
+    };
+    let reply = reply.map_or_else(default, Spanned::into_inner);
     table.finish();
     Some(Greylist { hold, window, pass, key, reply })
 }
 
-fn read_rule(table: Table<'_>) -> Option<Rule> {
+fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
     if !table.has("stage") {
         table.missing("stage", "where it applies: `stage = \"rcpt\"`");
     }
@@ -325,8 +375,15 @@ fn read_rule(table: Table<'_>) -> Option<Rule> {
         }
         Some(Glob::new(text.get_ref()))
     };
+    let source = glob("source", Stage::Banner, Stage::Body);
+    let ehlo = glob("ehlo", Stage::Ehlo, Stage::Body);
+    let client = glob("client", Stage::Mail, Stage::Body);
     let sender = glob("sender", Stage::Mail, Stage::Body);
-    let recipient = glob("recipient", Stage::Rcpt, Stage::Rcpt);
+    // In SMTP one reply to the message is for all its recipients.
+    let recipient = match (protocol, stage) {
+        (Protocol::Lmtp, Some(Stage::Body)) => glob("recipient", Stage::Body, Stage::Body),
+        _ => glob("recipient", Stage::Rcpt, Stage::Rcpt),
+    };
     let probability = table.number("probability", 1.0).unwrap_or(1.0);
     let after = table.parsed("after", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
     let before = table.parsed("before", units::duration).map_or(Duration::MAX, Spanned::into_inner);
@@ -336,16 +393,24 @@ fn read_rule(table: Table<'_>) -> Option<Rule> {
     let delay = table.parsed("delay", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
     let act = read_act(&table);
     let keeps_message = table.boolean("keeps_message").unwrap_or(false);
-    if keeps_message && stage.is_some_and(|stage| stage != Stage::Body) {
-        let message = "`keeps_message` goes with `stage = \"body\"`";
-        table.diagnostics().error(table.span(), message);
+    let unannounced_8bit = table.boolean("unannounced_8bit").unwrap_or(false);
+    for (key, is_set) in [("keeps_message", keeps_message), ("unannounced_8bit", unannounced_8bit)]
+    {
+        if is_set && stage.is_some_and(|stage| stage != Stage::Body) {
+            let message = format!("`{key}` goes with `stage = \"body\"`");
+            table.diagnostics().error(table.span(), message);
+        }
     }
     table.finish();
     let window = after..before;
     Some(Rule {
         stage: stage?,
+        source,
+        ehlo,
+        client,
         sender,
         recipient,
+        unannounced_8bit,
         probability,
         window,
         delay,
@@ -376,6 +441,11 @@ const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
 const PREFERENCE_DEFAULT: u16 = 10;
 
-const PORT_DEFAULT: u16 = 25;
+const SMTP_PORT: u16 = 25;
+
+/// That of the option `lmtp_port`.
+const LMTP_PORT: u16 = 2003;
+
+const PROTOCOLS: [(&str, Protocol); 2] = [("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)];
 
 const LATENCY_DEFAULT: Duration = Duration::from_millis(20);

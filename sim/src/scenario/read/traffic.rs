@@ -1,6 +1,7 @@
 //! `[[traffic]]`.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use super::super::reader::Table;
 use super::super::{Places, units};
 use super::Names;
 use crate::body;
-use crate::traffic::{Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, Shape, TrafficSpec};
+use crate::traffic::{
+    Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, SentBy, Shape, TrafficSpec,
+};
 
 pub(super) fn read_all(root: &Table<'_>, names: &Names, places: &mut Places) -> Vec<TrafficSpec> {
     let tables = root.tables("traffic");
@@ -24,6 +27,7 @@ pub(super) fn read_all(root: &Table<'_>, names: &Names, places: &mut Places) -> 
     for (n, table) in tables.into_iter().enumerate() {
         let name = read_name(&table, n, &mut given);
         places.bindings.extend(table.text("binding"));
+        places.groups.extend(table.text("binding_group"));
         all.extend(read(table, name, names));
     }
     all
@@ -53,7 +57,10 @@ fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
     let size_bytes = read_size(&table);
     let eight_bit = table.boolean("eight_bit").unwrap_or(false);
     let recipients = read_fanout(&table);
-    let binding = table.text("binding").map_or_else(|| "default".to_owned(), Spanned::into_inner);
+    let sent_by = read_sent_by(&table);
+    let address =
+        |text: &str| text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"));
+    let client = table.parsed("client", address).map(Spanned::into_inner);
     table.finish();
     Some(TrafficSpec {
         name: name.into(),
@@ -66,8 +73,24 @@ fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
         size_bytes,
         eight_bit,
         recipients,
-        binding: Arc::from(binding),
+        sent_by,
+        client,
     })
+}
+
+/// `binding` or `binding_group`; without, the binding `default`.
+fn read_sent_by(table: &Table<'_>) -> SentBy {
+    let (binding, group) = (table.text("binding"), table.text("binding_group"));
+    if let (Some(_), Some(group)) = (&binding, &group) {
+        let message = "`binding` and `binding_group` cannot both be given";
+        table.diagnostics().error(group.span(), message);
+    }
+    let name = |text: Spanned<String>| Arc::from(text.into_inner());
+    match (binding, group) {
+        (Some(binding), _) => SentBy::Binding(name(binding)),
+        (None, Some(group)) => SentBy::Group(name(group)),
+        (None, None) => SentBy::Binding("default".into()),
+    }
 }
 
 /// The envelope sender; the outer `None` is an error, the inner one the null sender.
