@@ -30,6 +30,8 @@ struct Failed {
     forgotten_at: Timestamp,
     /// Consecutive failures; those that end while it is set aside count as one.
     failures: u32,
+    /// When the last of them came.
+    failed_at: Timestamp,
     /// The connection that probes it.
     probe: Option<ConnId>,
     /// Queues that wait for the probe's result.
@@ -96,6 +98,7 @@ impl HostHealth {
             aside_until: Timestamp::default(),
             forgotten_at: Timestamp::NEVER,
             failures: 0,
+            failed_at: now,
             probe: None,
             waiting: BTreeSet::new(),
         });
@@ -108,6 +111,7 @@ impl HostHealth {
             host.probe = None;
         }
         host.failures = if host.is_forgotten(now) { 1 } else { host.failures + 1 };
+        host.failed_at = now;
         host.aside_until = until;
         host.forgotten_at = forgotten_at.max(until);
         (Some(until), core::mem::take(&mut host.waiting))
@@ -130,9 +134,16 @@ impl HostHealth {
         }
     }
 
-    /// Consecutive failures of an address.
-    pub(crate) fn failures(&self, binding: &Arc<str>, address: IpAddr, now: Timestamp) -> u32 {
-        self.get(binding, address, now).map_or(0, |host| host.failures)
+    /// Consecutive failures of an address, if one of them came at `since` or later.
+    pub(crate) fn failures_since(
+        &self,
+        binding: &Arc<str>,
+        address: IpAddr,
+        now: Timestamp,
+        since: Timestamp,
+    ) -> u32 {
+        let host = self.get(binding, address, now).filter(|host| host.failed_at >= since);
+        host.map_or(0, |host| host.failures)
     }
 
     /// Until when an address is set aside, if it is.
@@ -178,6 +189,24 @@ mod tests {
         health.usable(&"b".into(), HOST, Timestamp(at))
     }
 
+    fn failures(health: &HostHealth, at: Timestamp) -> u32 {
+        health.failures_since(&"b".into(), HOST, at, Timestamp::default())
+    }
+
+    #[test]
+    fn only_failures_after_an_instant_count_from_there() {
+        let binding: Arc<str> = "b".into();
+        let mut health = HostHealth::default();
+        let since = |health: &HostHealth, since| {
+            health.failures_since(&"b".into(), HOST, Timestamp(900), Timestamp(since))
+        };
+        for at in [0, 100] {
+            let (until, forgotten) = (Timestamp(at + 100), Timestamp(at + 1000));
+            health.failed(&binding, HOST, ConnId(2), Timestamp(at), until, forgotten);
+        }
+        assert_eq!([0, 100, 101].map(|at| since(&health, at)), [2, 2, 0]);
+    }
+
     #[test]
     fn a_failed_address_is_set_aside_probed_once_and_freed_by_success() {
         let binding: Arc<str> = "b".into();
@@ -192,7 +221,7 @@ mod tests {
         assert_eq!(fail(&mut health, first, 0).0, Some(Timestamp(100)));
         // The second of a bunch fails a little later: no news.
         assert_eq!(fail(&mut health, second, 5).0, None);
-        assert_eq!(health.failures(&binding, HOST, Timestamp(5)), 1);
+        assert_eq!(failures(&health, Timestamp(5)), 1);
         assert_eq!(usable(&health, 99), Usable::SetAside);
         assert_eq!(health.usable(&"other".into(), HOST, Timestamp(99)), Usable::Yes);
 
@@ -202,13 +231,13 @@ mod tests {
         health.wait(&binding, HOST, 3);
         let (until, waiting) = fail(&mut health, probe, 110);
         assert_eq!((until, waiting), (Some(Timestamp(210)), BTreeSet::from([3])));
-        assert_eq!(health.failures(&binding, HOST, Timestamp(110)), 2);
+        assert_eq!(failures(&health, Timestamp(110)), 2);
 
         health.connecting(&binding, HOST, probe, Timestamp(210));
         health.wait(&binding, HOST, 3);
         assert_eq!(health.succeeded(&binding, HOST), BTreeSet::from([3]));
         assert_eq!(usable(&health, 211), Usable::Yes);
-        assert_eq!(health.failures(&binding, HOST, Timestamp(211)), 0);
+        assert_eq!(failures(&health, Timestamp(211)), 0);
     }
 
     #[test]
@@ -238,7 +267,7 @@ mod tests {
             };
             fail(&mut health, 0);
             let case = alloc::format!("{lifetime} at {at}");
-            assert_eq!(health.failures(&binding, HOST, Timestamp(at)), u32::from(known), "{case}");
+            assert_eq!(failures(&health, Timestamp(at)), u32::from(known), "{case}");
             // What is forgotten needs no probe: the second connection need not wait.
             health.connecting(&binding, HOST, ConnId(4), Timestamp(at.max(100)));
             let second = usable(&health, at.max(100));
@@ -247,7 +276,7 @@ mod tests {
             let mut health = HostHealth::default();
             fail(&mut health, 0);
             fail(&mut health, at.max(100));
-            let failures = health.failures(&binding, HOST, Timestamp(at.max(100)));
+            let failures = failures(&health, Timestamp(at.max(100)));
             assert_eq!(failures, if known && at >= 100 { 2 } else { 1 }, "{case}");
         }
     }
@@ -262,6 +291,6 @@ mod tests {
         assert_eq!(usable(&health, 30), Usable::Busy);
         health.wait(&binding, HOST, 7);
         assert_eq!(health.gone(&binding, HOST, ConnId(4)), BTreeSet::from([7]));
-        assert_eq!(health.failures(&binding, HOST, Timestamp(30)), 0);
+        assert_eq!(failures(&health, Timestamp(30)), 0);
     }
 }

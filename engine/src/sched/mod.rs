@@ -212,6 +212,11 @@ impl Engine {
                 }
             }
         }
+        // Waiting for addresses that failed is trying in vain, whoever tries them.
+        let queue = &mut self.queues[slot];
+        if queue.ready == 0 && (probing || until.is_some()) {
+            queue.trying_since.get_or_insert(self.now);
+        }
         match until {
             _ if probing => QueueReason::Probing,
             Some(until) => QueueReason::HostsSetAside { until },
@@ -238,9 +243,11 @@ impl Engine {
         if queue.trying_until().is_some_and(|until| until <= self.now) {
             return true;
         }
+        // Failures from before it began to try say nothing about now: what is due gets its chance.
+        let Some(since) = queue.trying_since else { return false };
         let limit = queue.options.mx_failures_to_delay;
         let binding = &queue.pair.binding;
-        let failures = |address| self.hosts.failures(binding, address, self.now);
+        let failures = |address| self.hosts.failures_since(binding, address, self.now, since);
         let addresses = plan.addresses().filter(|address| self.may_use(slot, *address));
         // `nowhere_to_go` sees to a plan without any.
         let least = addresses.map(failures).min();

@@ -163,6 +163,45 @@ fn forgotten_failures_do_not_count_for_mx_failures_to_delay() {
 }
 
 #[test]
+fn mail_that_is_due_again_is_tried_however_often_its_exchange_failed_before() {
+    let mut world = World::new("mx_failures_to_delay = 1 retry_interval = 600");
+    let address = world.receiver("x.test", |_, said, _| accepting(said));
+    world.exchanges.get_mut(&address).unwrap().refuses = true;
+    world.submit(0, &["a@x.test"]);
+    world.run_to(300);
+    world.exchanges.get_mut(&address).unwrap().refuses = false;
+    world.submit(300, &["b@x.test"]);
+    world.run_to(700);
+    insta::assert_snapshot!(world.story().join("\n"), @"
+      0.000 received for 1
+      0.040 unconnected 192.0.2.1: connection refused
+      0.040 aside 192.0.2.1 until 120: 451 4.4.1 connection refused (connect)
+      0.040 moved 1 of x.test until 600: 421 4.4.0 no exchange of the domain could be reached
+    300.000 received for 1
+    300.020 opened 192.0.2.1 (1)
+    300.100 delivered b@x.test try 1: 250 2.0.0 ok
+    305.120 closed 192.0.2.1 Idle after 1
+    600.080 opened 192.0.2.1 (1)
+    600.160 delivered a@x.test try 1: 250 2.0.0 ok
+    605.180 closed 192.0.2.1 Idle after 1
+    ");
+}
+
+#[test]
+fn who_waits_for_addresses_that_others_try_is_moved_to_delayed_with_them() {
+    let mut world = World::new("connect_timeout_to_delay = 300");
+    let address = world.receiver("x.test", |_, said, _| accepting(said));
+    world.zones.insert("y.test".into(), world.zones["x.test"].clone());
+    world.exchanges.get_mut(&address).unwrap().refuses = true;
+    world.submit(0, &["a@x.test"]);
+    world.submit(50, &["b@y.test"]);
+    world.run_to(400);
+    let moved = world.told("moved");
+    assert_eq!(moved.len(), 2, "{:#?}", world.story());
+    assert!(moved[1].trim_start().starts_with("350."), "{moved:#?}");
+}
+
+#[test]
 fn the_second_exchange_takes_over() {
     let mut world = World::new("");
     let first = world.receiver("x.test", |_, said, _| accepting(said));
