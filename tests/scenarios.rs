@@ -203,6 +203,36 @@ const CHANGES: &[Change] = &[
         write: "scope_max_outbound_connections = 3",
         fails: "always connections <= 2, domain together.example",
     },
+    Change {
+        scenario: "delivery/trouble-at-rset.toml",
+        instead_of: "rset_timeout = 30",
+        write: "rset_timeout = 31",
+        fails: "t100 == 30s, receiver rset-silent",
+    },
+    Change {
+        scenario: "delivery/unreachable-mail-expires.toml",
+        instead_of: "connect_timeout_to_delay = 900",
+        write: "connect_timeout_to_delay = 901",
+        fails: "expired == 10 by 1h25m",
+    },
+    Change {
+        scenario: "delivery/idle-sessions-are-cut.toml",
+        instead_of: "idle_timeout = 600",
+        write: "idle_timeout = 20",
+        fails: "connections == 5 by 29s",
+    },
+    Change {
+        scenario: "delivery/throttle-counts-recipients.toml",
+        instead_of: "domain \"half.example\" { outbound_throttle_messages = \"10/60\" }",
+        write: "",
+        fails: "t100 == 2m, receiver half",
+    },
+    Change {
+        scenario: "delivery/throttle-of-many-events.toml",
+        instead_of: "\"5000/60\"",
+        write: "\"5001/60\"",
+        fails: "always deliveries_in_window <= 5000, window 1m",
+    },
 ];
 
 /// The warnings that scenarios about traps mean to have, by their codes.

@@ -82,6 +82,8 @@ pub enum Event<'a> {
         /// Whether it holds bytes above 127.
         eight_bit: bool,
     },
+    /// RSET.
+    Rset,
 }
 
 impl Event<'_> {
@@ -96,6 +98,7 @@ impl Event<'_> {
             Self::Rcpt(_) => Stage::Rcpt,
             Self::Data => Stage::Data,
             Self::Body { .. } => Stage::Body,
+            Self::Rset => Stage::Rset,
         }
     }
 }
@@ -447,7 +450,7 @@ fn applies(rule: &Rule, session: &Session, event: Event<'_>) -> bool {
 /// What a rule's draw is about.
 fn argument(session: &Session, event: Event<'_>) -> u64 {
     match event {
-        Event::Banner | Event::Ehlo(_) | Event::Helo(_) | Event::Xclient(_) => {
+        Event::Banner | Event::Ehlo(_) | Event::Helo(_) | Event::Xclient(_) | Event::Rset => {
             entity(session.source.to_string().as_bytes())
         }
         Event::Mail { sender, .. } => entity(sender.as_bytes()),

@@ -246,7 +246,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             Command::StartTls => return self.start_tls().await,
             Command::Rset => {
                 session.end_transaction();
-                return self.say(command, "250 2.0.0 Ok\r\n").await;
+                Event::Rset
             }
             Command::Noop => return self.say(command, "250 2.0.0 Ok\r\n").await,
             Command::Quit => {
@@ -272,6 +272,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             Command::Xclient(_) => &["220 ", self.host, " ESMTP\r\n"],
             Command::Mail { .. } => &["250 2.1.0 Ok\r\n"],
             Command::Rcpt(_) => &["250 2.1.5 Ok\r\n"],
+            Command::Rset => &["250 2.0.0 Ok\r\n"],
             _ => &["354 Go ahead\r\n"],
         };
         let accepted = self.answer(&decision, yes).await?;

@@ -148,11 +148,13 @@ pub enum Stage {
     Data,
     /// The message is complete.
     Body,
+    /// RSET.
+    Rset,
 }
 
 impl Stage {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 8] = [
+    pub const NAMES: [(&'static str, Self); 9] = [
         ("banner", Self::Banner),
         ("ehlo", Self::Ehlo),
         ("helo", Self::Helo),
@@ -161,6 +163,7 @@ impl Stage {
         ("rcpt", Self::Rcpt),
         ("data", Self::Data),
         ("body", Self::Body),
+        ("rset", Self::Rset),
     ];
 }
 

@@ -262,6 +262,15 @@ fn refusals_ends_and_silence_are_played() {
 }
 
 #[test]
+fn a_transaction_is_reset_or_not() {
+    let dialogue = |reply| script([Say("MAIL FROM:<>\r\n", "250 "), Say("RSET\r\n", reply)]);
+    let plain = || Extensions::default();
+    assert_eq!(play(spec(plain(), Vec::new()), dialogue("250 2.0.0 Ok")).1, [""; 0]);
+    let refusing = rule(Stage::Rset, reply("502 5.5.1 What?"));
+    assert_eq!(play(spec(plain(), vec![refusing]), dialogue("502 5.5.1")).1, [""; 0]);
+}
+
+#[test]
 fn a_message_kept_by_a_receiver_that_resets_is_taken() {
     let mut lost = rule(Stage::Body, Act::Reset);
     lost.keeps_message = true;
