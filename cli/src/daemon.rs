@@ -277,6 +277,12 @@ impl Observer for Log {
             Event::Reconfigured { queues, moved } => {
                 tracing::info!(queues, moved, "reloaded: another configuration is in force");
             }
+            Event::TlsFailed { remote, exchange, reply, consequence, .. } => {
+                tracing::info!(address = %remote.ip(), %exchange, %reply, ?consequence, "no TLS");
+            }
+            Event::ClientTlsFailed { peer, error, .. } => {
+                tracing::debug!(%peer, error = %error.text(), "no TLS with a client");
+            }
             Event::HostSetAside { address, exchange, reply, .. } => {
                 tracing::info!(%address, %exchange, %reply, "exchange set aside");
             }

@@ -17,6 +17,7 @@ use traject_engine::smtp::client::{
 use traject_engine::smtp::data::{BodyInfo, BodyRules, DotReader, DotWriter, StrayPolicy};
 use traject_engine::smtp::eight_bit::Transform8bit;
 use traject_engine::smtp::server::{Owner, ServerInput, ServerSession};
+use traject_engine::tls::policy::{TlsMode, TlsPolicy};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
 const BODY: BodyInfo =
@@ -104,7 +105,7 @@ fn open_client() -> (ClientSession, Transaction) {
         ehlo_hostname: "mta.test".into(),
         method: DeliveryMethod::Esmtp,
         xclient: Xclient::No,
-        tls_required: false,
+        tls: TlsPolicy { mode: TlsMode::No, fallback: true },
         send_8bitmime: true,
         transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: wait,
@@ -151,6 +152,7 @@ fn open_server() -> ServerSession {
             ..RelayPolicy::default()
         },
         binding: BindingSource::Default,
+        tls: None,
     };
     let peer = "192.0.2.1:4000".parse().expect("an address");
     let mut session = ServerSession::new(Arc::new(options), peer, NOW);

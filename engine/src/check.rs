@@ -41,6 +41,7 @@ impl Engine {
         self.check_bindings()?;
         self.check_connections()?;
         self.check_shared_caps()?;
+        self.check_tls_probes()?;
         self.check_liveness()
     }
 
@@ -135,6 +136,16 @@ impl Engine {
             let allowed = self.gates.allowed(&key, ceiling);
             ensure(kept == found && found <= allowed, "caps", || {
                 format!("{key:?}: counted {kept}, found {found}, cap {ceiling}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Who tries TLS anew is a connection that exists.
+    fn check_tls_probes(&self) -> Result<(), Violation> {
+        for conn in self.tls.probes() {
+            ensure(self.outbound.contains_key(&conn), "tls", || {
+                format!("{conn} is to try TLS anew and does not exist")
             })?;
         }
         Ok(())

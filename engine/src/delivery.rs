@@ -15,8 +15,10 @@ use crate::message::RecipientState;
 use crate::mx::plan::Choice;
 use crate::queue::retry::{Verdict, after_transient_failure, give_up_reply};
 use crate::queue::{Batch, Indexes};
-use crate::record::{Attempt, CloseReason, Event};
+use crate::record::{Attempt, ClearReason, CloseReason, Event, Transport};
+use crate::sched::tls::Asked;
 use crate::sched::turns::Passed;
+use crate::securing::TlsAt;
 use crate::shaping::gates::Place;
 use crate::smtp::client::{
     ClientInput, ClientOutput, ClientSession, RecipientResult, SessionOptions, Transaction,
@@ -25,6 +27,7 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 use crate::smtp::stage::Stage;
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
+use crate::tls::policy::TlsMode;
 
 /// A connection to an exchange, of one queue for all its life.
 #[derive(Debug)]
@@ -41,6 +44,10 @@ pub(crate) struct Outbound {
     passed: Passed,
     /// It was begun with options that a connection keeps and that have changed since.
     outdated: bool,
+    /// What protects it.
+    transport: Transport,
+    /// What it asks for of TLS, if it is to try.
+    asked: Option<Asked>,
     flight: Option<Flight>,
 }
 
@@ -63,6 +70,17 @@ struct Flight {
     missing: usize,
 }
 
+/// How an attempt was made.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) conn: Option<ConnId>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) transport: Transport,
+    pub(crate) took: Duration,
+    /// By its end the batch may belong to another queue.
+    pub(crate) stray: bool,
+}
+
 impl Outbound {
     /// The recipients in a transaction, for recounts.
     pub(crate) fn in_flight(&self) -> Option<&Batch> {
@@ -78,8 +96,18 @@ impl Outbound {
     }
 
     /// The exchange's name.
-    pub(crate) fn exchange(&self) -> &str {
+    pub(crate) const fn exchange(&self) -> &Arc<str> {
         &self.exchange
+    }
+
+    /// What it asks for of TLS, if it is to try.
+    pub(crate) const fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
+    }
+
+    /// What protects it from now on.
+    pub(crate) fn set_transport(&mut self, transport: Transport) {
+        self.transport = transport;
     }
 
     /// The address talked to.
@@ -102,7 +130,18 @@ impl Engine {
     /// Begins a connection for a queue that has mail waiting.
     pub(crate) fn connect(&mut self, slot: usize, choice: Choice) {
         let conn = self.ids.conn();
-        let options = self.session_options(slot);
+        let mut options = self.session_options(slot);
+        let (why_clear, asked) = match self.tls_at(slot, choice.address) {
+            TlsAt::Try(asked) | TlsAt::Wait(asked) => (ClearReason::NotOffered, Some(asked)),
+            TlsAt::Clear(why) => (why, None),
+            // Nobody chooses such an address.
+            TlsAt::Unfit(_) => (ClearReason::NotWanted, None),
+        };
+        match &asked {
+            Some(asked) => self.tls.trying(asked, conn),
+            None if options.tls.mode == TlsMode::IfAvailable => options.tls.mode = TlsMode::No,
+            None => {}
+        }
         let passed = self.pass_connection_gates(slot, &choice.exchange);
         let queue = &mut self.queues[slot];
         let port = choice.port.unwrap_or_else(|| queue.options.port());
@@ -128,6 +167,8 @@ impl Engine {
             close_reason: CloseReason::Lost,
             passed,
             outdated: false,
+            transport: Transport::Clear { why: why_clear },
+            asked,
             flight: None,
         };
         self.outbound.insert(conn, outbound);
@@ -218,7 +259,7 @@ impl Engine {
         let queue = &mut self.queues[slot];
         queue.connection_gone();
         let pair = queue.pair.clone();
-        let (remote, exchange) = (outbound.remote, outbound.exchange);
+        let (remote, exchange, asked) = (outbound.remote, outbound.exchange, outbound.asked);
         let took = match outbound.phase {
             Phase::Connecting { since, .. } => self.now.saturating_since(since),
             Phase::Open { .. } => Duration::ZERO,
@@ -238,6 +279,7 @@ impl Engine {
             self.host_failed(slot, conn, remote.ip(), exchange, Stage::Connect, reply);
         }
         self.connection_gone(slot, conn, remote.ip());
+        self.tls_try_gone(conn, asked.as_ref());
     }
 
     /// Hands an input to a session and does what it wants, giving it work as long as it asks.
@@ -273,6 +315,9 @@ impl Engine {
             ClientOutput::Write(bytes) => self.emit(Output::Write { conn, bytes }),
             ClientOutput::WriteBody(message) => self.emit(Output::WriteBody { conn, message }),
             ClientOutput::Ready => return self.session_ready(conn),
+            ClientOutput::StartTls => self.start_tls(conn),
+            ClientOutput::Secured(info) => self.tls_established(conn, info),
+            ClientOutput::TlsFailed { stage, failure } => self.tls_failed(conn, stage, &failure),
             ClientOutput::Recipient { index, stage, result } => {
                 self.recipient_result(conn, index, stage, result);
             }
@@ -308,8 +353,11 @@ impl Engine {
             && !*ready
         {
             *ready = true;
-            let address = outbound.remote.ip();
+            let (address, asked) = (outbound.remote.ip(), outbound.asked.clone());
             self.address_works(slot, address);
+            if let Some(asked) = asked {
+                self.tls_settled(&asked);
+            }
         }
         let input = self.next_input(conn);
         if input.is_none() {
@@ -463,20 +511,38 @@ impl Engine {
     /// All results of a transaction are in: records, the spool, and the next attempt of those that
     /// failed for now.
     fn land(&mut self, conn: ConnId, flight: Flight) {
-        // Unwrap is OK because the caller has just seen the connection.
-        let outbound = self.outbound.get_mut(&conn).expect("the connection");
+        let Some(outbound) = self.outbound.get_mut(&conn) else { return };
         let (slot, remote) = (outbound.queue, outbound.remote);
-        let attempts = flight.batch.attempts.saturating_add(1);
-        let message = self.messages.get(flight.batch.message);
-        let queue = &mut self.queues[slot];
-        queue.end_flight(flight.batch.recipients.len());
+        let took = self.now.saturating_since(flight.begun_at);
+        let transport = outbound.transport.clone();
+        let stray = flight.stray;
+        let over = Over { conn: Some(conn), remote: Some(remote), transport, took, stray };
+        self.queues[slot].end_flight(flight.batch.recipients.len());
+        let delivered = self.settle_attempt(slot, flight.batch, flight.results, &over);
+        if let Some(outbound) = self.outbound.get_mut(&conn) {
+            outbound.deliveries += u32::from(delivered);
+        }
+        self.touch(slot);
+    }
+
+    /// Draws the consequences of an attempt with a batch, one result for each recipient. Returns
+    /// whether any of them got the message.
+    pub(crate) fn settle_attempt(
+        &mut self,
+        slot: usize,
+        batch: Batch,
+        results: Vec<Option<(Stage, RecipientResult)>>,
+        over: &Over,
+    ) -> bool {
+        let (attempts, open) = (batch.attempts.saturating_add(1), batch.open);
+        let message = self.messages.get(batch.message);
+        let queue = &self.queues[slot];
         let (pair, options) = (queue.pair.clone(), queue.options.clone());
         let age = self.now.saturating_since(message.received_at);
-        let took = self.now.saturating_since(flight.begun_at);
-        let mut updates = Vec::with_capacity(flight.results.len());
+        let mut updates = Vec::with_capacity(results.len());
         let mut retry: Option<(Timestamp, Indexes)> = None;
         let mut delivered = false;
-        for (recipient, result) in flight.batch.recipients.into_iter().zip(flight.results) {
+        for (recipient, result) in batch.recipients.into_iter().zip(results) {
             let Some((stage, result)) = result else { continue };
             let attempt = |reply| Attempt {
                 message: message.id,
@@ -485,9 +551,10 @@ impl Engine {
                 pair: pair.clone(),
                 attempts,
                 age,
-                took,
-                conn: Some(conn),
-                remote: Some(remote),
+                took: over.took,
+                conn: over.conn,
+                remote: over.remote,
+                transport: over.transport.clone(),
                 stage,
                 reply,
             };
@@ -513,21 +580,19 @@ impl Engine {
                 event => event,
             });
         }
-        if let Some(outbound) = self.outbound.get_mut(&conn) {
-            outbound.deliveries += u32::from(delivered);
-        }
         self.settle_recipients(message.id, updates);
         match retry {
             Some((due, recipients)) => {
-                let batch = Batch { message: message.id, recipients, attempts, open: true };
-                match flight.stray {
+                let batch = Batch { message: message.id, recipients, attempts, open };
+                match over.stray {
                     false => self.enqueue_delayed(slot, due, batch),
                     true => self.send_home(batch, Some(due)),
                 }
             }
-            None => self.messages.release(message.id),
+            None if open => self.messages.release(message.id),
+            None => {}
         }
-        self.touch(slot);
+        delivered
     }
 
     /// Makes new states of a message's recipients durable, and lets go of the message when all
@@ -595,6 +660,7 @@ impl Engine {
         });
         self.release_connection_gates(outbound.passed);
         self.connection_gone(slot, conn, outbound.remote.ip());
+        self.tls_try_gone(conn, outbound.asked.as_ref());
     }
 
     /// Whoever waited for a connection to end looks for work.
@@ -644,7 +710,7 @@ fn session_options(options: &DeliveryOptions, ehlo_hostname: Arc<str>) -> Sessio
         ehlo_hostname,
         method: options.delivery_method,
         xclient: options.xclient,
-        tls_required: options.tls_required,
+        tls: options.tls,
         send_8bitmime: options.send_8bitmime,
         transform_8bitmime_content: options.transform_8bitmime_content,
         ehlo_timeout: options.ehlo_timeout,
@@ -660,6 +726,7 @@ fn session_options(options: &DeliveryOptions, ehlo_hostname: Arc<str>) -> Sessio
 pub(crate) fn alike_for_life(a: &DeliveryOptions, b: &DeliveryOptions) -> bool {
     let unnamed: Arc<str> = "".into();
     session_options(a, unnamed.clone()) == session_options(b, unnamed)
+        && a.same_tls(b)
         && (&a.ehlo_hostname, a.bind_address, a.port())
             == (&b.ehlo_hostname, b.bind_address, b.port())
 }

@@ -21,6 +21,7 @@ use crate::reload::Listeners;
 use crate::rng::Seed;
 use crate::sched::host::HostHealth;
 use crate::sched::reserve::Reserve;
+use crate::sched::tls::TlsHealth;
 use crate::shaping::gates::Gates;
 use crate::smtp::client::{ClientInput, ClientOutput};
 use crate::smtp::server::{ServerInput, ServerOutput};
@@ -60,6 +61,7 @@ pub struct Engine {
     /// When the next look-up in line has its turn.
     pub(crate) lookups_timer: Option<TimerHandle>,
     pub(crate) hosts: HostHealth,
+    pub(crate) tls: TlsHealth,
     pub(crate) outbound: BTreeMap<ConnId, Outbound>,
     pub(crate) inbound: BTreeMap<ConnId, Inbound>,
     pub(crate) spooling: BTreeMap<SpoolOp, SpoolPurpose>,
@@ -102,6 +104,7 @@ impl Engine {
             routes: Routes::default(),
             lookups_timer: None,
             hosts: HostHealth::default(),
+            tls: TlsHealth::default(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
             spooling: BTreeMap::new(),
@@ -153,7 +156,12 @@ impl Engine {
             Input::BodyDone { conn, result } => {
                 self.drive_inbound(conn, ServerInput::BodyDone(result));
             }
-            Input::Secured { .. } => {}
+            Input::Secured { conn, result } if conn.is_by_engine() => {
+                self.drive_outbound(conn, ClientInput::Secured(result));
+            }
+            Input::Secured { conn, result } => {
+                self.drive_inbound(conn, ServerInput::Secured(result));
+            }
             Input::Closed { conn, error } if conn.is_by_engine() => {
                 self.outbound_closed(conn, error);
             }

@@ -28,6 +28,7 @@ pub mod record;
 mod reload;
 pub mod rng;
 mod sched;
+mod securing;
 pub mod shaping;
 pub mod smtp;
 mod snapshot;

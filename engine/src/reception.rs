@@ -18,6 +18,7 @@ use crate::rng::Seed;
 use crate::smtp::server::{self, ServerInput, ServerOutput, ServerSession};
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
+use crate::tls::params::TlsParams;
 
 /// A connection from a client.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Engine {
     pub(crate) fn accepted(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
         let listener = self.listeners.now(listener);
         let options = self.config.reception_options(listener, peer.ip());
-        let session = ServerSession::new(Arc::new(options), peer, self.now);
+        let mut session = ServerSession::new(Arc::new(options), peer, self.now);
         let mut outputs = core::mem::take(&mut self.server_outputs);
         session.start(&mut outputs);
         self.inbound.insert(conn, Inbound { session, peer, timer: None });
@@ -111,6 +112,18 @@ impl Engine {
             ServerOutput::Write(bytes) => self.emit(Output::Write { conn, bytes }),
             ServerOutput::ReceiveBody { message, prefix, rules } => {
                 self.emit(Output::ReceiveBody { conn, message, prefix, rules });
+            }
+            ServerOutput::StartTls(params) => {
+                self.emit(Output::StartTls { conn, params: TlsParams::Server(params) });
+            }
+            ServerOutput::Tls(result) => {
+                let Some(peer) = self.inbound.get(&conn).map(|inbound| inbound.peer) else {
+                    return;
+                };
+                self.record(match result {
+                    Ok(info) => Event::ClientSecured { conn, peer, info: Arc::new(info) },
+                    Err(error) => Event::ClientTlsFailed { conn, peer, error },
+                });
             }
             ServerOutput::Accept(message) => {
                 let Some(inbound) = self.inbound.get(&conn) else { return };

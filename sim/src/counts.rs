@@ -135,7 +135,10 @@ impl PairFinder {
                 self.last.insert(key, pair.clone());
                 Some(pair)
             }
-            Event::ConnectionClosed { pair, .. } | Event::QueueDelayed { pair, .. } => Some(pair),
+            Event::ConnectionClosed { pair, .. }
+            | Event::TlsEstablished { pair, .. }
+            | Event::TlsFailed { pair, .. }
+            | Event::QueueDelayed { pair, .. } => Some(pair),
             Event::HostSetAside { binding, address, .. } => {
                 self.last.get(&(Arc::clone(binding), *address))
             }

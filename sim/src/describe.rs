@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::record::{Attempt, Event, Record};
+use traject_engine::tls::info::Verification;
+use traject_engine::tls::policy::Consequence;
 
 use crate::scenario::units::show_duration;
 
@@ -54,6 +56,28 @@ pub fn event(start: Timestamp, record: &Record) -> String {
             pair.binding,
             pair.domain
         ),
+        Event::TlsEstablished { conn, exchange, info, .. } => format!(
+            "connection {conn} to {exchange} is under {} with {}, certificate {}",
+            info.version,
+            info.cipher.openssl_name(),
+            verification(&info.verification)
+        ),
+        Event::TlsFailed { conn, exchange, remote, reply, consequence, until, .. } => format!(
+            "no TLS on connection {conn} to {exchange} [{}]: {reply}; {} until {}",
+            remote.ip(),
+            match consequence {
+                Consequence::InClear => "the mail stays in clear",
+                Consequence::Fallback => "the mail goes in clear",
+                Consequence::Unfit => "not used for this mail",
+            },
+            instant(start, *until)
+        ),
+        Event::ClientSecured { peer, info, .. } => {
+            format!("client {peer} is under {} with {}", info.version, info.cipher.openssl_name())
+        }
+        Event::ClientTlsFailed { peer, error, .. } => {
+            format!("no TLS with client {peer}: {}", error.text())
+        }
         Event::ConnectionFailed { conn, remote, exchange, error, .. } => {
             format!("connection {conn} to {exchange} [{}] failed: {}", remote.ip(), error.text())
         }
@@ -78,6 +102,14 @@ pub fn event(start: Timestamp, record: &Record) -> String {
         Event::ProtocolViolation { conn, what, .. } => {
             format!("connection {conn}: the peer broke the protocol: {what}")
         }
+    }
+}
+
+fn verification(found: &Verification) -> &'static str {
+    match found {
+        Verification::NotChecked => "not checked",
+        Verification::Verified => "verified",
+        Verification::Failed(_) => "not as it should be",
     }
 }
 

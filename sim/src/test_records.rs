@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{Attempt, CloseReason, Event, GiveUp, Pair, Record, Via};
+use traject_engine::record::{
+    Attempt, ClearReason, CloseReason, Event, GiveUp, Pair, Record, Transport, Via,
+};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::reply::{EnhancedCode, Reply};
 use traject_engine::smtp::stage::Stage;
@@ -94,6 +96,7 @@ pub(crate) fn attempt(second: u64, attempts: u16, stage: Stage, reply: Reply) ->
         took: Duration::ZERO,
         conn: Some(ConnId(2)),
         remote: Some(remote(1)),
+        transport: Transport::Clear { why: ClearReason::NotWanted },
         stage,
         reply,
     }

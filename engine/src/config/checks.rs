@@ -1,6 +1,10 @@
 //! What is wrong with one option beyond its type, and what it cannot do yet.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use super::diagnostic::Diagnostic;
@@ -11,6 +15,9 @@ use super::source::Span;
 use super::tree::{not_yet, status_finding};
 use super::value::Value;
 use crate::smtp::transcode::Replacement;
+use crate::tls::ciphers::CipherList;
+use crate::tls::info::CipherSuite;
+use crate::tls::protocols::Protocols;
 
 /// What is to be said about an option that is set to a value of its type.
 /// An error means that the assignment does not count.
@@ -47,6 +54,12 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
             Diagnostic::error(span, format!("`{text}` is neither a path nor `address:port`"))
                 .help("for example \"/etc/resolv.conf\" or \"192.0.2.53:53\""),
         ),
+        "tls_ciphers" if !text.is_empty() && CipherList::parse(text).is_empty => Some(
+            Diagnostic::error(span, "no cipher suite of this list exists here")
+                .label(no_ciphers_label(text))
+                .help(format!("there are {}", suite_names(CipherSuite::ALL))),
+        ),
+        "tls_protocols" => wrong_protocols(text, span),
         "response_transcode_replace"
             if !text.is_empty() && !Replacement::parse(text).may_be_reply() =>
         {
@@ -73,6 +86,64 @@ fn is_next_hop(text: &str) -> bool {
     }
 }
 
+fn wrong_protocols(text: &str, span: Span) -> Option<Diagnostic> {
+    let protocols = Protocols::parse(text);
+    if let Some(word) = protocols.unknown.first() {
+        let names = "ALL, TLSv1.3 and TLSv1.2, each with + or - in front";
+        let message = format!("`{word}` is no protocol version");
+        return Some(Diagnostic::error(span, message).help(format!("there are {names}")));
+    }
+    protocols.versions.is_empty().then(|| {
+        Diagnostic::error(span, "no protocol version is left")
+            .help("only TLS 1.2 and 1.3 are to be had; write \"+ALL\"")
+    })
+}
+
+fn no_ciphers_label(text: &str) -> String {
+    let list = CipherList::parse(text);
+    match list.unknown.first() {
+        Some(word) => format!("`{word}` is nothing that OpenSSL knows"),
+        None => "nothing is left of it".into(),
+    }
+}
+
+fn suite_names(suites: &[CipherSuite]) -> String {
+    let names: Vec<_> = suites.iter().map(|suite| suite.openssl_name()).collect();
+    names.join(", ")
+}
+
+/// Words of a list of suites that add nothing.
+fn idle_ciphers(text: &str, span: Span) -> Option<Diagnostic> {
+    let list = CipherList::parse(text);
+    let (word, why) = match (list.unknown.first(), list.unavailable.first()) {
+        (Some(word), _) => (word, "is nothing that OpenSSL knows"),
+        (None, Some(word)) => (word, "names no suite that exists here"),
+        (None, None) => return None,
+    };
+    let what = format!("what remains is {}", suite_names(&list.suites));
+    Some(Diagnostic::warning(span, format!("`{word}` {why}")).help(what))
+}
+
+/// The first extension of a list that is not offered.
+fn missing_extension(words: &[Arc<str>], span: Span) -> Option<Diagnostic> {
+    let is = |word: &str, known: &[&str]| known.iter().any(|name| word.eq_ignore_ascii_case(name));
+    let known = ["STARTTLS", "PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"];
+    let missing = words.iter().find(|word| !is(word, &known))?;
+    let first = missing.split(' ').next().unwrap_or_default();
+    Some(match is(first, &["AUTH"]) {
+        true => not_yet(span, "authentication"),
+        false => Diagnostic::warning(span, format!("the extension `{missing}` is not offered")),
+    })
+}
+
+/// Keys of the property `TLS` that mean nothing.
+fn unknown_tls_key(map: &BTreeMap<Arc<str>, Arc<str>>, span: Span) -> Option<Diagnostic> {
+    let known = ["extension", "certificate", "key", "clientca", "ciphers"];
+    let key = map.keys().find(|key| !known.contains(&&***key))?;
+    let message = format!("`TLS` has no `{key}`");
+    Some(Diagnostic::error(span, message).help(format!("it has {}", known.join(", "))))
+}
+
 /// Why a delivery method has no effect; `None` for those that have.
 fn why_not_spoken(method: &str) -> Option<&'static str> {
     match method {
@@ -97,6 +168,25 @@ fn half_working(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
             let finding = Diagnostic::warning(span, message).label("mail is delivered by ESMTP");
             Some(finding.help("write `ESMTP`, `SMTP` or `LMTP`"))
         }
+        ("tls_ciphers", Value::Text(text)) => idle_ciphers(text, span),
+        ("tls_protocols", Value::Text(text)) => {
+            let protocols = Protocols::parse(text);
+            let old = protocols.unobtainable.first()?;
+            let names: Vec<_> = protocols.versions.iter().map(|version| version.name()).collect();
+            let finding = Diagnostic::warning(span, format!("{old} is not to be had any more"));
+            Some(finding.help(format!("what remains is {}", names.join(" and "))))
+        }
+        ("smtp_extensions", Value::Words(words)) => missing_extension(words, span),
+        ("TLS", Value::Map(map)) => unknown_tls_key(map, span).or_else(|| {
+            let list = map.get("ciphers").filter(|list| !list.is_empty())?;
+            match CipherList::parse(list).is_empty {
+                true => {
+                    let message = "no cipher suite of this list exists here";
+                    Some(Diagnostic::error(span, message).label(no_ciphers_label(list)))
+                }
+                false => idle_ciphers(list, span),
+            }
+        }),
         ("transform_8bitmime_content", Value::Word(word)) if *word != "no" => Some(
             not_yet(span, "conversion of 8-bit content")
                 .label("what would need it fails with 554 5.6.3"),

@@ -13,6 +13,8 @@ use crate::smtp::client::Xclient;
 use crate::smtp::data::StrayPolicy;
 use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::transcode::Transcode;
+use crate::tls::params::{ServerTls, TlsDemands};
+use crate::tls::policy::TlsPolicy;
 
 /// Options of one (binding, domain) pair, fallback applied. Each field is the option of the same
 /// name; units are in the type or the field's doc.
@@ -92,8 +94,10 @@ pub struct DeliveryOptions {
     pub delivery_method: DeliveryMethod,
     /// Tell the exchange who the original client was.
     pub xclient: Xclient,
-    /// `tls = required`: mail waits rather than go in clear.
-    pub tls_required: bool,
+    /// `tls` and `tls_ifavailable_fallback`.
+    pub tls: TlsPolicy,
+    /// What is asked of TLS; `None` with `tls = no`.
+    pub tls_demands: Option<Arc<TlsDemands>>,
     /// Announce 8-bit bodies (`send_8bitmime = ifavailable`).
     pub send_8bitmime: bool,
     /// What becomes of 8-bit bodies where 8BITMIME is not offered.
@@ -139,6 +143,14 @@ pub struct SharedCap {
 }
 
 impl DeliveryOptions {
+    /// Whether a connection made for one pair is as good for another as far as TLS goes.
+    pub fn same_tls(&self, other: &Self) -> bool {
+        match (&self.tls_demands, &other.tls_demands) {
+            (None, None) => true,
+            (mine, others) => self.tls == other.tls && mine == others,
+        }
+    }
+
     /// The port to connect to.
     pub const fn port(&self) -> u16 {
         match self.delivery_method {
@@ -217,10 +229,36 @@ pub struct ReceptionOptions {
     pub stray: StrayPolicy,
     /// Add a Received line.
     pub trace_headers: bool,
+    /// TLS, if there is a certificate for it.
+    pub tls: Option<InboundTls>,
     /// Whether this client may relay, and for whom.
     pub relay: RelayPolicy,
     /// What is known about the binding of received mail before the mail is.
     pub binding: BindingSource,
+}
+
+/// How clients get TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundTls {
+    /// What the handshake must be like.
+    pub params: Arc<ServerTls>,
+    /// From the first byte on (`use_ssl`), instead of by STARTTLS.
+    pub immediate: bool,
+    /// What follows STARTTLS in the same packet.
+    pub injection: InjectionPolicy,
+    /// A client with a verified certificate may relay (`tls_verified_peer_can_relay`).
+    pub verified_may_relay: bool,
+}
+
+/// `starttls_injection_policy`: commands that came together with STARTTLS, in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectionPolicy {
+    /// STARTTLS is refused and the connection closed.
+    Reject,
+    /// They are dropped.
+    Ignore,
+    /// They are obeyed, before the handshake.
+    Allow,
 }
 
 /// Where the binding of a client's mail comes from.

@@ -45,6 +45,8 @@ mod syntax_tests;
 mod table_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 mod tree;
 pub mod value;
 
@@ -68,6 +70,7 @@ use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
 use crate::ids::ListenerId;
 use crate::smtp::server::relay::matches;
+use crate::tls::params::TlsParams;
 
 /// The binding of mail that nothing assigns to another, and the group it is in.
 pub const DEFAULT_BINDING: &str = tree::DEFAULT;
@@ -140,7 +143,7 @@ impl Config {
     /// The options of mail of `binding` to `domain`. An unknown binding is resolved as `default`.
     pub fn delivery_options(&self, binding: &str, domain: &str) -> DeliveryOptions {
         let chain = Chain::of_pair(&self.compiled, &self.defaults, binding, domain);
-        let mut options = resolve::delivery(&chain, &self.server.hostname);
+        let mut options = resolve::delivery(&chain, &self.server.hostname, domain);
         let unassigned = binding == DEFAULT_BINDING || !self.has_binding(binding);
         options.suspend_delivery |= unassigned && self.holds_default_binding();
         if self.relays_for(domain) {
@@ -183,6 +186,12 @@ impl Config {
             None => Chain::of_server(&self.compiled, &self.defaults),
         };
         resolve::reception(&chain, &self.server, peer)
+    }
+
+    /// Every handshake the configuration can ask for, as far as files and offers go: what a process
+    /// should try to load before it begins. Names of exchanges are left empty.
+    pub fn tls_params(&self) -> Vec<TlsParams> {
+        lint::View { compiled: &self.compiled, defaults: &self.defaults }.tls_params()
     }
 
     /// The options of the process.

@@ -17,8 +17,8 @@ use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
     BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
-    MaxRetries, MxRateLimit, ReceptionOptions, RelayPolicy, ServerOptions, SharedCap,
-    SharedThrottle,
+    InboundTls, InjectionPolicy, MaxRetries, MxRateLimit, ReceptionOptions, RelayPolicy,
+    ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::routes::{self, Hop};
@@ -30,6 +30,8 @@ use crate::smtp::client::Xclient;
 use crate::smtp::data::StrayPolicy;
 use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::transcode::Transcode;
+use crate::tls::params::{Identity, ServerTls, TlsDemands, TlsOffer, TlsVerify};
+use crate::tls::policy::{TlsMode, TlsPolicy};
 
 /// The built-in values, by [`OptionId::index`].
 pub(super) type Defaults = Arc<[Option<Value>]>;
@@ -203,6 +205,11 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// The name of a file; `none` takes an inherited one away.
+    fn path(&self, id: OptionId) -> Option<Arc<str>> {
+        self.text(id).filter(|path| &**path != "none")
+    }
+
     fn networks(&self, id: OptionId) -> Arc<[Cidr]> {
         match self.value(id) {
             Some(Value::Cidrs(networks)) => networks.clone(),
@@ -229,12 +236,13 @@ impl<'a> Chain<'a> {
 }
 
 /// The options of a pair.
-pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOptions {
+pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>, domain: &str) -> DeliveryOptions {
     macro_rules! get {
         ($kind:ident $name:literal) => {
             chain.$kind(const { id($name) })
         };
     }
+    let tls = tls_policy(chain);
     DeliveryOptions {
         retry_interval: get!(seconds "retry_interval"),
         max_retry_interval: get!(seconds "max_retry_interval"),
@@ -276,7 +284,8 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
         bind_address: get!(text "bind_address").and_then(|text| parse_address(&text)),
         ehlo_hostname: ehlo_name(get!(text "ehlo_hostname"), hostname),
         delivery_method: delivery_method(get!(word "delivery_method")),
-        tls_required: get!(word "tls") == "required",
+        tls,
+        tls_demands: (tls.mode != TlsMode::No).then(|| Arc::new(tls_demands(chain, domain))),
         xclient: match get!(word "xclient") {
             "ifavailable" => Xclient::IfAvailable,
             "required" => Xclient::Required,
@@ -301,6 +310,47 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>) -> DeliveryOption
             get!(text "response_transcode_replace"),
         ),
     }
+}
+
+fn tls_policy(chain: &Chain<'_>) -> TlsPolicy {
+    let mode = match chain.word(const { id("tls") }) {
+        "ifavailable" => TlsMode::IfAvailable,
+        "required" => TlsMode::Required,
+        _ => TlsMode::No,
+    };
+    TlsPolicy { mode, fallback: chain.bool(const { id("tls_ifavailable_fallback") }) }
+}
+
+fn tls_demands(chain: &Chain<'_>, domain: &str) -> TlsDemands {
+    let verify = match chain.word(const { id("tls_verify") }) {
+        "ca" => TlsVerify::Ca,
+        "host" => TlsVerify::Host,
+        "optional" => TlsVerify::Optional,
+        _ => TlsVerify::No,
+    };
+    let names_matter = matches!(verify, TlsVerify::Host | TlsVerify::Optional);
+    TlsDemands {
+        verify,
+        ca: chain.path(const { id("tls_ca") }),
+        identity: identity(chain),
+        offer: tls_offer(chain),
+        domain: names_matter.then(|| domain::key(domain).into()),
+    }
+}
+
+/// Our own certificate.
+fn identity(chain: &Chain<'_>) -> Option<Identity> {
+    let certificate = chain.path(const { id("tls_certificate") })?;
+    Some(Identity { certificate, key: chain.path(const { id("tls_key") }) })
+}
+
+/// The versions and suites to offer.
+pub(super) fn tls_offer(chain: &Chain<'_>) -> TlsOffer {
+    TlsOffer::new(&tls_protocols(chain), chain.text(const { id("tls_ciphers") }).as_deref())
+}
+
+fn tls_protocols(chain: &Chain<'_>) -> Arc<str> {
+    chain.text(const { id("tls_protocols") }).unwrap_or_default()
 }
 
 /// The next hop instead of the domain's exchanges.
@@ -368,9 +418,51 @@ pub(super) fn reception(
             _ => StrayPolicy::Fix,
         },
         trace_headers: get!(bool "rfc2822_trace_headers"),
+        tls: inbound_tls(chain),
         relay: relay_policy(chain, peer),
         binding: chain.binding_source(server.default_binding),
     }
+}
+
+/// How the clients of a listener get TLS: if it is offered, and there is a certificate.
+pub(super) fn inbound_tls(chain: &Chain<'_>) -> Option<InboundTls> {
+    let property = match chain.value(const { id("TLS") }) {
+        Some(Value::Map(property)) => Some(property),
+        _ => None,
+    };
+    let immediate = chain.bool(const { id("use_ssl") });
+    if !immediate && property.is_none() && !offers_starttls(chain) {
+        return None;
+    }
+    let own = |name| property.and_then(|property| property.get(name)).cloned();
+    let identity = match own("certificate") {
+        Some(certificate) => Identity { certificate, key: own("key") },
+        None => identity(chain)?,
+    };
+    let mode = chain.word(const { id("tls_verify_mode") });
+    let client_ca = own("clientca").or_else(|| chain.path(const { id("tls_client_ca") }));
+    let client_ca = client_ca.filter(|_| mode != "none");
+    let offer = match own("ciphers") {
+        Some(list) => TlsOffer::new(&tls_protocols(chain), Some(&list)),
+        None => tls_offer(chain),
+    };
+    let client_required = mode == "require" && client_ca.is_some();
+    Some(InboundTls {
+        params: Arc::new(ServerTls { identity, client_ca, client_required, offer }),
+        immediate,
+        injection: match chain.word(const { id("starttls_injection_policy") }) {
+            "ignore" => InjectionPolicy::Ignore,
+            "allow" => InjectionPolicy::Allow,
+            _ => InjectionPolicy::Reject,
+        },
+        verified_may_relay: chain.bool(const { id("tls_verified_peer_can_relay") }),
+    })
+}
+
+pub(super) fn offers_starttls(chain: &Chain<'_>) -> bool {
+    let list = chain.value(const { id("smtp_extensions") });
+    let Some(Value::Words(list)) = list else { return false };
+    list.iter().any(|word| word.eq_ignore_ascii_case("STARTTLS"))
 }
 
 /// The options of the process.

@@ -119,7 +119,11 @@ fn nothing_is_a_configuration_of_built_in_values() {
         ),
         delivery_method: Esmtp,
         xclient: No,
-        tls_required: false,
+        tls: TlsPolicy {
+            mode: No,
+            fallback: true,
+        },
+        tls_demands: None,
         send_8bitmime: false,
         transform_8bitmime_content: IfNeeded,
         suspend_delivery: false,
@@ -152,6 +156,7 @@ fn nothing_is_a_configuration_of_built_in_values() {
         allow_null_envelope_sender: true,
         stray: Refuse,
         trace_headers: true,
+        tls: None,
         relay: RelayPolicy {
             client_may_relay: false,
             sending_domains: [],
@@ -422,7 +427,7 @@ binding_group "g1" { binding "b" { } }
 binding_group "g2" { binding "b" { } }
 rfc2822_lone_lf_in_body = ignore
 "#
-    ), @r##"
+    ), @r#"
     error main.conf:1:1-16 unknown option `retry_intervall`
       ^ not an option
       = did you mean `retry_interval`?
@@ -471,8 +476,6 @@ rfc2822_lone_lf_in_body = ignore
       = did you mean `idle_time`?
     error main.conf:20:57-64 a banner begins with the code 220
       = write "220 hello"
-    warning[TJ001] main.conf:20:67-70 `TLS` is understood, but not implemented yet
-      ^ has no effect
     error main.conf:21:18-46 there is no binding `nobody`
     error main.conf:25:22-33 binding `b` belongs to two groups
       ^ in group `g2`
@@ -481,7 +484,7 @@ rfc2822_lone_lf_in_body = ignore
     warning[TJ041] main.conf:26:27-33 `ignore` is taken as `fix`
       ^ bare line feeds are never relayed
       = relaying them lets others smuggle mail; write `fix` or `pedantic`
-    "##);
+    "#);
 }
 
 #[test]

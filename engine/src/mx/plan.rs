@@ -51,6 +51,8 @@ pub enum Usable {
     SetAside,
     /// Not now: a cap on the exchange is reached.
     AtCap,
+    /// Not now: TLS failed there, and without it the mail does not go.
+    Unfit,
 }
 
 impl Plan {
@@ -73,8 +75,8 @@ impl Plan {
     ///
     /// While an address of a better preference is merely [`Usable::Busy`], no worse preference is
     /// used: the receiver's order is not ours to change for convenience. Our own cap on an exchange
-    /// is no such reason. With `ipv6_first`, IPv6 addresses of a preference come before its IPv4
-    /// addresses.
+    /// is no such reason, nor is TLS that failed there. With `ipv6_first`, IPv6 addresses of a
+    /// preference come before its IPv4 addresses.
     pub fn choose(
         &self,
         seed: &Seed,
@@ -103,7 +105,7 @@ impl Plan {
                         return Some(Choice { exchange: name.clone(), address, port: *port });
                     }
                     Usable::Busy => busy = true,
-                    Usable::SetAside | Usable::AtCap => {}
+                    Usable::SetAside | Usable::AtCap | Usable::Unfit => {}
                 }
             }
             if busy {

@@ -19,6 +19,8 @@ use crate::smtp::address::{Mailbox, ReversePath};
 use crate::smtp::reply::Reply;
 use crate::smtp::stage::Stage;
 use crate::time::Timestamp;
+use crate::tls::info::{TlsError, TlsInfo};
+use crate::tls::policy::{Consequence, TlsFault, TlsMode};
 
 /// One event with its instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,10 +64,42 @@ pub struct Attempt {
     pub conn: Option<ConnId>,
     /// The address talked to.
     pub remote: Option<SocketAddr>,
+    /// What protected the connection.
+    pub transport: Transport,
     /// How far the dialogue had come.
     pub stage: Stage,
     /// The decisive reply: the peer's, or ours where [`Reply::local`] says so.
     pub reply: Reply,
+}
+
+/// What protected a connection to an exchange. With [`Event::TlsFailed`] this is everything that
+/// the original's `tls_macros` know of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "over", rename_all = "snake_case")]
+pub enum Transport {
+    /// There was no connection, or none that had got past EHLO.
+    Nothing,
+    /// The connection was in clear.
+    Clear {
+        /// Why.
+        why: ClearReason,
+    },
+    /// The connection was under TLS.
+    Tls(Arc<TlsInfo>),
+}
+
+/// Why a connection is in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearReason {
+    /// `tls = no`.
+    NotWanted,
+    /// `tls = ifavailable`, and STARTTLS was not offered.
+    NotOffered,
+    /// `tls_ifavailable_fallback`: STARTTLS was refused there.
+    Refused,
+    /// `tls_ifavailable_fallback`: the handshake failed there.
+    NegotiationFailed,
 }
 
 /// How a message came in.
@@ -155,6 +189,64 @@ pub enum Event {
         /// Time since the connection was begun.
         #[serde(default)]
         took: Duration,
+    },
+    /// An outbound connection is under TLS now.
+    TlsEstablished {
+        /// The connection.
+        conn: ConnId,
+        /// Its queue.
+        #[serde(flatten)]
+        pair: Pair,
+        /// The exchange's address.
+        remote: SocketAddr,
+        /// The exchange's name.
+        exchange: Arc<str>,
+        /// `tls` of the pair.
+        mode: TlsMode,
+        /// What was agreed on.
+        info: Arc<TlsInfo>,
+    },
+    /// There is no TLS on an outbound connection that wanted it. The connection ends.
+    TlsFailed {
+        /// The connection.
+        conn: ConnId,
+        /// Its queue.
+        #[serde(flatten)]
+        pair: Pair,
+        /// The exchange's address.
+        remote: SocketAddr,
+        /// The exchange's name.
+        exchange: Arc<str>,
+        /// `tls` of the pair.
+        mode: TlsMode,
+        /// How far it came.
+        stage: Stage,
+        /// What happened, as far as it decides anything.
+        fault: TlsFault,
+        /// What happened, in words.
+        reply: Reply,
+        /// What follows from it.
+        consequence: Consequence,
+        /// How long it is remembered (`host_failure_retry`).
+        until: Timestamp,
+    },
+    /// A client's connection is under TLS now.
+    ClientSecured {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        peer: SocketAddr,
+        /// What was agreed on.
+        info: Arc<TlsInfo>,
+    },
+    /// A client began TLS and did not get there. The connection ends.
+    ClientTlsFailed {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        peer: SocketAddr,
+        /// Why.
+        error: TlsError,
     },
     /// An outbound connection could not be made.
     ConnectionFailed {
@@ -273,6 +365,8 @@ pub enum CloseReason {
     ServiceUnavailable,
     /// The peer refused us before any message: banner or EHLO.
     Refused,
+    /// TLS was wanted and did not come about.
+    TlsFailed,
     /// The peer closed or reset the connection.
     Lost,
     /// The peer did not answer in time.

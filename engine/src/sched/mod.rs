@@ -5,6 +5,7 @@ mod dns;
 pub(crate) mod goal;
 pub(crate) mod host;
 pub(crate) mod reserve;
+pub(crate) mod tls;
 pub(crate) mod turns;
 
 use alloc::sync::Arc;
@@ -21,9 +22,10 @@ use crate::mx::routes::Lookup;
 use crate::queue::Batch;
 use crate::queue::reason::QueueReason;
 use crate::queue::retry::{give_up_reply, limit_reached, wait_before_retry};
-use crate::record::{Attempt, Event, GiveUp};
+use crate::record::{Attempt, Event, GiveUp, Transport};
 use crate::rng::Purpose;
 use crate::sched::goal::connection_goal;
+use crate::securing::TlsAt;
 use crate::smtp::reply::{EnhancedCode, Reply};
 use crate::smtp::stage::Stage;
 use crate::time::Timestamp;
@@ -91,10 +93,7 @@ impl Engine {
     fn open_connections(&mut self, slot: usize) -> QueueReason {
         let queue = &self.queues[slot];
         if !queue.has_active() {
-            return match queue.next_due() {
-                Some(until) => QueueReason::Delayed { until },
-                None => QueueReason::Empty,
-            };
+            return self.nothing_active(slot);
         }
         if self.draining {
             return QueueReason::Draining;
@@ -120,21 +119,31 @@ impl Engine {
         }
     }
 
+    fn nothing_active(&self, slot: usize) -> QueueReason {
+        match self.queues[slot].next_due() {
+            Some(until) => QueueReason::Delayed { until },
+            None => QueueReason::Empty,
+        }
+    }
+
     fn connect_to(&mut self, slot: usize, plan: &Arc<Plan>, known: Known) -> QueueReason {
         if known == Known::All && self.tried_in_vain(slot, plan) {
             let text = "no exchange of the domain could be reached";
             let reply = Reply::local(421, EnhancedCode(4, 4, 0), text);
             self.delay_active(slot, reply, self.now);
-            return match self.queues[slot].next_due() {
-                Some(until) => QueueReason::Delayed { until },
-                None => QueueReason::Empty,
-            };
+            return self.nothing_active(slot);
         }
         let prohibited = &self.config.server_options().prohibited_hosts;
         if plan.addresses().any(|address| contains(prohibited, address)) {
             let text = "an exchange of the domain is at a prohibited address (prohibited_hosts)";
             self.fail_active(slot, &Reply::local(551, EnhancedCode(5, 4, 6), text));
             return QueueReason::Empty;
+        }
+        if known == Known::All
+            && let Some(incident) = self.unfit_everywhere(slot, plan)
+        {
+            self.charge_for_tls(slot, &incident);
+            return self.nothing_active(slot);
         }
         // Connections are of no use while no message may pass.
         if let Some(reason) = self.message_throttle_shut(slot) {
@@ -176,14 +185,17 @@ impl Engine {
     }
 
     /// Whether a queue may connect to an address now.
-    fn usable(&self, slot: usize, exchange: &Exchange, address: IpAddr) -> Usable {
+    pub(crate) fn usable(&self, slot: usize, exchange: &Exchange, address: IpAddr) -> Usable {
         let binding = &self.queues[slot].pair.binding;
         if !self.may_use(slot, address) {
             return Usable::SetAside;
         }
         match self.host_cap(slot, &exchange.name) {
             Some((key, max)) if self.gates.open(&key) >= max => Usable::AtCap,
-            _ => self.hosts.usable(binding, address, self.now),
+            _ => match self.hosts.usable(binding, address, self.now) {
+                Usable::Yes => self.usable_with_tls(slot, address),
+                other => other,
+            },
         }
     }
 
@@ -191,12 +203,15 @@ impl Engine {
     fn nowhere_to_go(&mut self, slot: usize, plan: &Plan) -> QueueReason {
         let binding = self.queues[slot].pair.binding.clone();
         let mut until: Option<Timestamp> = None;
-        let (mut probing, mut capped, mut skipped) = (false, false, true);
+        let (mut probing, mut capped, mut skipped, mut unfit) = (false, false, true, false);
         for exchange in &plan.exchanges {
             for address in exchange.addresses.iter().copied() {
                 match self.usable(slot, exchange, address) {
                     Usable::Busy => {
                         self.hosts.wait(&binding, address, slot);
+                        if let TlsAt::Wait(asked) = self.tls_at(slot, address) {
+                            self.tls.wait(&asked, slot);
+                        }
                         probing = true;
                     }
                     Usable::SetAside => {
@@ -208,6 +223,7 @@ impl Engine {
                         self.watch_host(slot, &exchange.name);
                         capped = true;
                     }
+                    Usable::Unfit => unfit = true,
                     Usable::Yes => {}
                 }
             }
@@ -221,6 +237,8 @@ impl Engine {
             _ if probing => QueueReason::Probing,
             Some(until) => QueueReason::HostsSetAside { until },
             None if capped => QueueReason::HostMaxOutboundConnections,
+            // Connections from before TLS failed there go on.
+            None if unfit => QueueReason::ConnectionGoal,
             None if skipped => self.all_skipped(slot),
             None => QueueReason::Probing,
         }
@@ -387,6 +405,7 @@ impl Engine {
             took: Duration::ZERO,
             conn: None,
             remote: None,
+            transport: Transport::Nothing,
             stage,
             reply,
         }

@@ -31,6 +31,8 @@ pub enum Command<'a> {
     Help,
     /// QUIT.
     Quit,
+    /// STARTTLS (RFC 3207).
+    StartTls,
 }
 
 impl Command<'_> {
@@ -47,6 +49,7 @@ impl Command<'_> {
             Self::Vrfy => Verb::Vrfy,
             Self::Help => Verb::Help,
             Self::Quit => Verb::Quit,
+            Self::StartTls => Verb::StartTls,
         }
     }
 }
@@ -83,7 +86,9 @@ pub enum Verb {
     Help,
     /// QUIT.
     Quit,
-    /// One we know and do not offer: EXPN, STARTTLS, AUTH, BDAT ...
+    /// STARTTLS.
+    StartTls,
+    /// One we know and do not offer: EXPN, AUTH, BDAT ...
     NotOffered,
     /// Anything else.
     Unknown,
@@ -103,6 +108,7 @@ impl Verb {
             Self::Vrfy => "vrfy",
             Self::Help => "help",
             Self::Quit => "quit",
+            Self::StartTls => "starttls",
             Self::NotOffered | Self::Unknown => "command",
         }
     }
@@ -120,7 +126,7 @@ const VERBS: [(&str, Verb); 18] = [
     ("HELP", Verb::Help),
     ("QUIT", Verb::Quit),
     ("EXPN", Verb::NotOffered),
-    ("STARTTLS", Verb::NotOffered),
+    ("STARTTLS", Verb::StartTls),
     ("AUTH", Verb::NotOffered),
     ("BDAT", Verb::NotOffered),
     ("ETRN", Verb::NotOffered),
@@ -183,6 +189,7 @@ fn parse_argument(verb: Verb, argument: &str) -> Result<Command<'_>, CommandErro
         Verb::Data => no_argument(argument, Command::Data),
         Verb::Rset => no_argument(argument, Command::Rset),
         Verb::Quit => no_argument(argument, Command::Quit),
+        Verb::StartTls => no_argument(argument, Command::StartTls),
         Verb::NotOffered => Err(CommandError::NotOffered),
         Verb::Unknown => Err(CommandError::Unrecognized),
     }
@@ -351,7 +358,8 @@ mod tests {
             ("VRFY a", "Vrfy"),
             ("HELP", "Help"),
             ("EXPN list", "command NotOffered"),
-            ("STARTTLS", "command NotOffered"),
+            ("STARTTLS", "StartTls"),
+            ("STARTTLS now", "starttls UnexpectedArgument"),
             ("BDAT 10 LAST", "command NotOffered"),
             ("", "command Unrecognized"),
             (" QUIT", "command Unrecognized"),

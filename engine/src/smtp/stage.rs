@@ -16,6 +16,11 @@ pub enum Stage {
     Banner,
     /// EHLO or HELO (10, 11).
     Ehlo,
+    /// Waiting for the go-ahead to STARTTLS (15, 16).
+    #[serde(rename = "starttls")]
+    StartTls,
+    /// The TLS handshake (17).
+    Handshake,
     /// Waiting for work (1).
     Idle,
     /// XCLIENT (19, 20).
@@ -52,6 +57,8 @@ impl Stage {
             Self::Ehlo => 11,
             Self::Banner => 12,
             Self::Rset => 14,
+            Self::StartTls => 16,
+            Self::Handshake => 17,
             Self::Xclient => 20,
             Self::Quit => 22,
         }
@@ -64,6 +71,8 @@ impl Stage {
             Self::Connect => "connect",
             Self::Banner => "banner",
             Self::Ehlo => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Handshake => "TLS handshake",
             Self::Idle => "idle",
             Self::Xclient => "XCLIENT",
             Self::MailFrom => "MAIL FROM",

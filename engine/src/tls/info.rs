@@ -1,6 +1,8 @@
 //! What came of a handshake.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::format;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -86,7 +88,40 @@ pub enum TlsVersion {
     Tls13,
 }
 
+impl TlsError {
+    /// What happened, in words for people.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Certificate(fault) => Cow::Borrowed(fault.text()),
+            Self::Alert(name) => format!("the peer said {name}").into(),
+            Self::NothingInCommon => Cow::Borrowed("no version or cipher suite in common"),
+            Self::Garbage => Cow::Borrowed("the peer does not speak TLS"),
+            Self::Lost => Cow::Borrowed("the connection was lost"),
+            Self::Local(words) => Cow::Borrowed(words),
+        }
+    }
+}
+
+impl CertificateFault {
+    /// What is wrong, in words for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Expired => "the certificate has expired",
+            Self::NotYetValid => "the certificate is not valid yet",
+            Self::UnknownIssuer => "the certificate is not signed by a trusted authority",
+            Self::SelfSigned => "the certificate is self-signed",
+            Self::Revoked => "the certificate was revoked",
+            Self::WrongName => "the certificate is for another name",
+            Self::Invalid => "the certificate is not valid",
+            Self::Missing => "there is no certificate",
+        }
+    }
+}
+
 impl TlsVersion {
+    /// Those that exist here, the newest first.
+    pub const ALL: &[Self] = &[Self::Tls13, Self::Tls12];
+
     /// The name in logs.
     pub const fn name(self) -> &'static str {
         match self {

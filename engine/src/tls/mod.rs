@@ -4,5 +4,8 @@
 //! an [`Output::StartTls`](crate::Output::StartTls), answered by one
 //! [`Input::Secured`](crate::Input::Secured).
 
+pub mod ciphers;
 pub mod info;
 pub mod params;
+pub mod policy;
+pub mod protocols;

@@ -4,7 +4,9 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ciphers::CipherList;
 use super::info::{CipherSuite, TlsVersion};
+use super::protocols::Protocols;
 
 /// Our side of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,4 +81,97 @@ pub enum TlsVerify {
     Host,
     /// All of it, but whatever is found has no consequence.
     Optional,
+}
+
+/// What a pair asks of TLS, whatever exchange it goes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TlsDemands {
+    /// `tls_verify`.
+    pub verify: TlsVerify,
+    /// `tls_ca`.
+    pub ca: Option<Arc<str>>,
+    /// `tls_certificate` and `tls_key`.
+    pub identity: Option<Identity>,
+    /// `tls_protocols` and `tls_ciphers`.
+    pub offer: TlsOffer,
+    /// The domain the certificate may be for besides the exchange; `None` when names do not
+    /// matter.
+    pub domain: Option<Arc<str>>,
+}
+
+impl TlsDemands {
+    /// The handshake with one exchange.
+    pub fn with(&self, exchange: &Arc<str>) -> ClientTls {
+        let names = core::iter::once(exchange.clone());
+        let domain = self.domain.iter().filter(|domain| *domain != exchange).cloned();
+        ClientTls {
+            server_name: exchange.clone(),
+            verify: self.verify,
+            accepted_names: names.chain(domain).collect(),
+            ca: self.ca.clone(),
+            identity: self.identity.clone(),
+            offer: self.offer.clone(),
+        }
+    }
+}
+
+impl TlsOffer {
+    /// What `tls_protocols` and `tls_ciphers` come to together; `None` for a list that is not set.
+    pub fn new(protocols: &str, ciphers: Option<&str>) -> Self {
+        let versions = Protocols::parse(protocols).versions;
+        let mut suites = match ciphers {
+            Some(list) => CipherList::parse(list).suites,
+            None => CipherSuite::ALL.to_vec(),
+        };
+        suites.retain(|suite| versions.contains(&suite.version()));
+        let versions = versions
+            .into_iter()
+            .filter(|version| suites.iter().any(|suite| suite.version() == *version))
+            .collect();
+        Self { versions, suites: suites.into() }
+    }
+
+    /// Whether nothing is left to offer.
+    pub fn is_empty(&self) -> bool {
+        self.suites.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn protocols_and_ciphers_bound_each_other() {
+        for (protocols, ciphers, versions, suites) in [
+            ("+ALL", None, &[TlsVersion::Tls13, TlsVersion::Tls12][..], 9),
+            ("+ALL", Some("AES256"), &[TlsVersion::Tls13, TlsVersion::Tls12], 5),
+            ("+TLSv1.2", Some("AES256"), &[TlsVersion::Tls12], 2),
+            ("+TLSv1.3", Some("AES256"), &[TlsVersion::Tls13], 3),
+            ("+ALL", Some("TLS_AES_128_GCM_SHA256"), &[TlsVersion::Tls13], 1),
+            ("+TLSv1.2", Some("TLS_AES_128_GCM_SHA256"), &[], 0),
+        ] {
+            let offer = TlsOffer::new(protocols, ciphers);
+            assert_eq!(&*offer.versions, versions, "{protocols} {ciphers:?}");
+            assert_eq!(offer.suites.len(), suites, "{protocols} {ciphers:?}");
+            assert_eq!(offer.is_empty(), suites == 0);
+        }
+    }
+
+    #[test]
+    fn a_handshake_names_the_exchange_and_accepts_the_domain() {
+        let demands = TlsDemands {
+            verify: TlsVerify::Host,
+            ca: None,
+            identity: None,
+            offer: TlsOffer::new("+ALL", None),
+            domain: Some("x.test".into()),
+        };
+        let names = |exchange: &str| demands.with(&exchange.into()).accepted_names.to_vec();
+        assert_eq!(names("mx.x.test"), vec![Arc::from("mx.x.test"), Arc::from("x.test")]);
+        assert_eq!(names("x.test"), vec![Arc::from("x.test")]);
+        assert_eq!(&*demands.with(&"mx.x.test".into()).server_name, "mx.x.test");
+    }
 }

@@ -9,4 +9,5 @@ mod reception;
 mod reload;
 mod routing;
 mod shaping;
+mod tls;
 mod world;

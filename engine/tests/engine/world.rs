@@ -16,6 +16,10 @@ use traject_engine::record::{Event, Record};
 use traject_engine::rng::Seed;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::data::{BodyInfo, BodyRules};
+use traject_engine::tls::info::{
+    CertificateFault, CipherSuite, TlsError, TlsInfo, TlsVersion, Verification,
+};
+use traject_engine::tls::params::{ClientTls, TlsParams};
 use traject_engine::{Engine, Input, QueueSnapshot, Timestamp};
 
 /// One trip over the network.
@@ -59,6 +63,7 @@ enum Coming {
     ConnectFailed(ConnId, NetError),
     Received(ConnId, Vec<u8>),
     BodyDone(ConnId),
+    Secured(ConnId, Result<TlsInfo, TlsError>),
     Closed(ConnId, Option<NetError>),
     Resolved(traject_engine::ids::QueryId, Result<DnsAnswer, DnsError>),
     Spooled(traject_engine::ids::SpoolOp, Result<(), SpoolError>),
@@ -89,6 +94,27 @@ pub(crate) struct World {
     messages: u64,
     pub(crate) inputs: u64,
     pub(crate) latency: Duration,
+    /// What was asked of handshakes.
+    pub(crate) handshakes: Vec<Arc<ClientTls>>,
+}
+
+fn handshake_result(word: &str) -> Result<TlsInfo, TlsError> {
+    let version = match word {
+        "1.2" => TlsVersion::Tls12,
+        "1.3" => TlsVersion::Tls13,
+        "expired" => return Err(TlsError::Certificate(CertificateFault::Expired)),
+        "wrong name" => return Err(TlsError::Certificate(CertificateFault::WrongName)),
+        "no file" => return Err(TlsError::Local("cannot read /ca.pem".into())),
+        alert => return Err(TlsError::Alert(alert.into())),
+    };
+    Ok(TlsInfo {
+        version,
+        cipher: CipherSuite::Aes128GcmSha256,
+        verification: Verification::NotChecked,
+        issuer: None,
+        subject: None,
+        resumed: false,
+    })
 }
 
 /// Answers as a receiver that takes everything.
@@ -128,6 +154,7 @@ impl World {
             messages: 0,
             inputs: 0,
             latency: LATENCY,
+            handshakes: Vec::new(),
         }
     }
 
@@ -338,6 +365,10 @@ impl World {
                     self.handle(Input::Closed { conn, error });
                 }
             }
+            Coming::Secured(conn, result) if self.sessions.contains_key(&conn) => {
+                self.handle(Input::Secured { conn, result });
+            }
+            Coming::Secured(..) => {}
             Coming::Resolved(query, result) => self.handle(Input::Resolved { query, result }),
             Coming::Spooled(op, result) => self.handle(Input::Spooled { op, result }),
             Coming::Submitted(submission) => self.handle(Input::Submitted(submission)),
@@ -355,6 +386,7 @@ impl World {
                 let text = String::from_utf8(bytes).expect("replies are ASCII");
                 self.to_clients.entry(conn).or_default().push_str(&text);
             }
+            Output::StartTls { conn, params } => self.handshake(conn, params),
             Output::WriteBody { conn, .. } => self.soon(0, Coming::BodyDone(conn)),
             Output::ReceiveBody { conn, message, rules, .. } => {
                 self.bodies_wanted.push((conn, message, rules));
@@ -380,7 +412,6 @@ impl World {
                 };
                 self.soon(0, Coming::Spooled(op, result));
             }
-            Output::StartTls { conn, .. } => panic!("nobody here speaks TLS on {conn:?}"),
             Output::Record(record) => self.records.push(*record),
         }
     }
@@ -418,6 +449,26 @@ impl World {
                 self.soon(2, Coming::Closed(conn, None));
             }
             Answer::Reset => self.soon(2, Coming::Closed(conn, Some(NetError::Reset))),
+            Answer::Silence => {}
+        }
+    }
+
+    /// The exchange is asked for `(TLS)` and says a version, or a word for what goes wrong.
+    fn handshake(&mut self, conn: ConnId, params: TlsParams) {
+        let TlsParams::Client(client) = params else {
+            self.to_clients.entry(conn).or_default().push_str("(TLS)");
+            return;
+        };
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let seconds = self.now.saturating_since(START).as_secs();
+        let exchange = self.exchanges.get_mut(&session.address).expect("it");
+        let answer = (exchange.script)(session.number, "(TLS)", seconds);
+        self.handshakes.push(client);
+        match answer {
+            Answer::Say(word) => self.soon(4, Coming::Secured(conn, handshake_result(&word))),
+            Answer::Bye(_) | Answer::Reset => {
+                self.soon(2, Coming::Secured(conn, Err(TlsError::Lost)));
+            }
             Answer::Silence => {}
         }
     }
@@ -537,6 +588,17 @@ fn tell(record: &Record) -> Option<String> {
         Event::DnsFailure { question, error, .. } => format!("dns {question}: {error:?}"),
         Event::SpoolFailure { error, .. } => format!("spool {error:?}"),
         Event::ProtocolViolation { what, .. } => format!("violation {what}"),
+        Event::TlsEstablished { remote, info, .. } => {
+            format!("secured {} {}", remote.ip(), info.version)
+        }
+        Event::TlsFailed { remote, reply, stage, consequence, until, .. } => format!(
+            "insecure {}: {reply} ({}), {consequence:?} until {}",
+            remote.ip(),
+            stage.text(),
+            until.saturating_since(START).as_secs()
+        ),
+        Event::ClientSecured { info, .. } => format!("client {}", info.version),
+        Event::ClientTlsFailed { error, .. } => format!("client {error:?}"),
         Event::Rejection { phase, reply, .. } => format!("rejected {phase}: {reply}"),
     };
     Some(format!("{:>9.3} {text}", at.as_secs_f64()))

@@ -142,6 +142,7 @@ fn is_trouble(reason: CloseReason) -> bool {
     match reason {
         CloseReason::ServiceUnavailable
         | CloseReason::Refused
+        | CloseReason::TlsFailed
         | CloseReason::Lost
         | CloseReason::TimedOut
         | CloseReason::ProtocolViolation

@@ -18,6 +18,9 @@ const NEEDS: &[(OptionId, OptionId, &[&str])] = &[
     (id("delay_dsn_max_retry_interval"), id("generate_delay_dsn"), &["true"]),
     (id("tls_ifavailable_fallback"), id("tls"), &["ifavailable"]),
     (id("tls_ca"), id("tls_verify"), &["ca", "host", "optional"]),
+    (id("tls_key"), id("tls_certificate"), &[]),
+    (id("tls_verify_mode"), id("tls_client_ca"), &[]),
+    (id("tls_verified_peer_can_relay"), id("tls_client_ca"), &[]),
 ];
 
 /// Options that another one in the same stanza makes meaningless.

@@ -11,6 +11,7 @@ mod safety;
 #[cfg(test)]
 mod tests;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::compile::{Compiled, Container, Layer};
@@ -19,6 +20,7 @@ use super::effective::DeliveryOptions;
 use super::options::OptionId;
 use super::resolve::{self, Chain, Defaults};
 use super::tree::Setting;
+use crate::tls::params::{TlsDemands, TlsParams};
 
 /// A kind of warning.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +134,14 @@ lints! {
 
     /// `tls_verify` checks certificates of TLS connections, and with `tls = no` there are none.
     VERIFY_WITHOUT_TLS "TJ044" "verification without encryption";
+
+    /// `tls_protocols` leaves no version that a suite of `tls_ciphers` belongs to. Every handshake
+    /// fails before it begins, and the mail waits until it expires.
+    NOTHING_TO_OFFER "TJ045" "protocols and ciphers that exclude each other";
+
+    /// STARTTLS is to be offered to clients, and without a certificate there is nothing to offer:
+    /// set `tls_certificate`.
+    NO_CERTIFICATE "TJ046" "STARTTLS without a certificate";
 }
 
 /// The lint with that code, in any case.
@@ -151,9 +161,9 @@ pub(super) fn run(compiled: &Compiled, defaults: &Defaults, findings: &mut Findi
 }
 
 /// What lints look at.
-struct View<'a> {
-    compiled: &'a Compiled,
-    defaults: &'a Defaults,
+pub(super) struct View<'a> {
+    pub(super) compiled: &'a Compiled,
+    pub(super) defaults: &'a Defaults,
 }
 
 /// A place, and what holds for the mail it is about.
@@ -170,7 +180,7 @@ impl Context<'_> {
     }
 
     fn delivery(&self) -> DeliveryOptions {
-        resolve::delivery(&self.chain, &alloc::sync::Arc::from(""))
+        resolve::delivery(&self.chain, &Arc::from(""), "")
     }
 }
 
@@ -210,6 +220,42 @@ impl<'a> View<'a> {
             layers.extend(blocks.map(|block| &block.layer));
         }
         layers
+    }
+
+    /// Every handshake that can be asked for.
+    pub(super) fn tls_params(&self) -> Vec<TlsParams> {
+        let mut found: Vec<TlsParams> = Vec::new();
+        let outbound = self.contexts().into_iter().filter_map(|context| {
+            let demands = context.delivery().tls_demands?;
+            let demands = TlsDemands { domain: None, ..(*demands).clone() };
+            Some(TlsParams::Client(Arc::new(demands.with(&Arc::from("")))))
+        });
+        let inbound = self
+            .client_chains()
+            .into_iter()
+            .filter_map(|chain| Some(TlsParams::Server(resolve::inbound_tls(&chain)?.params)));
+        for params in outbound.chain(inbound) {
+            if !found.contains(&params) {
+                found.push(params);
+            }
+        }
+        found
+    }
+
+    /// What holds for clients of each endpoint, and of each network it has a block for.
+    pub(super) fn client_chains(&self) -> Vec<Chain<'a>> {
+        let mut chains = Vec::new();
+        for endpoint in &self.compiled.endpoints {
+            let listener = &self.compiled.listeners[endpoint.listener];
+            let base = [&endpoint.layer, &listener.layer, &self.compiled.global.layer];
+            let blocks = endpoint.entries.iter().chain(&endpoint.peers).chain(&listener.peers);
+            for block in blocks {
+                let places = core::iter::once(&block.layer).chain(base).collect();
+                chains.push(Chain::new(places, self.defaults));
+            }
+            chains.push(Chain::new(base.to_vec(), self.defaults));
+        }
+        chains
     }
 
     /// Every place that options of outbound mail can be set in.

@@ -8,7 +8,10 @@ use super::super::diagnostic::Diagnostic;
 use super::super::options::{OptionId, id};
 use super::super::tree::Setting;
 use super::super::value::Value;
-use super::{OPEN_RELAY, UNSAFE_SPOOL, UNVERIFIED_TLS, VERIFY_WITHOUT_TLS, View, warn};
+use super::{
+    NO_CERTIFICATE, NOTHING_TO_OFFER, OPEN_RELAY, UNSAFE_SPOOL, UNVERIFIED_TLS, VERIFY_WITHOUT_TLS,
+    View, resolve, warn,
+};
 
 /// A network with fewer bits than this is not one's own.
 const OWN_NETWORK_BITS_MIN: u8 = 8;
@@ -17,6 +20,8 @@ pub(super) fn check(view: &View<'_>, found: &mut Vec<Diagnostic>) {
     relay(view, found);
     spool(view, found);
     tls(view, found);
+    tls_offers(view, found);
+    certificates(view, found);
 }
 
 fn relay(view: &View<'_>, found: &mut Vec<Diagnostic>) {
@@ -102,6 +107,42 @@ fn tls(view: &View<'_>, found: &mut Vec<Diagnostic>) {
                 found.push(warn(VERIFY_WITHOUT_TLS, own, message).help(help));
             }
             _ => {}
+        }
+    }
+}
+
+fn tls_offers(view: &View<'_>, found: &mut Vec<Diagnostic>) {
+    const PROTOCOLS: OptionId = id("tls_protocols");
+    const CIPHERS: OptionId = id("tls_ciphers");
+    for context in view.contexts() {
+        if let Some(own) = context.own(&[CIPHERS, PROTOCOLS])
+            && resolve::tls_offer(&context.chain).is_empty()
+        {
+            let message = "nothing is left to offer: `tls_protocols` has no version for these";
+            found.push(warn(NOTHING_TO_OFFER, own, message));
+        }
+    }
+}
+
+/// Clients are to get TLS, and there is no certificate for it.
+fn certificates(view: &View<'_>, found: &mut Vec<Diagnostic>) {
+    const ASKING: [OptionId; 3] = [id("TLS"), id("smtp_extensions"), id("use_ssl")];
+    for chain in view.client_chains() {
+        let wanted = |option: &OptionId| {
+            chain.setting(*option).filter(|setting| match &setting.value {
+                Value::Map(_) | Value::Bool(true) => true,
+                Value::Words(_) => resolve::offers_starttls(&chain),
+                _ => false,
+            })
+        };
+        if let Some(setting) = ASKING.iter().find_map(wanted)
+            && resolve::inbound_tls(&chain).is_none()
+        {
+            let finding =
+                warn(NO_CERTIFICATE, setting, "there is no certificate to offer TLS with");
+            if !found.contains(&finding) {
+                found.push(finding.help("set `tls_certificate`"));
+            }
         }
     }
 }

@@ -104,6 +104,23 @@ const CASES: &[(&str, &str, &str)] = &[
     (LONE_LF, "lone_lf_in_body = ignore", "lone_lf_in_body = fix"),
     (UNSAFE_SPOOL, "force_fsync = false", "force_fsync = true"),
     (UNVERIFIED_TLS, "tls = required", "tls = required tls_verify = host"),
+    (
+        NOTHING_TO_OFFER,
+        "tls = required tls_verify = host tls_ciphers = \"TLS_AES_128_GCM_SHA256\" \
+         tls_protocols = \"+TLSv1.2\"",
+        "tls = required tls_verify = host tls_ciphers = \"AESGCM\" tls_protocols = \"+TLSv1.2\"",
+    ),
+    (
+        NO_CERTIFICATE,
+        "ESMTP_Listener { SMTP_Extensions = ( STARTTLS ) Listen \":25\" { } }",
+        "ESMTP_Listener { SMTP_Extensions = ( STARTTLS ) tls_certificate = \"/c.pem\" \
+         Listen \":25\" { } }",
+    ),
+    (
+        NO_CERTIFICATE,
+        "ESMTP_Listener { Listen \":25\" { use_ssl = true } }",
+        "tls_certificate = \"/c.pem\" ESMTP_Listener { Listen \":25\" { use_ssl = true } }",
+    ),
     (VERIFY_WITHOUT_TLS, "tls_verify = host", "tls_verify = host tls = ifavailable"),
 ];
 

@@ -30,7 +30,7 @@ options! {
 "personality" {
     /// What follows STARTTLS in the same packet, where somebody in between could have put it: the
     /// session ends, it is dropped, or it is obeyed.
-    "starttls_injection_policy": Word(&["reject", "ignore", "allow"]), "reject", PERSONALITY, TLS,
+    "starttls_injection_policy": Word(&["reject", "ignore", "allow"]), "reject", PERSONALITY, WORKS,
         "conf.ref.starttls_injection_policy";
     /// Sessions at one time of the endpoint, or of the network whose block sets it; 0 is no limit.
     "listener_sessions": COUNT, "0", PERSONALITY, RECEPTION, "ref.listener_sessions";
@@ -73,12 +73,14 @@ options! {
     "pathway": Text, "", MAIL_CLIENT, RECEPTION, "conf.ref.pathway";
 }
 "extension" {
-    /// Extensions to offer: names, `AUTH` with its mechanism.
-    "smtp_extensions": Words, "", CLIENT, AUTH, "ecelerity.conf";
+    /// Extensions to offer: `STARTTLS`, for which there must be a `tls_certificate`, and `AUTH`
+    /// with its mechanism. PIPELINING, SIZE, 8BITMIME and ENHANCEDSTATUSCODES are always offered.
+    "smtp_extensions": Words, "", CLIENT, WORKS, "ecelerity.conf";
     /// Enhanced status codes in replies. They are always offered here.
     "ENHANCEDSTATUSCODES": Property, "", ACL, WORKS, "ecelerity.conf";
-    /// Offer STARTTLS with `certificate` and `key`.
-    "TLS": Property, "", ACL, TLS, "ecelerity.conf";
+    /// Offer STARTTLS, with `certificate`, `key`, `clientca` and `ciphers`; without `certificate`
+    /// there must be a `tls_certificate`. `extension` says what STARTTLS is called.
+    "TLS": Property, "", ACL, WORKS, "ecelerity.conf";
     /// Let the client say who the original client was.
     "XCLIENT": Property, "", ACL, AUTH, "ecelerity.conf";
     /// Let the client say which address the original client had.

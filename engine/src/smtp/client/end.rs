@@ -1,6 +1,7 @@
 //! Ends: of a failed transaction (RSET, the lone dot), of the session (QUIT), and the ones that
 //! can come in any state.
 
+use super::secure::{Cover, failure_of};
 use super::{ClientOutput, State, Step};
 use crate::record::CloseReason;
 use crate::smtp::reply::{EnhancedCode, Reply, ReplyView, Severity};
@@ -32,6 +33,19 @@ impl State {
         let stage = self.stage();
         let mut reason = end.reason();
         match self {
+            Self::ExpectGoAhead(_) | Self::Securing(_) => {
+                reason = end.reason_before_tls();
+                let failure = failure_of(&end);
+                step.out.push(ClientOutput::TlsFailed { stage, failure });
+            }
+            // Only a reply proves that the server's side of the handshake is done.
+            Self::ExpectEhlo(_) | Self::ExpectHelo(_)
+                if step.link.cover == Cover::Fresh && end.is_mute() =>
+            {
+                reason = end.reason_before_tls();
+                let failure = failure_of(&end);
+                step.out.push(ClientOutput::TlsFailed { stage, failure });
+            }
             Self::ExpectBanner(_) | Self::ExpectEhlo(_) | Self::ExpectHelo(_) => {
                 let reply = end.reply(stage);
                 step.out.push(ClientOutput::HostFailed { stage, reply });
@@ -73,6 +87,26 @@ impl End {
         }
     }
 
+    /// Whether the server ended it without a word that is SMTP.
+    const fn is_mute(&self) -> bool {
+        match self {
+            Self::TimedOut | Self::Lost { .. } | Self::Violation(_) => true,
+            Self::Unavailable(_) | Self::Refused(_) | Self::Local(_) => false,
+        }
+    }
+
+    /// The reason on record when TLS was not there yet.
+    const fn reason_before_tls(&self) -> CloseReason {
+        match self {
+            Self::Unavailable(_) => CloseReason::ServiceUnavailable,
+            Self::TimedOut
+            | Self::Lost { .. }
+            | Self::Refused(_)
+            | Self::Violation(_)
+            | Self::Local(_) => CloseReason::TlsFailed,
+        }
+    }
+
     /// Whether what is unsent is worthless: above all a body must never seem complete.
     const fn aborts(&self) -> bool {
         match self {
@@ -106,9 +140,14 @@ const fn missing(stage: Stage) -> &'static str {
         Stage::Body => "send BODY failed",
         Stage::BodyReply => "no BODY response",
         // Nobody's message or exchange is to blame there, so nobody reads these words.
-        Stage::Dns | Stage::Connect | Stage::Idle | Stage::Rset | Stage::Quit | Stage::Queue => {
-            "no response"
-        }
+        Stage::Dns
+        | Stage::Connect
+        | Stage::StartTls
+        | Stage::Handshake
+        | Stage::Idle
+        | Stage::Rset
+        | Stage::Quit
+        | Stage::Queue => "no response",
     }
 }
 

@@ -16,9 +16,6 @@ use crate::smtp::eight_bit::{self, Passage};
 use crate::smtp::reply::{EnhancedCode, Reply, ReplyView, Severity};
 use crate::smtp::stage::Stage;
 
-/// A connection in clear is no way for mail with `tls = required`.
-const TLS_REQUIRED: &str = "TLS is required, and this connection has none";
-
 /// A transaction under way.
 #[derive(Debug)]
 pub(super) struct Envelope {
@@ -56,11 +53,7 @@ impl Envelope {
 
     /// Begins, unless what the server said about itself already decides the outcome.
     pub(super) fn begin(mut self, step: &mut Step<'_>) -> State {
-        if step.link.options.tls_required {
-            let reply = Reply::local(451, EnhancedCode(4, 7, 6), TLS_REQUIRED);
-            self.settle(Stage::MailFrom, RecipientResult::Transient(reply), step);
-            return step.free();
-        }
+        debug_assert!(step.link.may_carry_mail(), "mail in clear that must not be");
         if let Some(reply) = refuse_unsent(&self.transaction, step.link) {
             self.settle(Stage::MailFrom, RecipientResult::Permanent(reply), step);
             return step.free();

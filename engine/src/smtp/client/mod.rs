@@ -7,6 +7,9 @@
 //!                 ExpectHelo      └──────────────────────────────────────────── ExpectFinal
 //! ```
 //!
+//! Between `ExpectEhlo` and `Idle` there may be a detour for TLS, after which EHLO is said again:
+//! `ExpectEhlo ─► ExpectGoAhead ─► Securing ─► ExpectEhlo`.
+//!
 //! Each state is a value that takes a reply and becomes the next state. What can happen in every
 //! state, a 421, silence, a lost connection, a broken protocol, is in `end`; how far the client
 //! runs ahead of the replies (PIPELINING) is in `envelope`. LMTP (RFC 2033) differs in its
@@ -15,6 +18,7 @@
 mod end;
 mod envelope;
 mod open;
+mod secure;
 mod xclient;
 
 use alloc::string::String;
@@ -25,6 +29,7 @@ use core::time::Duration;
 use self::end::{End, ExpectEmptyDot, ExpectQuit, ExpectRset};
 use self::envelope::{Envelope, ExpectData, ExpectFinal, ExpectMail, ExpectRcpt, SendingBody};
 use self::open::{ExpectBanner, ExpectEhlo, ExpectHelo};
+use self::secure::{Cover, ExpectGoAhead, Securing};
 pub use self::xclient::Xclient;
 use self::xclient::{ExpectWelcome, ExpectXclient, introduce};
 use crate::config::effective::DeliveryMethod;
@@ -39,6 +44,8 @@ use crate::smtp::eight_bit::Transform8bit;
 use crate::smtp::reply::{Reply, ReplyParser, ReplyView};
 use crate::smtp::stage::Stage;
 use crate::time::Timestamp;
+use crate::tls::info::{TlsError, TlsInfo};
+use crate::tls::policy::{TlsFailure, TlsMode, TlsPolicy};
 
 /// One connection to an exchange, from its establishment to its end.
 ///
@@ -63,6 +70,7 @@ impl ClientSession {
                 options,
                 capabilities: Capabilities::default(),
                 introduced: false,
+                cover: Cover::Clear,
                 deadline,
                 quit: None,
             },
@@ -85,6 +93,14 @@ impl ClientSession {
                 self.step(now, out, State::time_out);
             }
             ClientInput::Timeout => {}
+            ClientInput::Secured(result) => {
+                // Whatever came in clear is not of this conversation.
+                if matches!(self.state, State::Securing(_)) {
+                    self.parser = ReplyParser::new();
+                    self.early = false;
+                }
+                self.step(now, out, |state, step| state.secured(result, step));
+            }
             ClientInput::BodyProgress => self.step(now, out, State::body_progress),
             ClientInput::BodyDone(result) => {
                 // Part of a reply that came before the final dot does not answer it.
@@ -114,6 +130,10 @@ impl ClientSession {
 
     fn receive(&mut self, now: Timestamp, mut bytes: &[u8], out: &mut Vec<ClientOutput>) {
         while !bytes.is_empty() && !matches!(self.state, State::Closed) {
+            if matches!(self.state, State::Securing(_)) {
+                // Somebody in between could have put it there (response injection).
+                return out.push(ClientOutput::Violation(INJECTED));
+            }
             let gathers = matches!(self.state, State::ExpectEhlo(_) | State::ExpectWelcome(_));
             let capabilities = &mut self.link.capabilities;
             let visit = |number, text: &[u8]| {
@@ -148,6 +168,7 @@ impl ClientSession {
     }
 }
 
+const INJECTED: &str = "data between the go-ahead for STARTTLS and TLS";
 const EARLY: &str = "reply before its command";
 const UNASKED: &str = "reply nobody asked for";
 
@@ -158,9 +179,17 @@ struct Link {
     capabilities: Capabilities,
     /// XCLIENT was accepted: the server takes us for somebody else.
     introduced: bool,
+    cover: Cover,
     deadline: Option<Timestamp>,
     /// Set by [`ClientInput::Quit`].
     quit: Option<CloseReason>,
+}
+
+impl Link {
+    /// Whether mail may go over the connection as it is.
+    fn may_carry_mail(&self) -> bool {
+        self.cover != Cover::Clear || self.options.tls.mode != TlsMode::Required
+    }
 }
 
 /// One input being handled.
@@ -202,6 +231,8 @@ enum State {
     ExpectBanner(ExpectBanner),
     ExpectEhlo(ExpectEhlo),
     ExpectHelo(ExpectHelo),
+    ExpectGoAhead(ExpectGoAhead),
+    Securing(Securing),
     Idle,
     ExpectXclient(ExpectXclient),
     ExpectWelcome(ExpectWelcome),
@@ -221,6 +252,8 @@ impl State {
         match self {
             Self::ExpectBanner(_) => Stage::Banner,
             Self::ExpectEhlo(_) | Self::ExpectHelo(_) | Self::ExpectWelcome(_) => Stage::Ehlo,
+            Self::ExpectGoAhead(_) => Stage::StartTls,
+            Self::Securing(_) => Stage::Handshake,
             Self::Idle => Stage::Idle,
             Self::ExpectXclient(_) => Stage::Xclient,
             Self::ExpectMail(_) => Stage::MailFrom,
@@ -241,6 +274,7 @@ impl State {
             Self::ExpectBanner(state) => state.on_reply(reply, step),
             Self::ExpectEhlo(state) => state.on_reply(reply, step),
             Self::ExpectHelo(state) => state.on_reply(reply, step),
+            Self::ExpectGoAhead(state) => state.on_reply(reply, step),
             Self::ExpectXclient(state) => state.on_reply(reply, step),
             Self::ExpectWelcome(state) => state.on_reply(reply, step),
             Self::ExpectMail(state) => state.on_reply(reply, step),
@@ -250,7 +284,9 @@ impl State {
             Self::ExpectEmptyDot(state) => state.on_reply(reply, step),
             Self::ExpectRset(state) => state.on_reply(reply, step),
             Self::ExpectQuit(state) => state.close(step),
-            Self::Idle | Self::SendingBody(_) => self.end(End::Violation(UNASKED), step),
+            Self::Securing(_) | Self::Idle | Self::SendingBody(_) => {
+                self.end(End::Violation(UNASKED), step)
+            }
             Self::Closed => Self::Closed,
         }
     }
@@ -284,6 +320,13 @@ impl State {
         }
     }
 
+    fn secured(self, result: Result<TlsInfo, TlsError>, step: &mut Step<'_>) -> Self {
+        match self {
+            Self::Securing(state) => state.secured(result, step),
+            other => other,
+        }
+    }
+
     fn body_progress(self, step: &mut Step<'_>) -> Self {
         if matches!(self, Self::SendingBody(_)) {
             step.wait(step.link.options.body_timeout);
@@ -312,9 +355,10 @@ pub struct SessionOptions {
     pub send_8bitmime: bool,
     /// What becomes of an 8-bit body otherwise.
     pub transform_8bitmime_content: Transform8bit,
-    /// Send nothing over a connection without TLS (`tls = required`).
-    pub tls_required: bool,
-    /// Wait for the banner and for the reply to EHLO, HELO and LHLO.
+    /// Whether to use STARTTLS (`tls`).
+    pub tls: TlsPolicy,
+    /// Wait for the banner, for the reply to EHLO, HELO, LHLO and STARTTLS, and for the TLS
+    /// handshake.
     pub ehlo_timeout: Duration,
     /// Wait for the reply to MAIL FROM.
     pub mailfrom_timeout: Duration,
@@ -350,6 +394,8 @@ pub struct Transaction {
 pub enum ClientInput<'a> {
     /// Bytes from the peer; empty at the orderly end of its stream.
     Received(&'a [u8]),
+    /// Answer to [`ClientOutput::StartTls`].
+    Secured(Result<TlsInfo, TlsError>),
     /// The body is being sent and moves on.
     BodyProgress,
     /// The body is sent, final dot included, or not.
@@ -371,6 +417,17 @@ pub enum ClientOutput {
     Write(Vec<u8>),
     /// Send this body, final dot included, after everything written before.
     WriteBody(MessageId),
+    /// Begin TLS.
+    StartTls,
+    /// TLS stands. The server is greeted again.
+    Secured(TlsInfo),
+    /// There will be no TLS, and without it this session is of no use. `Close` follows.
+    TlsFailed {
+        /// How far it came.
+        stage: Stage,
+        /// Why.
+        failure: TlsFailure,
+    },
     /// End the connection. Nothing but the final `Closed` input follows. Comes exactly once,
     /// unless the `Closed` input came before it.
     Close {
@@ -404,7 +461,8 @@ pub enum ClientOutput {
         /// The peer's words, or ours.
         reply: Reply,
     },
-    /// The peer broke the protocol. `Close` follows, after the results.
+    /// The peer broke the protocol. `Close` follows, after the results, unless what it said too
+    /// early in clear was dropped.
     Violation(&'static str),
 }
 

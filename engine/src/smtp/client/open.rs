@@ -1,9 +1,11 @@
-//! From the connection to the first `Ready`: banner, then EHLO, HELO or LHLO.
+//! From the connection to the first `Ready`: banner, then EHLO, HELO or LHLO. STARTTLS, which may
+//! come between, is in `secure`.
 
 use alloc::format;
 use alloc::sync::Arc;
 
 use super::end::End;
+use super::secure::greeted;
 use super::{State, Step};
 use crate::config::effective::DeliveryMethod;
 use crate::smtp::ehlo::Capabilities;
@@ -18,10 +20,7 @@ impl ExpectBanner {
         match reply.severity() {
             Severity::Positive => {
                 say_hello(step.link.options.ehlo_hostname.clone(), step);
-                match step.link.options.method {
-                    DeliveryMethod::Esmtp | DeliveryMethod::Lmtp => State::ExpectEhlo(ExpectEhlo),
-                    DeliveryMethod::Smtp => State::ExpectHelo(ExpectHelo),
-                }
+                after_hello(step)
             }
             Severity::Transient | Severity::Permanent => {
                 State::ExpectBanner(self).end(End::Refused(reply.to_reply()), step)
@@ -40,7 +39,7 @@ pub(super) struct ExpectEhlo;
 impl ExpectEhlo {
     pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
         match reply.severity() {
-            Severity::Positive => step.free(),
+            Severity::Positive => greeted(step),
             // A server from before ESMTP (RFC 5321 section 3.2). LMTP has no older form.
             Severity::Permanent if step.link.options.method == DeliveryMethod::Esmtp => {
                 step.link.capabilities = Capabilities::default();
@@ -65,7 +64,7 @@ pub(super) struct ExpectHelo;
 impl ExpectHelo {
     pub(super) fn on_reply(self, reply: ReplyView<'_>, step: &mut Step<'_>) -> State {
         match reply.severity() {
-            Severity::Positive => step.free(),
+            Severity::Positive => greeted(step),
             Severity::Transient | Severity::Permanent => {
                 State::ExpectHelo(self).end(End::Refused(reply.to_reply()), step)
             }
@@ -73,6 +72,14 @@ impl ExpectHelo {
                 State::ExpectHelo(self).end(End::Violation("3xx to HELO"), step)
             }
         }
+    }
+}
+
+/// The state after the method's own greeting.
+pub(super) fn after_hello(step: &Step<'_>) -> State {
+    match step.link.options.method {
+        DeliveryMethod::Esmtp | DeliveryMethod::Lmtp => State::ExpectEhlo(ExpectEhlo),
+        DeliveryMethod::Smtp => State::ExpectHelo(ExpectHelo),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) const OK: Answer = answer(250, 0, 0, "OK");
 pub(super) const CANNOT_VERIFY: Answer = answer(252, 5, 0, "Send mail and see");
 pub(super) const HELP: Answer = answer(214, 0, 0, "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");
 pub(super) const GOODBYE: Answer = answer(221, 0, 0, "Goodbye");
+pub(super) const TLS_GO_AHEAD: Answer = answer(220, 0, 0, "Ready to start TLS");
 pub(super) const SHUTTING_DOWN: Answer = answer(421, 3, 2, "Shutting down");
 pub(super) const IDLE_TOO_LONG: Answer = answer(421, 4, 2, "Idle for too long");
 pub(super) const NO_MORE_MAIL: Answer = answer(421, 4, 5, "No more mail on this connection");
@@ -43,6 +44,10 @@ pub(super) const LINE_TOO_LONG: Answer = answer(500, 5, 2, "Line too long");
 pub(super) const MAIL_GIVEN: Answer = answer(501, 5, 1, "MAIL FROM already given");
 pub(super) const NO_MAIL: Answer = answer(503, 5, 1, "MAIL FROM needed first");
 pub(super) const NO_RCPT: Answer = answer(503, 5, 1, "RCPT TO needed first");
+pub(super) const TLS_IN_BETWEEN: Answer = answer(503, 5, 1, "Not between STARTTLS and TLS");
+pub(super) const TLS_IN_MAIL: Answer = answer(503, 5, 1, "Not during a mail transaction");
+pub(super) const TLS_HERE: Answer = answer(503, 5, 1, "TLS is active already");
+pub(super) const TLS_INJECTED: Answer = answer(554, 5, 0, "Data sent behind STARTTLS");
 pub(super) const NO_EHLO: Answer = answer(550, 5, 1, "EHLO or HELO needed first");
 pub(super) const NO_NULL_SENDER: Answer = answer(550, 7, 1, "Null sender not accepted");
 pub(super) const RELAYING_DENIED: Answer = answer(550, 7, 1, "relaying denied");
@@ -128,11 +133,14 @@ pub(super) fn write_banner(options: &ReceptionOptions, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn write_ehlo(options: &ReceptionOptions, out: &mut Vec<u8>) {
+pub(super) fn write_ehlo(options: &ReceptionOptions, starttls: bool, out: &mut Vec<u8>) {
     push_line(out, format_args!("250-{}", options.banner_hostname));
     push_line(out, format_args!("250-PIPELINING"));
     push_line(out, format_args!("250-SIZE {}", options.max_message_size_bytes));
     push_line(out, format_args!("250-8BITMIME"));
+    if starttls {
+        push_line(out, format_args!("250-STARTTLS"));
+    }
     push_line(out, format_args!("250 ENHANCEDSTATUSCODES"));
 }
 

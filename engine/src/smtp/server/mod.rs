@@ -14,6 +14,7 @@
 mod answer;
 mod received;
 pub(crate) mod relay;
+mod secure;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -34,6 +35,8 @@ use crate::smtp::data::{BodyError, BodyInfo, BodyRules};
 use crate::smtp::line::{Framed, LineFramer};
 use crate::smtp::reply::Reply;
 use crate::time::Timestamp;
+use crate::tls::info::{TlsError, TlsInfo};
+use crate::tls::params::ServerTls;
 
 /// One connection from a client, from its establishment to its end.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct ServerSession {
     counts: Counts,
     deadline: Option<Timestamp>,
     draining: bool,
+    /// The connection is under TLS.
+    secured: bool,
 }
 
 /// Whoever a session belongs to; answers what cannot wait.
@@ -95,6 +100,8 @@ enum Phase {
     Free,
     /// After MAIL.
     Mail(Envelope),
+    /// The driver makes the TLS handshake.
+    Securing,
     /// The driver takes in the body.
     Receiving {
         message: MessageId,
@@ -127,13 +134,23 @@ impl ServerSession {
             counts: Counts::default(),
             deadline: None,
             draining: false,
+            secured: false,
         };
         session.wait_for_client(now);
         session
     }
 
-    /// Says the banner. To be called once, before any input.
-    pub fn start(&self, out: &mut Vec<ServerOutput>) {
+    /// Says the banner, or begins with TLS. To be called once, before any input.
+    pub fn start(&mut self, out: &mut Vec<ServerOutput>) {
+        if let Some(tls) = self.options.tls.as_ref().filter(|tls| tls.immediate) {
+            out.push(ServerOutput::StartTls(tls.params.clone()));
+            self.phase = Phase::Securing;
+            return;
+        }
+        self.say_banner(out);
+    }
+
+    fn say_banner(&self, out: &mut Vec<ServerOutput>) {
         let mut banner = Vec::new();
         answer::write_banner(&self.options, &mut banner);
         out.push(ServerOutput::Write(banner));
@@ -158,6 +175,12 @@ impl ServerSession {
                 turn.out.push(ServerOutput::Violation("input while a reply is due"));
                 self.close(&mut turn, true);
             }
+            (ServerInput::Received(_), Phase::Securing) => {
+                turn.out.push(ServerOutput::Violation("data in clear during the handshake"));
+            }
+            (ServerInput::Secured(result), Phase::Securing) => {
+                self.handshake_done(result, &mut turn)
+            }
             (ServerInput::BodyProgress, Phase::Receiving { .. }) => self.wait_for_client(now),
             (ServerInput::BodyDone(result), Phase::Receiving { .. }) => {
                 self.body_done(&result, &mut turn);
@@ -174,8 +197,13 @@ impl ServerSession {
                 self.draining = true;
                 self.leave_if_draining(&mut turn);
             }
-            (ServerInput::BodyProgress | ServerInput::BodyDone(_) | ServerInput::Spooled(_), _) => {
-            }
+            (
+                ServerInput::BodyProgress
+                | ServerInput::BodyDone(_)
+                | ServerInput::Spooled(_)
+                | ServerInput::Secured(_),
+                _,
+            ) => {}
         }
         turn.flush();
     }
@@ -195,15 +223,21 @@ impl ServerSession {
     fn receive(&mut self, mut bytes: &[u8], turn: &mut Turn<'_>) {
         // Out of the way, since lines may be in its buffer.
         let mut framer = mem::replace(&mut self.framer, LineFramer::new(COMMAND_LINE_BYTES_MAX));
+        let mut injected = false;
         while let Some(framed) = framer.next(&mut bytes) {
             self.wait_for_client(turn.now);
             match framed {
                 Framed::TooLong => self.say(Verb::Unknown, answer::LINE_TOO_LONG, turn),
+                Framed::Line(line) if injected => self.obey_before_tls(line, turn),
                 Framed::Line(line) => self.obey(line, !bytes.is_empty(), turn),
             }
-            if !matches!(self.phase, Phase::Free | Phase::Mail(_)) {
+            injected = matches!(self.phase, Phase::Securing) && self.obeys_injected();
+            if !matches!(self.phase, Phase::Free | Phase::Mail(_)) && !injected {
                 break;
             }
+        }
+        if matches!(self.phase, Phase::Securing) {
+            return self.begin_handshake(turn);
         }
         self.framer = framer;
     }
@@ -233,6 +267,7 @@ impl ServerSession {
             Command::Vrfy => self.say(Verb::Vrfy, answer::CANNOT_VERIFY, turn),
             Command::Help => self.say(Verb::Help, answer::HELP, turn),
             Command::Quit => self.say(Verb::Quit, answer::GOODBYE, turn),
+            Command::StartTls => self.start_tls(more, turn),
         }
     }
 
@@ -243,7 +278,7 @@ impl ServerSession {
         self.phase = Phase::Free;
         self.counts.errors_in_a_row = 0;
         if esmtp {
-            answer::write_ehlo(&self.options, &mut turn.replies);
+            answer::write_ehlo(&self.options, self.offers_tls(), &mut turn.replies);
         } else {
             answer::write_helo(&self.options, &mut turn.replies);
         }
@@ -359,6 +394,7 @@ impl ServerSession {
             peer: self.peer,
             by: &self.options.received_hostname,
             esmtp: self.client.esmtp,
+            tls: self.secured,
             message,
             at,
         };
@@ -466,6 +502,10 @@ impl ServerSession {
         if self.deadline.is_none_or(|due| turn.now < due) {
             return;
         }
+        if matches!(self.phase, Phase::Securing) {
+            turn.out.push(ServerOutput::Violation("no TLS handshake in time"));
+            return self.close(turn, true);
+        }
         let verb = match self.phase {
             Phase::Receiving { .. } => Verb::Data,
             _ => Verb::Unknown,
@@ -542,6 +582,8 @@ pub enum ServerInput<'a> {
     BodyProgress,
     /// The body is staged in the spool, or not.
     BodyDone(Result<BodyInfo, BodyError>),
+    /// Answer to [`ServerOutput::StartTls`].
+    Secured(Result<TlsInfo, TlsError>),
     /// The message given out with [`ServerOutput::Accept`] is durable, or not.
     Spooled(Result<(), SpoolError>),
     /// The instant of the session's deadline was reached.
@@ -567,6 +609,10 @@ pub enum ServerOutput {
         /// What it may be.
         rules: BodyRules,
     },
+    /// Begin TLS.
+    StartTls(Arc<ServerTls>),
+    /// For the record: how TLS began.
+    Tls(Result<TlsInfo, TlsError>),
     /// Make this message durable; `Spooled` answers, and only then the client gets its 250. If it
     /// does not become durable, its staged body is the caller's to discard.
     Accept(Box<StoredMessage>),
@@ -593,3 +639,5 @@ pub enum ServerOutput {
 mod binding_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -17,6 +17,8 @@ pub(super) struct Received<'a> {
     pub(super) by: &'a str,
     /// The client said EHLO rather than HELO.
     pub(super) esmtp: bool,
+    /// Over TLS (RFC 3848).
+    pub(super) tls: bool,
     pub(super) message: MessageId,
     pub(super) at: Timestamp,
 }
@@ -31,7 +33,12 @@ impl Received<'_> {
             IpAddr::V6(address) => format!("[IPv6:{address}]"),
         };
         let by: &str = self.by;
-        let with = if self.esmtp { "ESMTP" } else { "SMTP" };
+        // There is no word for HELO under TLS; the protocol is no less protected for it.
+        let with = match (self.esmtp, self.tls) {
+            (_, true) => "ESMTPS",
+            (true, false) => "ESMTP",
+            (false, false) => "SMTP",
+        };
         let (id, date) = (self.message, rfc5322_date(self.at));
         format!(
             "Received: from {name} ({address})\r\n\tby {by} with {with} id {id};\r\n\t{date}\r\n"
@@ -48,11 +55,12 @@ mod tests {
 
     #[test]
     fn received_lines() {
-        for (client_name, peer, esmtp, expected) in [
+        for (client_name, peer, esmtp, tls, expected) in [
             (
                 Some("client.example"),
                 "192.0.2.1:4000",
                 true,
+                false,
                 "Received: from client.example ([192.0.2.1])\r\n\
                  \tby mx.example with ESMTP id 7f;\r\n\
                  \tSun, 09 Sep 2001 01:46:40 +0000\r\n",
@@ -60,6 +68,7 @@ mod tests {
             (
                 None,
                 "[2001:db8::1]:4000",
+                false,
                 false,
                 "Received: from unknown ([IPv6:2001:db8::1])\r\n\
                  \tby mx.example with SMTP id 7f;\r\n\
@@ -69,8 +78,9 @@ mod tests {
                 Some("[192.0.2.1]"),
                 "[::ffff:192.0.2.1]:4000",
                 true,
+                true,
                 "Received: from [192.0.2.1] ([192.0.2.1])\r\n\
-                 \tby mx.example with ESMTP id 7f;\r\n\
+                 \tby mx.example with ESMTPS id 7f;\r\n\
                  \tSun, 09 Sep 2001 01:46:40 +0000\r\n",
             ),
         ] {
@@ -79,6 +89,7 @@ mod tests {
                 peer: peer.parse().unwrap(),
                 by: "mx.example",
                 esmtp,
+                tls,
                 message: MessageId(0x7f),
                 at: Timestamp::from_secs(1_000_000_000),
             };

@@ -31,6 +31,7 @@ pub(super) fn options() -> ReceptionOptions {
             ..RelayPolicy::default()
         },
         binding: BindingSource::Default,
+        tls: None,
     }
 }
 
@@ -84,7 +85,7 @@ impl Dialogue {
         Self { session: ServerSession::new(Arc::new(options), peer, now), now, ids: 0 }
     }
 
-    fn start(&self) -> Vec<String> {
+    pub(super) fn start(&mut self) -> Vec<String> {
         let mut out = vec![];
         self.session.start(&mut out);
         out.iter().flat_map(describe).collect()
@@ -161,6 +162,9 @@ pub(super) fn describe(output: &ServerOutput) -> Vec<String> {
             let (id, sender) = (message.id, &message.reverse_path);
             vec![format!("= accept {id} from {sender} to {}", recipients.join(","))]
         }
+        ServerOutput::StartTls(_) => vec!["= start TLS".to_string()],
+        ServerOutput::Tls(Ok(info)) => vec![format!("= {}", info.version)],
+        ServerOutput::Tls(Err(error)) => vec![format!("= no TLS: {error:?}")],
         ServerOutput::Discard(message) => vec![format!("= discard {message}")],
         ServerOutput::Rejected { phase, reply } => {
             assert!(reply.local);

@@ -4,6 +4,7 @@
 mod dialogues;
 mod lmtp;
 mod stages;
+mod tls;
 mod xclient;
 
 use alloc::format;
@@ -14,6 +15,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::io::SpoolError;
+use crate::tls::info::{CertificateFault, CipherSuite, TlsVersion, Verification};
 
 /// Gives each stage a time-out of its own.
 fn options() -> SessionOptions {
@@ -21,7 +23,7 @@ fn options() -> SessionOptions {
         ehlo_hostname: "us.example".into(),
         method: DeliveryMethod::Esmtp,
         xclient: Xclient::No,
-        tls_required: false,
+        tls: TlsPolicy { mode: TlsMode::No, fallback: true },
         send_8bitmime: true,
         transform_8bitmime_content: Transform8bit::IfNeeded,
         ehlo_timeout: Duration::from_secs(10),
@@ -109,6 +111,8 @@ impl Dialogue {
                 self.now = self.session.deadline().unwrap();
                 self.input(ClientInput::Timeout)
             }
+            "secured" => self.input(ClientInput::Secured(Ok(tls_info()))),
+            "unsecured" => self.input(ClientInput::Secured(Err(tls_error(argument)))),
             "progress" => self.input(ClientInput::BodyProgress),
             "body-sent" => {
                 let info = BodyInfo {
@@ -155,11 +159,40 @@ fn describe(output: &ClientOutput) -> Vec<String> {
             };
             vec![format!("= {index} {word} at {}: {}", stage.text(), show(reply))]
         }
+        ClientOutput::StartTls => vec!["= start TLS".to_string()],
+        ClientOutput::Secured(info) => vec![format!("= secured by {}", info.version)],
+        ClientOutput::TlsFailed { stage, failure } => {
+            let (fault, reply) = (failure.fault(), failure.reply());
+            vec![format!("= no TLS ({fault:?}) at {}: {}", stage.text(), show(&reply))]
+        }
         ClientOutput::NotAttempted => vec!["= not attempted".to_string()],
         ClientOutput::HostFailed { stage, reply } => {
             vec![format!("= host failed at {}: {}", stage.text(), show(reply))]
         }
         ClientOutput::Violation(what) => vec![format!("= violation: {what}")],
+    }
+}
+
+fn tls_info() -> TlsInfo {
+    TlsInfo {
+        version: TlsVersion::Tls13,
+        cipher: CipherSuite::Aes256GcmSha384,
+        verification: Verification::NotChecked,
+        issuer: None,
+        subject: None,
+        resumed: false,
+    }
+}
+
+fn tls_error(word: &str) -> TlsError {
+    match word {
+        "expired" => TlsError::Certificate(CertificateFault::Expired),
+        "alert" => TlsError::Alert("handshake_failure".into()),
+        "lost" => TlsError::Lost,
+        "garbage" => TlsError::Garbage,
+        "nothing-in-common" => TlsError::NothingInCommon,
+        "local" => TlsError::Local("cannot read /etc/key.pem".into()),
+        _ => panic!("no TLS error {word:?}"),
     }
 }
 
