@@ -180,7 +180,7 @@ impl Engine {
                 QueueReason::Suspended
                 | QueueReason::DefaultBindingSuspended
                 | QueueReason::Draining => true,
-                QueueReason::Resolving => self.is_resolving(slot),
+                QueueReason::Resolving | QueueReason::LookupInLine => self.is_resolving(slot),
                 // Caps open when a connection ends, throttles with time; whoever is not first in
                 // line is woken by who is.
                 QueueReason::ServerMaxOutboundConnections

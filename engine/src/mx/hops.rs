@@ -50,7 +50,7 @@ pub(crate) fn own(domain: &Arc<str>, options: &DeliveryOptions) -> Target {
 /// the second best. With `all_first` nothing is tried before everything is known.
 pub(crate) fn merge(hops: &[Hop], found: Vec<Lookup>, all_first: bool) -> Lookup {
     let mut exchanges = Vec::new();
-    let mut pending = false;
+    let (mut pending, mut in_line) = (false, false);
     let mut failed: Option<Lookup> = None;
     let mut refused: Option<Lookup> = None;
     for (hop, lookup) in hops.iter().zip(found) {
@@ -61,6 +61,7 @@ pub(crate) fn merge(hops: &[Hop], found: Vec<Lookup>, all_first: bool) -> Lookup
                 exchanges.extend(placed(hop, &plan));
             }
             Lookup::Pending => pending = true,
+            Lookup::InLine => (pending, in_line) = (true, true),
             Lookup::Failed { .. } => failed = Some(earlier(failed, lookup)),
             Lookup::Refused(_) => refused = refused.or(Some(lookup)),
         }
@@ -70,6 +71,7 @@ pub(crate) fn merge(hops: &[Hop], found: Vec<Lookup>, all_first: bool) -> Lookup
     match (exchanges.is_empty(), pending) {
         (false, false) => Lookup::Ready(plan(exchanges)),
         (false, true) if !all_first => Lookup::Partial(plan(exchanges)),
+        (_, true) if in_line => Lookup::InLine,
         (_, true) => Lookup::Pending,
         (true, false) => failed.or(refused).unwrap_or(Lookup::Pending),
     }
@@ -112,8 +114,8 @@ mod tests {
         read(&entries).unwrap()
     }
 
-    /// `10 a, 20 b` is a plan, with `...` one that is not complete; `?` is pending; `failed 3 until
-    /// 9`; anything else is refused.
+    /// `10 a, 20 b` is a plan, with `...` one that is not complete; `?` is pending; `in line`;
+    /// `failed 3 until 9`; anything else is refused.
     fn lookup(text: &str) -> Lookup {
         let exchange = |(n, record): (usize, &str)| {
             let (preference, name) = record.split_once(' ').unwrap();
@@ -132,6 +134,7 @@ mod tests {
         }
         match text.strip_suffix(" ...") {
             _ if text == "?" => Lookup::Pending,
+            _ if text == "in line" => Lookup::InLine,
             Some(part) => Lookup::Partial(plan(part)),
             None if text.starts_with(char::is_numeric) => Lookup::Ready(plan(text)),
             None => Lookup::Refused(Reply::local(554, EnhancedCode(5, 4, 4), text)),
@@ -149,6 +152,7 @@ mod tests {
             Lookup::Ready(all) => plan(all),
             Lookup::Partial(part) => format!("{} ...", plan(part)),
             Lookup::Pending => "?".into(),
+            Lookup::InLine => "in line".into(),
             Lookup::Failed { until, failures, .. } => {
                 format!("failed {failures} until {}", until.as_secs())
             }
@@ -168,6 +172,9 @@ mod tests {
             (list, ["failed 1 until 9", "0 b"], true, "1.0 b"),
             (list, ["?", "0 b"], true, "?"),
             (list, ["?", "0 b"], false, "1.0 b ..."),
+            (list, ["in line", "0 b"], false, "1.0 b ..."),
+            (list, ["in line", "0 b"], true, "in line"),
+            (list, ["?", "in line"], true, "in line"),
             (list, ["0 a ...", "?"], false, "0.0 a ..."),
             (list, ["0 a ...", "0 b"], true, "?"),
             (list, ["?", "no such domain"], false, "?"),

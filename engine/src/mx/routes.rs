@@ -80,6 +80,8 @@ pub(crate) enum Lookup {
     Partial(Arc<Plan>),
     /// Being asked; the asker is told when it is known.
     Pending,
+    /// The same, but the question waits for its turn.
+    InLine,
     /// The DNS failed.
     Failed {
         /// When to ask again.
@@ -214,7 +216,7 @@ impl Routes {
             RouteState::InLine => {
                 // A reload may have changed it.
                 self.line.limit(policy.mx_rate_limit);
-                return Lookup::Pending;
+                return Lookup::InLine;
             }
             RouteState::AskingMx => return Lookup::Pending,
             RouteState::AskingHosts { .. } => return self.known_so_far(target, policy),
@@ -222,7 +224,10 @@ impl Routes {
                 self.ask_hosts(target, implicit_mx(&target.name), Timestamp::NEVER, now, ask);
             }
             _ if self.line.admits(target, policy.mx_rate_limit, now) => self.ask_mx(target, ask),
-            _ => route.state = RouteState::InLine,
+            _ => {
+                route.state = RouteState::InLine;
+                return Lookup::InLine;
+            }
         }
         // Every address may have been known already.
         match self.settle(target, now) {

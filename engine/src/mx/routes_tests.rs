@@ -73,6 +73,7 @@ fn describe(lookup: &Lookup) -> String {
         Lookup::Ready(plan) => describe_plan(plan),
         Lookup::Partial(plan) => alloc::format!("{} ...", describe_plan(plan)),
         Lookup::Pending => "pending".to_string(),
+        Lookup::InLine => "in line".to_string(),
         Lookup::Failed { until, failures, reply } => {
             alloc::format!("failed {failures} until {}: {reply}", until.as_secs())
         }
@@ -354,14 +355,14 @@ fn questions_for_exchanges_wait_in_line() {
     let limit = MxRateLimit { rate, waiting_max: 1 };
     let policy = DnsPolicy { mx_rate_limit: Some(limit), ..POLICY };
     let mut world = World::default();
-    for (name, asker) in [("a.test", 1), ("b.test", 2), ("c.test", 3)] {
-        assert_eq!(world.lookup_with(policy, name, asker, 0), "pending");
+    for (name, known) in [("a.test", "pending"), ("b.test", "in line"), ("c.test", "pending")] {
+        assert_eq!(world.lookup_with(policy, name, 2, 0), known, "{name}");
     }
     // The second waits, the third found the line full.
     let asked: Vec<String> = world.asked.iter().map(|(_, asked)| asked.to_string()).collect();
     assert_eq!(asked, ["MX a.test", "MX c.test"]);
     assert_eq!(world.routes.next_turn(Timestamp::from_secs(1)), Some(Timestamp::from_secs(10)));
-    assert_eq!(world.lookup_with(policy, "b.test", 4, 5), "pending");
+    assert_eq!(world.lookup_with(policy, "b.test", 4, 5), "in line");
     world.asked.clear();
     let World { routes, asked, .. } = &mut world;
     routes.take_turns(Timestamp::from_secs(10), &mut |question| {

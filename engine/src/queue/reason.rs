@@ -26,6 +26,8 @@ pub enum QueueReason {
     Draining,
     /// The DNS is being asked.
     Resolving,
+    /// The DNS will be asked when the domain's turn comes (`dns_rate_limit_mx_queries`).
+    LookupInLine,
     /// The DNS failed.
     DnsFailed {
         /// When it is asked again.
@@ -84,6 +86,9 @@ impl fmt::Display for QueueReason {
             }
             Self::Draining => f.write_str("the server is shutting down"),
             Self::Resolving => f.write_str("the DNS is being asked"),
+            Self::LookupInLine => {
+                f.write_str("in line to be looked up (dns_rate_limit_mx_queries)")
+            }
             Self::DnsFailed { until } => write!(f, "the DNS failed; next look-up at {until}"),
             Self::ConnectionGoal => f.write_str("waiting for a turn on the open connections"),
             Self::MaxOutboundConnections => f.write_str("max_outbound_connections reached"),

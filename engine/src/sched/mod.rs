@@ -109,6 +109,7 @@ impl Engine {
             Lookup::Ready(plan) => self.connect_to(slot, &plan, Known::All),
             Lookup::Partial(plan) => self.connect_to(slot, &plan, Known::Part),
             Lookup::Pending => QueueReason::Resolving,
+            Lookup::InLine => QueueReason::LookupInLine,
             Lookup::Refused(reply) => {
                 self.fail_active(slot, &reply);
                 QueueReason::Empty
@@ -443,7 +444,8 @@ fn wake_at(
         QueueReason::Suspended
         | QueueReason::DefaultBindingSuspended
         | QueueReason::Draining
-        | QueueReason::Resolving => None,
+        | QueueReason::Resolving
+        | QueueReason::LookupInLine => None,
     };
     own.into_iter().chain(next_due).min()
 }

@@ -106,6 +106,9 @@ fn look_ups_wait_in_line_and_their_queues_with_them() {
     }
     // A second message to a domain in line adds nothing to the line.
     world.submit(5, &["b@x.test"]);
+    world.run_to(6);
+    let reason = world.reason("default", "x.test").map(|reason| reason.to_string());
+    assert_eq!(reason.as_deref(), Some("in line to be looked up (dns_rate_limit_mx_queries)"));
     world.run_to(30);
     let delivered: Vec<u64> = world
         .told("delivered")
@@ -113,4 +116,27 @@ fn look_ups_wait_in_line_and_their_queues_with_them() {
         .map(|line| line.trim_start().split('.').next().unwrap().parse().unwrap())
         .collect();
     assert_eq!(delivered, [0, 10, 20, 20]);
+}
+
+#[test]
+fn a_reload_changes_the_pace_of_those_in_line() {
+    let limited = "dns_rate_limit_enabled = true dns_rate_limit_mx_queries = 1 \
+                   dns_rate_limit_period = ";
+    // (the configuration after 5 s, how many are delivered when)
+    for (config, delivered) in [
+        (String::new(), &[(6, 3)][..]),
+        (format!("{limited} 6"), &[(7, 2), (11, 2), (13, 3)]),
+        (format!("{limited} 20"), &[(19, 1), (21, 2), (39, 2), (41, 3)]),
+    ] {
+        let mut world = world(&format!("{limited} 10"));
+        for domain in ["one.test", "two.test", "x.test"] {
+            world.submit(0, &[&format!("a@{domain}")]);
+        }
+        world.run_to(5);
+        world.reload(&config);
+        for (at, count) in delivered {
+            world.run_to(*at);
+            assert_eq!(world.count("delivered"), *count, "{config} at {at}");
+        }
+    }
 }
