@@ -1,4 +1,5 @@
-//! A name server: every domain of `example.net` has one exchange, at 127.0.0.1.
+//! A name server: every domain of `example.net` has one exchange. That of `d<n>` is at 127.0.0.1,
+//! that of `t<n>` at an address of its own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Runtime;
 
-/// Domains `d0.example.net` to `d99.example.net`.
+/// Domains `d0.example.net` to `d99.example.net`, and as many `t`.
 const DOMAINS: u32 = 100;
 
 /// A name server on a port of its own, until it is dropped.
@@ -71,6 +72,9 @@ fn zone() -> BTreeMap<RrKey, RecordSet> {
         let exchange = format!("mx{n}.example.net.");
         add(&format!("d{n}.example.net."), RData::MX(MX::new(10, name(&exchange))));
         add(&exchange, RData::A(A::new(127, 0, 0, 1)));
+        let exchange = format!("mx-t{n}.example.net.");
+        add(&format!("t{n}.example.net."), RData::MX(MX::new(10, name(&exchange))));
+        add(&exchange, RData::A(A::new(127, 1, 0, 1 + n as u8)));
     }
     zone
 }

@@ -93,6 +93,8 @@ async fn serve(
     let upstream = Upstream::from_option(server.resolv_conf.as_deref());
     let resolver = DnsResolver::new(&upstream).context("cannot ask the DNS")?;
     let tls = TlsConfigs::system();
+    tls.load(&config.tls_params()).map_err(|error| anyhow!("TLS: {}", error.text()))?;
+    let start = Start { path, config: Arc::clone(&config), tls: tls.clone() };
     let world = World { network: TokioNetwork, resolver, spool, clock: SystemClock::start(), tls };
     let sockets = bind(&config).await?;
     let seed = seed().context("cannot read random bytes")?;
@@ -102,7 +104,6 @@ async fn serve(
         tracing::info!("listening on {}", socket.local_addr()?);
         driver.listen(listener, socket);
     }
-    let start = Start { path, config };
     let mut run = std::pin::pin!(driver.run());
     let finished = tokio::select! {
         biased;
@@ -162,19 +163,25 @@ async fn bind(config: &Config) -> anyhow::Result<Vec<(ListenerId, TcpListener)>>
 struct Start<'a> {
     path: &'a str,
     config: Arc<Config>,
+    tls: TlsConfigs,
 }
 
 impl Start<'_> {
     /// Reads the configuration anew. `None`, and words about it, if it cannot be used.
     async fn read_again(&self) -> Option<Arc<Config>> {
         let path = self.path.to_owned();
+        let tls = self.tls.clone();
         // Reading files would keep the engine waiting.
-        let read =
-            tokio::task::spawn_blocking(move || diagnostics::load_usable(&path, Severity::Warning));
+        let read = tokio::task::spawn_blocking(move || {
+            let read = diagnostics::load_usable(&path, Severity::Warning);
+            let (config, _) = read.map_err(|error| error.text())?;
+            let loaded = tls.load(&config.tls_params());
+            loaded.map_err(|error| format!("TLS: {}", error.text()))?;
+            Ok::<_, String>(config)
+        });
         let config = match read.await {
-            Ok(Ok((config, _))) => config,
-            Ok(Err(error)) => {
-                let why = error.text();
+            Ok(Ok(config)) => config,
+            Ok(Err(why)) => {
                 tracing::error!("not reloaded, the old configuration stays; {}", why.trim_end());
                 return None;
             }

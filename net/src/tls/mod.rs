@@ -91,36 +91,24 @@ impl TlsConfigs {
         })
     }
 
-    /// Whether a handshake can be made with these: everything they name exists and fits.
+    /// Reads everything that these need, anew, in place of what was read before. Handshakes under
+    /// way and connections that stand go on as they are.
     ///
     /// # Errors
     ///
-    /// Which file cannot be used, and why.
-    pub fn check(&self, params: &TlsParams) -> Result<(), TlsError> {
-        self.starter(params).map(drop)
-    }
-
-    /// Forgets what was read, so that it is read anew: handshakes under way and connections that
-    /// stand are not touched.
-    pub fn forget(&self) {
-        *self.0.cache() = Cache::default();
+    /// Which file cannot be used, and why; what was read before stays then.
+    pub fn load(&self, params: &[TlsParams]) -> Result<(), TlsError> {
+        let mut fresh = Cache::default();
+        for params in params {
+            self.0.starter(&mut fresh, params)?;
+        }
+        *self.0.cache() = fresh;
+        Ok(())
     }
 
     /// How to begin a handshake.
     pub(crate) fn starter(&self, params: &TlsParams) -> Result<Starter, TlsError> {
-        let local = |words: String| TlsError::Local(words.into());
-        match params {
-            TlsParams::Client(params) => {
-                let ClientSide(config, verifier) = self.0.client(params).map_err(local)?;
-                let name = server_name(&params.server_name);
-                Ok(Starter::Client(config, name, Check::Exchange(verifier)))
-            }
-            TlsParams::Server(params) => {
-                let ServerSide(config, verifier) = self.0.server(params).map_err(local)?;
-                let time = Arc::clone(&self.0.setup.time);
-                Ok(Starter::Server(config, Check::Client(verifier, time)))
-            }
-        }
+        self.0.starter(&mut self.0.cache(), params)
     }
 }
 
@@ -129,11 +117,26 @@ impl Inner {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn client(&self, params: &ClientTls) -> Result<ClientSide, String> {
-        let mut cache = self.cache();
+    fn starter(&self, cache: &mut Cache, params: &TlsParams) -> Result<Starter, TlsError> {
+        let local = |words: String| TlsError::Local(words.into());
+        match params {
+            TlsParams::Client(params) => {
+                let ClientSide(config, verifier) = self.client(cache, params).map_err(local)?;
+                let name = server_name(&params.server_name);
+                Ok(Starter::Client(config, name, Check::Exchange(verifier)))
+            }
+            TlsParams::Server(params) => {
+                let ServerSide(config, verifier) = self.server(cache, params).map_err(local)?;
+                let time = Arc::clone(&self.setup.time);
+                Ok(Starter::Server(config, Check::Client(verifier, time)))
+            }
+        }
+    }
+
+    fn client(&self, cache: &mut Cache, params: &ClientTls) -> Result<ClientSide, String> {
         // What is found is kept in the verifier: it cannot be shared.
         if params.verify == TlsVerify::Optional {
-            return self.new_client(&mut cache, params);
+            return self.new_client(cache, params);
         }
         let mut key = params.clone();
         key.server_name = "".into();
@@ -143,7 +146,7 @@ impl Inner {
         if let Some(known) = cache.clients.get(&key) {
             return Ok(known.clone());
         }
-        let made = self.new_client(&mut cache, params)?;
+        let made = self.new_client(cache, params)?;
         if cache.clients.len() >= CLIENTS_MAX {
             cache.clients.clear();
         }
@@ -187,12 +190,11 @@ impl Inner {
         Ok(ClientSide(Arc::new(config), verifier))
     }
 
-    fn server(&self, params: &ServerTls) -> Result<ServerSide, String> {
-        let mut cache = self.cache();
+    fn server(&self, cache: &mut Cache, params: &ServerTls) -> Result<ServerSide, String> {
         if let Some(known) = cache.servers.get(params) {
             return Ok(known.clone());
         }
-        let made = self.new_server(&mut cache, params)?;
+        let made = self.new_server(cache, params)?;
         cache.servers.insert(params.clone(), made.clone());
         Ok(made)
     }
