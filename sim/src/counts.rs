@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use traject_engine::record::{Attempt, Event, Pair, Record};
+use serde::Serialize;
+use traject_engine::record::{Attempt, ClearReason, Event, Pair, Record, Transport};
+use traject_engine::tls::info::{TlsVersion, Verification};
 
 use crate::oracle::Row;
 
@@ -32,8 +34,68 @@ pub struct Counts {
     pub opened: u64,
     /// Connections that could not be made.
     pub connection_failures: u64,
+    /// What protected the delivered ones.
+    pub transports: Transports,
     /// For each delivered recipient, how long after its acceptance, in microseconds.
     pub delays: Vec<u64>,
+}
+
+/// How many recipients were delivered under which protection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Transports {
+    /// Under TLS 1.3.
+    pub tls13: u64,
+    /// Under TLS 1.2.
+    pub tls12: u64,
+    /// Of both, to a verified host.
+    pub verified: u64,
+    /// In clear, since `tls = no`.
+    pub clear_not_wanted: u64,
+    /// In clear, since STARTTLS was not offered.
+    pub clear_not_offered: u64,
+    /// In clear, since STARTTLS was refused or came to nothing (`tls_ifavailable_fallback`).
+    pub clear_after_failure: u64,
+}
+
+impl Transports {
+    /// In clear, for whatever reason.
+    pub const fn clear(&self) -> u64 {
+        self.clear_not_wanted + self.clear_not_offered + self.clear_after_failure
+    }
+
+    /// Whether TLS was wanted anywhere.
+    pub const fn is_tls_wanted(&self) -> bool {
+        self.tls13 + self.tls12 + self.clear_not_offered + self.clear_after_failure > 0
+    }
+
+    fn count(&mut self, transport: &Transport) {
+        let place = match transport {
+            Transport::Tls(info) => {
+                self.verified += u64::from(info.verification == Verification::Verified);
+                match info.version {
+                    TlsVersion::Tls13 => &mut self.tls13,
+                    TlsVersion::Tls12 => &mut self.tls12,
+                }
+            }
+            Transport::Clear { why: ClearReason::NotOffered } => &mut self.clear_not_offered,
+            Transport::Clear { why: ClearReason::Refused | ClearReason::NegotiationFailed } => {
+                &mut self.clear_after_failure
+            }
+            Transport::Clear { why: ClearReason::NotWanted } | Transport::Nothing => {
+                &mut self.clear_not_wanted
+            }
+        };
+        *place += 1;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.tls13 += other.tls13;
+        self.tls12 += other.tls12;
+        self.verified += other.verified;
+        self.clear_not_wanted += other.clear_not_wanted;
+        self.clear_not_offered += other.clear_not_offered;
+        self.clear_after_failure += other.clear_after_failure;
+    }
 }
 
 impl Counts {
@@ -52,6 +114,7 @@ impl Counts {
         match &record.event {
             Event::Delivery(attempt) => {
                 self.delivered += 1;
+                self.transports.count(&attempt.transport);
                 self.delays.push(attempt.age.as_micros() as u64);
                 self.attempt(attempt, before);
             }
@@ -105,6 +168,7 @@ impl Counts {
         self.peak_connections += other.peak_connections;
         self.opened += other.opened;
         self.connection_failures += other.connection_failures;
+        self.transports.add(&other.transports);
         self.delays.extend_from_slice(&other.delays);
     }
 

@@ -274,6 +274,7 @@ impl Case {
         let number = match self.expectation.condition.metric {
             Metric::Accepted => counts.accepted,
             Metric::Delivered => counts.delivered,
+            Metric::Plaintext => counts.transports.clear(),
             Metric::Bounced => counts.bounced,
             Metric::Expired => counts.expired,
             Metric::Pending => counts.pending(),
@@ -330,6 +331,8 @@ fn address_of(event: &Event) -> Option<IpAddr> {
     match event {
         Event::ConnectionOpened { remote, .. }
         | Event::ConnectionFailed { remote, .. }
+        | Event::TlsEstablished { remote, .. }
+        | Event::TlsFailed { remote, .. }
         | Event::ConnectionClosed { remote, .. } => Some(remote.ip()),
         Event::HostSetAside { address, .. } => Some(*address),
         other => attempt_of(other)?.remote.map(|remote| remote.ip()),

@@ -85,6 +85,8 @@ pub enum Metric {
     Accepted,
     /// Recipients delivered.
     Delivered,
+    /// Recipients delivered in clear.
+    Plaintext,
     /// Recipients that failed for good.
     Bounced,
     /// Recipients given up as too old.
@@ -119,9 +121,10 @@ pub enum Metric {
 
 impl Metric {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 19] = [
+    pub const NAMES: [(&'static str, Self); 20] = [
         ("accepted", Self::Accepted),
         ("delivered", Self::Delivered),
+        ("plaintext", Self::Plaintext),
         ("bounced", Self::Bounced),
         ("expired", Self::Expired),
         ("pending", Self::Pending),
@@ -150,6 +153,7 @@ impl Metric {
     pub const fn happens_at_exchanges(self) -> bool {
         match self {
             Self::Delivered
+            | Self::Plaintext
             | Self::Bounced
             | Self::Deferrals
             | Self::Attempts
@@ -276,6 +280,7 @@ impl Value {
             }
             Metric::Accepted
             | Metric::Delivered
+            | Metric::Plaintext
             | Metric::Bounced
             | Metric::Expired
             | Metric::Pending

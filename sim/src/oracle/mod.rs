@@ -4,7 +4,7 @@
 //! keep their own books, share no code with the engine, and each knows one law.
 //!
 //! ```text
-//! records ──► Book (who is where) ──► outcome · retry · caps · route     after each record
+//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls     after each record
 //! copies  ──► Book                ──► copies                             after each copy
 //! engine.check(), spool, Book     ──► at rest, at the end                now and then
 //! records ──► Book (options)      ──► throttle                           at the end
@@ -18,6 +18,7 @@ mod retry;
 mod route;
 mod shared;
 mod throttle;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use self::route::{Names, Routes, Saying};
 use self::caps::Caps;
 use self::shared::SharedCaps;
 use self::throttle::Throttles;
+use self::tls::TlsLaw;
 
 /// A law that was broken: a bug of the engine or of the simulator, never of the scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,7 @@ pub struct Oracles {
     shared: SharedCaps,
     routes: Routes,
     throttles: Throttles,
+    tls: TlsLaw,
 }
 
 impl Oracles {
@@ -99,6 +102,7 @@ impl Oracles {
             shared: SharedCaps::default(),
             routes,
             throttles: Throttles::default(),
+            tls: TlsLaw::default(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Oracles {
             self.caps.judge(record, &mut self.book)?;
             self.shared.judge(record, &mut self.book)?;
             self.routes.judge(record, &mut self.book)?;
+            self.tls.judge(record, &mut self.book)?;
             self.throttles.note(record, &mut self.book);
             self.book.apply(record)?;
             Ok(before)

@@ -17,6 +17,7 @@ use traject_engine::config::{Cidr, Config};
 use traject_engine::dns::Question;
 use traject_engine::ids::{ConnId, QueryId};
 use traject_engine::record::{Event, Pair, Record};
+use traject_engine::tls::policy::TlsMode;
 
 use super::{Book, Finding, ensure};
 
@@ -56,6 +57,8 @@ pub struct Routes {
     asked: BTreeMap<Arc<str>, VecDeque<Range<Timestamp>>>,
     /// (binding, address) → until when it is set aside.
     aside: BTreeMap<(Arc<str>, IpAddr), Timestamp>,
+    /// (binding, address) → until when it may be unfit for mail that wants TLS.
+    unfit: BTreeMap<(Arc<str>, IpAddr), Timestamp>,
     /// Names whose addresses could not be looked up at some time.
     unresolved: BTreeSet<Arc<str>>,
     /// Names whose exchanges could not be looked up at some time: their own addresses may stand in.
@@ -93,6 +96,10 @@ impl Routes {
         match &record.event {
             Event::HostSetAside { binding, address, until, .. } => {
                 self.aside.insert((Arc::clone(binding), *address), *until);
+                Ok(())
+            }
+            Event::TlsFailed { pair, remote, until, .. } => {
+                self.unfit.insert((Arc::clone(&pair.binding), remote.ip()), *until);
                 Ok(())
             }
             Event::DnsFailure { question: Question::Addresses(host), .. } => {
@@ -196,7 +203,9 @@ impl Routes {
             let known = options.fully_resolve_before_smtp
                 || !(self.was_asked_about(&other.exchange, at)
                     || self.was_asked_about(&other.owner, at));
-            let until = self.aside.get(&(Arc::clone(&pair.binding), other.address));
+            let key = (Arc::clone(&pair.binding), other.address);
+            let unfit = self.unfit.get(&key).filter(|_| options.tls.mode != TlsMode::No);
+            let until = self.aside.get(&key).max(unfit);
             ensure(LAW, !known || until.is_some_and(|until| *until >= at), || {
                 format!(
                     "{} (preference {}) was chosen while {} ({}) was not set aside",

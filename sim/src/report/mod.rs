@@ -14,7 +14,7 @@ use traject_engine::Timestamp;
 use traject_engine::smtp::stage::Stage;
 
 use self::tally::{DomainTally, Tally};
-use crate::counts::Counts;
+use crate::counts::{Counts, Transports};
 use crate::expect::judge::ExpectationResult;
 use crate::trace::TraceHash;
 
@@ -129,6 +129,8 @@ pub struct DomainReport {
     pub connections: u64,
     /// Connections that could not be made.
     pub connection_failures: u64,
+    /// What protected the recipients delivered.
+    pub transports: Transports,
     /// Replies that decided attempts, most frequent first.
     pub replies: Vec<ReplyReport>,
     /// What mail waited for most.
@@ -314,6 +316,7 @@ fn domain_report(
         max_connections: domain.cap(),
         connections: counts.opened,
         connection_failures: counts.connection_failures,
+        transports: counts.transports,
         replies: reply_reports(domain),
         limited_by: limiter(domain, facts.ended_at),
         pending_because: facts.pending_because,

@@ -7,6 +7,7 @@ use traject_engine::smtp::stage::Stage;
 
 use super::timeline::Timeline;
 use super::{DomainReport, End, LimiterKind, Report};
+use crate::counts::Transports;
 use crate::describe::short;
 use crate::expect::judge::ExpectationResult;
 use crate::scenario::units::show_duration;
@@ -130,6 +131,9 @@ impl Page {
         let gap = SPARK_COLUMNS.saturating_sub(1 + end.len());
         let axis = self.ink(Ink::Dim, &format!("  over time   0{}{end}", " ".repeat(gap)));
         self.line(&axis);
+        if domain.transports.is_tls_wanted() {
+            self.labelled("transport", &transport_text(&domain.transports));
+        }
         for (n, reply) in domain.replies.iter().take(REPLIES_SHOWN).enumerate() {
             let label = if n == 0 { "replies" } else { "" };
             let stage = match reply.stage {
@@ -278,6 +282,25 @@ const COLUMN_GAP: usize = 2;
 
 fn seconds(time: Option<f64>) -> String {
     short(time.map(Duration::from_secs_f64))
+}
+
+/// The mix of what protected deliveries, as shares.
+fn transport_text(mix: &Transports) -> String {
+    let all = mix.tls13 + mix.tls12 + mix.clear();
+    let share = |part: u64| format!("{:.1}%", 100.0 * part as f64 / all.max(1) as f64);
+    let parts = [
+        (mix.tls13, "TLSv1.3"),
+        (mix.tls12, "TLSv1.2"),
+        (mix.clear_not_offered, "in clear, STARTTLS not offered"),
+        (mix.clear_after_failure, "in clear after TLS failed"),
+        (mix.clear_not_wanted, "in clear, TLS not wanted"),
+    ];
+    let shown = parts.iter().filter(|(part, _)| *part > 0);
+    let mut text: Vec<_> = shown.map(|(part, what)| format!("{} {what}", share(*part))).collect();
+    if mix.verified > 0 {
+        text.push(format!("{} to a verified host", share(mix.verified)));
+    }
+    text.join(" · ")
 }
 
 fn limit_text(domain: &DomainReport) -> String {

@@ -192,6 +192,14 @@ fn the_json_form_is_pinned() {
           "max_connections": 32,
           "connections": 2,
           "connection_failures": 0,
+          "transports": {
+            "tls13": 0,
+            "tls12": 0,
+            "verified": 0,
+            "clear_not_wanted": 1,
+            "clear_not_offered": 0,
+            "clear_after_failure": 0
+          },
           "replies": [
             {
               "stage": "body_reply",
