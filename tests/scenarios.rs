@@ -48,6 +48,30 @@ const CHANGES: &[Change] = &[
         fails: "always connections <= 5, receiver strict, binding bulk",
     },
     Change {
+        scenario: "delivery/suspend-and-resume.toml",
+        instead_of: "at = \"15m\"",
+        write: "at = \"16m\"",
+        fails: "delivered == 10 by 15m5s, receiver plain",
+    },
+    Change {
+        scenario: "delivery/lowering-a-cap-only-drains.toml",
+        instead_of: "max_outbound_connections = 2",
+        write: "max_outbound_connections = 3",
+        fails: "connections <= 2 by 2m5s",
+    },
+    Change {
+        scenario: "delivery/a-restart-keeps-the-schedule.toml",
+        instead_of: "retry_interval = 1200",
+        write: "retry_interval = 1100",
+        fails: "delivered == 0 by 19m59s, receiver grey",
+    },
+    Change {
+        scenario: "delivery/a-binding-that-goes.toml",
+        instead_of: "key = [\"address\"]",
+        write: "key = [\"sender\"]",
+        fails: "deferrals == 20 by 20m2s",
+    },
+    Change {
         scenario: "delivery/retry-schedules.toml",
         instead_of: "max_retries = 3 ",
         write: "max_retries = 4 ",

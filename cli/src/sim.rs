@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let scenario = load_scenario(&args.scenario)?;
     let config = load_config(&scenario, args.config.as_deref())?;
     scenario.check_config(&config).map_err(|error| wrong_scenario(&error))?;
+    check_reloads(&scenario)?;
     let records = args.trace.as_deref().map(create).transpose()?;
     let bar = progress_bar(args.until.unwrap_or(scenario.horizon).min(scenario.horizon));
     let options = RunOptions {
@@ -131,6 +132,18 @@ fn load_config(scenario: &Scenario, instead: Option<&Path>) -> Result<Config, Co
         let name = scenario.config_name(instead);
         CommandError::new(ErrorKind::Config, anyhow!("{name} cannot be used"))
     })
+}
+
+/// Shows what is wrong with the configurations that come into force during the scenario.
+fn check_reloads(scenario: &Scenario) -> Result<(), CommandError> {
+    for (name, loaded) in scenario.load_reloads() {
+        diagnostics::print(&loaded.diagnostics, &loaded.sources)
+            .map_err(|error| CommandError::new(ErrorKind::System, error))?;
+        let unusable = || CommandError::new(ErrorKind::Config, anyhow!("{name} cannot be used"));
+        let config = loaded.config.ok_or_else(unusable)?;
+        scenario.check_reload(&config).map_err(|error| wrong_scenario(&error))?;
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<File, CommandError> {

@@ -7,6 +7,7 @@ pub mod body;
 pub mod counts;
 pub mod describe;
 pub mod dns;
+pub mod event;
 pub mod expect;
 pub mod fault;
 pub mod glob;

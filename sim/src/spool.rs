@@ -1,6 +1,6 @@
 //! The simulated spool: bodies that are generated on reading, changes that are durable at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,9 @@ struct Kept {
     /// Bodies written and not yet inserted or discarded.
     staged: BTreeMap<MessageId, Bytes>,
     messages: BTreeMap<MessageId, Content>,
+    /// The envelopes as they are now, if somebody may want them back.
+    envelopes: Option<BTreeMap<MessageId, Arc<StoredMessage>>>,
+    to_recover: VecDeque<MessageId>,
 }
 
 /// Where the body of a message comes from.
@@ -37,6 +40,29 @@ impl SimSpool {
     /// An empty spool.
     pub fn new(bodies: BodyFactory) -> Self {
         Self { bodies, kept: Arc::default() }
+    }
+
+    /// An empty spool that can be [restarted](Self::restart): it keeps envelopes too, which takes
+    /// memory.
+    pub fn recoverable(bodies: BodyFactory) -> Self {
+        let spool = Self::new(bodies);
+        spool.kept().envelopes = Some(BTreeMap::new());
+        spool
+    }
+
+    /// The spool as a new process finds it: what was staged and not inserted is gone, the rest
+    /// waits to be recovered, in the order of the messages' ids.
+    pub fn restart(&self) -> Self {
+        let kept = self.kept();
+        let envelopes = kept.envelopes.clone();
+        let to_recover = envelopes.iter().flat_map(BTreeMap::keys).copied().collect();
+        let kept = Kept {
+            staged: BTreeMap::new(),
+            messages: kept.messages.clone(),
+            envelopes,
+            to_recover,
+        };
+        Self { bodies: self.bodies.clone(), kept: Arc::new(Mutex::new(kept)) }
     }
 
     /// Messages in it.
@@ -70,9 +96,25 @@ impl SimSpool {
                     }
                 };
                 kept.messages.insert(message.id, content);
+                if let Some(envelopes) = &mut kept.envelopes {
+                    envelopes.insert(message.id, message);
+                }
             }
-            SpoolWrite::Update { .. } => {}
-            SpoolWrite::Remove(message) => drop(kept.messages.remove(&message)),
+            SpoolWrite::Update { message, recipients } => {
+                let envelopes = kept.envelopes.as_mut();
+                if let Some(envelope) = envelopes.and_then(|all| all.get_mut(&message)) {
+                    let envelope = Arc::make_mut(envelope);
+                    for (index, state) in recipients {
+                        envelope.recipients[index as usize].state = state;
+                    }
+                }
+            }
+            SpoolWrite::Remove(message) => {
+                kept.messages.remove(&message);
+                if let Some(envelopes) = &mut kept.envelopes {
+                    envelopes.remove(&message);
+                }
+            }
             SpoolWrite::Discard(message) => drop(kept.staged.remove(&message)),
         }
     }
@@ -116,7 +158,10 @@ impl Spool for SimSpool {
     }
 
     fn recover(&self) -> impl Future<Output = Result<Option<StoredMessage>, SpoolError>> + Send {
-        ready(Ok(None))
+        let mut kept = self.kept();
+        let next = kept.to_recover.pop_front();
+        let envelope = next.and_then(|id| kept.envelopes.as_ref()?.get(&id).cloned());
+        ready(Ok(envelope.map(|envelope| (*envelope).clone())))
     }
 }
 
@@ -171,16 +216,19 @@ impl BodyReader for SimReader {
 #[cfg(test)]
 mod tests {
     use traject_engine::Timestamp;
+    use traject_engine::message::{RecipientState, StoredRecipient};
     use traject_engine::rng::Seed;
-    use traject_engine::smtp::address::ReversePath;
+    use traject_engine::smtp::address::{Mailbox, ReversePath};
 
     use super::*;
 
     fn message(id: u64) -> Arc<StoredMessage> {
+        let mailbox = Mailbox { local: "x".into(), domain: "a.test".into() };
+        let recipient = StoredRecipient { mailbox, state: RecipientState::new(Timestamp(0)) };
         Arc::new(StoredMessage {
             id: MessageId(id),
             reverse_path: ReversePath(None),
-            recipients: Vec::new(),
+            recipients: vec![recipient],
             received_at: Timestamp(0),
             size_bytes: 100_000,
             eight_bit: false,
@@ -211,6 +259,29 @@ mod tests {
         assert!(spool.holds(MessageId(2)));
         spool.write(SpoolWrite::Remove(MessageId(2))).await.unwrap();
         assert_eq!((body(&spool, 2).await, spool.is_empty()), (None, true));
+    }
+
+    #[tokio::test]
+    async fn a_new_process_finds_what_was_inserted_as_it_was_left() {
+        let spool = SimSpool::recoverable(BodyFactory::new(Seed::from_u64(1)));
+        for id in [8, 4, 6] {
+            spool.write(SpoolWrite::Insert(message(id))).await.unwrap();
+        }
+        let state = RecipientState::Pending { attempts: 3, next_attempt_at: Timestamp(9) };
+        let update = SpoolWrite::Update { message: MessageId(8), recipients: vec![(0, state)] };
+        spool.write(update).await.unwrap();
+        spool.write(SpoolWrite::Remove(MessageId(6))).await.unwrap();
+        let mut writer = spool.stage(MessageId(10)).await.unwrap();
+        writer.append(b"never inserted").await.unwrap();
+        writer.finish().await.unwrap();
+        let again = spool.restart();
+        let mut found = Vec::new();
+        while let Some(message) = again.recover().await.unwrap() {
+            found.push((message.id.0, message.recipients[0].state));
+        }
+        assert_eq!(found, [(4, RecipientState::new(Timestamp(0))), (8, state)]);
+        assert_eq!(body(&again, 8).await.unwrap().len(), 100_000);
+        assert_eq!(body(&again, 10).await, None);
     }
 
     #[tokio::test]

@@ -2,13 +2,14 @@
 //! exactly one place, and leaves the books exactly once.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use traject_engine::Timestamp;
-use traject_engine::config::Config;
 use traject_engine::config::effective::DeliveryOptions;
+use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::MessageId;
-use traject_engine::record::{Attempt, Event, Pair, Record};
+use traject_engine::record::{Attempt, Event, Pair, Record, Via};
 use traject_engine::rng::entity;
 use traject_engine::smtp::address::Mailbox;
 
@@ -40,7 +41,8 @@ pub struct Row {
     pub accepted_at: Timestamp,
     /// When its next attempt is due.
     pub due_at: Timestamp,
-    /// Its queue.
+    /// Whose mail it is: its message's binding and its domain. Its queue is another while the
+    /// binding is not configured, and with a gateway.
     pub pair: PairId,
     /// Attempts made.
     pub attempts: u16,
@@ -57,15 +59,26 @@ pub struct Row {
 /// Every recipient that was ever accepted.
 #[derive(Debug)]
 pub struct Book {
-    config: Arc<Config>,
+    /// The configurations, each in force from an instant on; never empty.
+    configs: Vec<(Timestamp, Arc<Config>)>,
+    /// Bindings of messages that were not configured when the message came in.
+    strangers: BTreeMap<MessageId, Arc<str>>,
     rows: Vec<Row>,
     messages: Vec<Segment>,
-    pairs: Vec<(Pair, DeliveryOptions)>,
+    /// Each pair with what it is under each configuration.
+    pairs: Vec<(Pair, Vec<Phase>)>,
     pair_ids: BTreeMap<Pair, PairId>,
-    /// The queue of mail of a binding to a domain: with a `gateway`, the gateway's.
-    queues: BTreeMap<Pair, PairId>,
     pending: u64,
     pending_messages: u64,
+}
+
+/// What a pair is under one configuration.
+#[derive(Debug)]
+pub(super) struct Phase {
+    /// Its options.
+    pub(super) options: DeliveryOptions,
+    /// The queue its mail is in.
+    queue: Pair,
 }
 
 /// Messages with neighbouring ids: a message's place is its id, counted from the segment's first.
@@ -88,20 +101,68 @@ struct Place {
 impl Book {
     pub(super) fn new(config: Arc<Config>) -> Self {
         Self {
-            config,
+            configs: vec![(Timestamp::default(), config)],
+            strangers: BTreeMap::new(),
             rows: Vec::new(),
             messages: Vec::new(),
             pairs: Vec::new(),
             pair_ids: BTreeMap::new(),
-            queues: BTreeMap::new(),
             pending: 0,
             pending_messages: 0,
         }
     }
 
-    /// The configuration of the run.
+    /// Another configuration is in force from now on.
+    pub(super) fn reload(&mut self, at: Timestamp, config: Arc<Config>) {
+        for (pair, phases) in &mut self.pairs {
+            phases.push(Phase::new(pair, &config));
+        }
+        self.configs.push((at, config));
+    }
+
+    /// A message of a binding that may not be configured is on its way.
+    pub(super) fn submitted(&mut self, message: MessageId, binding: &Arc<str>) {
+        let known = self.configs.last().is_some_and(|(_, config)| config.has_binding(binding));
+        if !known {
+            self.strangers.insert(message, Arc::clone(binding));
+        }
+    }
+
+    /// The process broke off with transactions under way: whether a receiver has what it was sent,
+    /// nobody knows.
+    pub(super) fn broke_off(&mut self) {
+        for row in self.rows.iter_mut().filter(|row| row.state == State::Pending) {
+            row.lost += 1;
+        }
+    }
+
+    /// Whether a message was ever accepted.
+    pub fn knows(&self, message: MessageId) -> bool {
+        self.find(message).is_some()
+    }
+
+    /// The configurations that were in force at some time between two instants, both included, and
+    /// since when.
+    pub(super) fn configs(&self, from: Timestamp, to: Timestamp) -> &[(Timestamp, Arc<Config>)] {
+        &self.configs[self.in_force(from, to)]
+    }
+
+    /// The configuration in force.
     pub fn config(&self) -> &Config {
-        &self.config
+        // Unwrap is OK because a configuration is always in force.
+        &self.configs.last().expect("a configuration").1
+    }
+
+    /// Since when the configuration in force is so.
+    pub(super) fn in_force_since(&self) -> Timestamp {
+        self.configs.last().map_or_else(Timestamp::default, |(since, _)| *since)
+    }
+
+    /// The positions of these configurations.
+    fn in_force(&self, from: Timestamp, to: Timestamp) -> RangeInclusive<usize> {
+        let last = |place: usize| place.saturating_sub(1);
+        let first = last(self.configs.partition_point(|(since, _)| *since < from));
+        first..=last(self.configs.partition_point(|(since, _)| *since <= to)).max(first)
     }
 
     /// Recipients not done.
@@ -130,22 +191,9 @@ impl Book {
             return *id;
         }
         let id = PairId(self.pairs.len() as u32);
-        let options = self.config.delivery_options(&pair.binding, &pair.domain);
-        self.pairs.push((pair.clone(), options));
+        let phases = self.configs.iter().map(|(_, config)| Phase::new(pair, config));
+        self.pairs.push((pair.clone(), phases.collect()));
         self.pair_ids.insert(pair.clone(), id);
-        id
-    }
-
-    fn queue_of(&mut self, pair: Pair) -> PairId {
-        if let Some(id) = self.queues.get(&pair) {
-            return *id;
-        }
-        let options = self.config.delivery_options(&pair.binding, &pair.domain);
-        let id = match options.gateway {
-            None => self.pair_id(&pair),
-            Some(gateway) => self.pair_id(&Pair { domain: gateway, binding: pair.binding.clone() }),
-        };
-        self.queues.insert(pair, id);
         id
     }
 
@@ -158,12 +206,19 @@ impl Book {
     /// `gateway`. Known for what was accepted.
     pub fn queue_domain<'a>(&'a self, binding: &Arc<str>, domain: &'a Arc<str>) -> &'a Arc<str> {
         let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(domain) };
-        self.queues.get(&pair).map_or(domain, |queue| &self.pair(*queue).domain)
+        let phases = self.pair_ids.get(&pair).map(|id| &self.pairs[id.0 as usize].1);
+        phases.and_then(|phases| phases.last()).map_or(domain, |phase| &phase.queue.domain)
     }
 
-    /// The options of a pair.
+    /// The options of a pair that are in force.
     pub fn options(&self, id: PairId) -> &DeliveryOptions {
-        &self.pairs[id.0 as usize].1
+        // Unwrap is OK because a configuration is always in force.
+        &self.pairs[id.0 as usize].1.last().expect("a configuration").options
+    }
+
+    /// What a pair was at some time between two instants, both included; never empty.
+    pub(super) fn phases(&self, id: PairId, from: Timestamp, to: Timestamp) -> &[Phase] {
+        &self.pairs[id.0 as usize].1[self.in_force(from, to)]
     }
 
     /// The options of a pair, if the book knows it.
@@ -185,8 +240,14 @@ impl Book {
     /// Enters what a record says; it was looked up before.
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), Finding> {
         match &record.event {
+            Event::Reception { message, via: Via::Spool, recipients, .. }
+                if self.knows(*message) =>
+            {
+                self.recover(*message, recipients)
+            }
             Event::Reception { message, recipients, binding, .. } => {
-                self.accept(*message, record.at, recipients, binding)
+                let binding = self.strangers.remove(message).unwrap_or_else(|| Arc::clone(binding));
+                self.accept(*message, record.at, recipients, &binding)
             }
             Event::Delivery(attempt) => self.end(attempt, State::Delivered),
             Event::PermanentFailure(attempt) => self.end(attempt, State::Bounced),
@@ -240,7 +301,7 @@ impl Book {
                 mailbox: entity(mailbox_name(mailbox).as_bytes()),
                 accepted_at: at,
                 due_at: at,
-                pair: self.queue_of(pair),
+                pair: self.pair_id(&pair),
                 attempts: 0,
                 lost: 0,
                 copies: 0,
@@ -256,6 +317,18 @@ impl Book {
         Ok(())
     }
 
+    /// After a restart the spool gives back every recipient that is not done, and no other.
+    fn recover(&self, message: MessageId, recipients: &[Mailbox]) -> Result<(), Finding> {
+        let place = self.place(message)?;
+        let rows = &self.rows[place.first_row as usize..][..place.rows as usize];
+        let pending = rows.iter().filter(|row| row.state == State::Pending);
+        let names = recipients.iter().map(|mailbox| entity(mailbox_name(mailbox).as_bytes()));
+        ensure(LAW, pending.map(|row| row.mailbox).eq(names), || {
+            let (then, now) = (place.pending, recipients.len());
+            format!("{now} recipients of message {message} came back, {then} were pending")
+        })
+    }
+
     /// Whether a record about an attempt fits what is known of its recipient.
     fn check_attempt(&self, record: &Record, attempt: &Attempt) -> Result<Row, Finding> {
         let (message, index) = (attempt.message, attempt.recipient);
@@ -264,7 +337,11 @@ impl Book {
         ensure(LAW, row.state == State::Pending, || {
             format!("{} is {:?}, and another result came for it", who(), row.state)
         })?;
-        ensure(LAW, *self.pair(row.pair) == attempt.pair, || {
+        // What is in a transaction when a configuration comes into force ends where it began.
+        let begun_at = Timestamp(record.at.0.saturating_sub(attempt.took.as_micros() as u64));
+        let mut phases = self.phases(row.pair, begun_at, record.at).iter();
+        let belongs = phases.any(|phase| phase.queue == attempt.pair);
+        ensure(LAW, belongs, || {
             format!("{} belongs to another queue than {:?}", who(), attempt.pair)
         })?;
         let is_new = attempt.attempts == row.attempts + 1;
@@ -337,6 +414,20 @@ impl Book {
             }
             None => self.messages.push(Segment { first: number, side, messages: vec![place] }),
         }
+    }
+}
+
+impl Phase {
+    /// Mail of a binding that is not configured is sent by `default`, and a gateway's customers
+    /// share its queue.
+    fn new(mail: &Pair, config: &Config) -> Self {
+        let options = config.delivery_options(&mail.binding, &mail.domain);
+        let binding = match config.has_binding(&mail.binding) {
+            true => Arc::clone(&mail.binding),
+            false => DEFAULT_BINDING.into(),
+        };
+        let domain = options.gateway.clone().unwrap_or_else(|| Arc::clone(&mail.domain));
+        Self { options, queue: Pair { binding, domain } }
     }
 }
 

@@ -29,6 +29,8 @@ use traject_engine::record::{Event, Record};
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::{Input, Output, Timestamp};
 
+use crate::counts::attempt_of;
+
 pub use self::book::{Book, PairId, Row, State};
 pub use self::route::{Names, Routes, Saying};
 
@@ -111,6 +113,26 @@ impl Oracles {
         &self.book
     }
 
+    /// Another configuration is in force from now on.
+    pub fn reload(&mut self, at: Timestamp, config: Arc<Config>) {
+        self.book.reload(at, config);
+        self.shared.reload(&mut self.book);
+    }
+
+    /// A message is on its way, and names its binding.
+    pub fn submitted(&mut self, message: MessageId, binding: &Arc<str>) {
+        self.book.submitted(message, binding);
+    }
+
+    /// The process is gone, and with it the connections it had: these records say so.
+    pub fn process_gone(&mut self, at: Timestamp) -> Vec<Record> {
+        let closed = self.caps.all_closed(&self.book);
+        if !closed.is_empty() {
+            self.book.broke_off();
+        }
+        closed.into_iter().map(|event| Record { at, event }).collect()
+    }
+
     /// Judges a record. On success: what the book knew of its recipient before, when it is about
     /// one.
     ///
@@ -121,8 +143,9 @@ impl Oracles {
         let before = self.book.look_up(record);
         let judged = (|| {
             let before = before?;
-            if let Some(row) = &before {
-                let options = self.book.options(row.pair);
+            if let (Some(row), Some(attempt)) = (&before, attempt_of(&record.event)) {
+                let queue = self.book.pair_id(&attempt.pair);
+                let options = self.book.options(queue);
                 outcome::judge(&record.event, row, options)?;
                 retry::judge(record, row, options)?;
                 copies::judge_result(&record.event, row)?;
@@ -190,7 +213,7 @@ impl Oracles {
         message: MessageId,
         recipients: usize,
     ) -> Result<(), Violation> {
-        caps::judge_batch(&self.book, message, recipients)
+        caps::judge_batch(&self.book, at, message, recipients)
             .map_err(|finding| finding.at(at, Entity::Message(message)))
     }
 }

@@ -113,10 +113,25 @@ impl Routes {
             Event::ConnectionOpened { conn, pair, remote, .. }
             | Event::ConnectionFailed { conn, pair, remote, .. } => {
                 let pair_id = book.pair_id(pair);
-                let (options, config) = (book.options(pair_id), book.config());
-                let earliest = record.at - options.connect_timeout;
+                let earliest = record.at - book.options(pair_id).connect_timeout;
                 let begun = self.begun.remove(conn).unwrap_or(earliest);
-                self.judge_connection(begun, pair, *remote, options, config)
+                // Before a reload another configuration chose, at its very instant either.
+                let phases = book.phases(pair_id, begun, begun).iter();
+                let configs = book.configs(begun, begun).iter();
+                let mut judged = Ok(());
+                for (phase, (since, config)) in phases.zip(configs) {
+                    if *since != book.in_force_since() {
+                        self.steady.clear();
+                    }
+                    judged = self.judge_connection(begun, pair, *remote, &phase.options, config);
+                    if *since != book.in_force_since() {
+                        self.steady.clear();
+                    }
+                    if judged.is_ok() {
+                        break;
+                    }
+                }
+                judged
             }
             _ => Ok(()),
         }

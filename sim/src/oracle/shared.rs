@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::ids::ConnId;
 use traject_engine::record::{Event, Pair, Record};
@@ -27,15 +28,29 @@ enum Cap {
 /// Connections that stand, by what they count towards.
 #[derive(Debug, Default)]
 pub(super) struct SharedCaps {
-    open: BTreeMap<ConnId, Vec<Cap>>,
+    open: BTreeMap<ConnId, Open>,
     counts: BTreeMap<Cap, u32>,
+    /// Connections from before a reload, that may exceed a limit it lowered.
+    from_before: BTreeMap<Cap, u32>,
+}
+
+/// A connection, and what it counts towards.
+#[derive(Debug)]
+struct Open {
+    pair: Pair,
+    exchange: Arc<str>,
+    caps: Vec<Cap>,
 }
 
 impl SharedCaps {
     pub(super) fn judge(&mut self, record: &Record, book: &mut Book) -> Result<(), Finding> {
         match &record.event {
-            Event::ConnectionOpened { conn, pair, exchange, .. } => {
-                self.enter(*conn, limits_of(book, pair, exchange))
+            Event::ConnectionOpened { conn, pair, exchange, took, .. } => {
+                let limits = limits_of(book, pair, exchange);
+                // One begun before a reload kept to the limits of that time.
+                let begun_at = Timestamp(record.at.0.saturating_sub(took.as_micros() as u64));
+                let judged = book.configs(begun_at, record.at).len() == 1;
+                self.enter(*conn, pair, exchange, limits, judged)
             }
             Event::ConnectionClosed { conn, .. } => {
                 self.leave(*conn);
@@ -45,13 +60,38 @@ impl SharedCaps {
         }
     }
 
-    fn enter(&mut self, conn: ConnId, limits: Vec<(Cap, u32)>) -> Result<(), Finding> {
+    /// Another configuration is in force: every connection counts towards its limits now.
+    pub(super) fn reload(&mut self, book: &mut Book) {
+        self.counts.clear();
+        for open in self.open.values_mut() {
+            let limits = limits_of(book, &open.pair, &open.exchange);
+            open.caps = limits.into_iter().map(|(cap, _)| cap).collect();
+            for cap in &open.caps {
+                *self.counts.entry(cap.clone()).or_insert(0) += 1;
+            }
+        }
+        self.from_before = self.counts.clone();
+    }
+
+    fn enter(
+        &mut self,
+        conn: ConnId,
+        pair: &Pair,
+        exchange: &Arc<str>,
+        limits: Vec<(Cap, u32)>,
+        judged: bool,
+    ) -> Result<(), Finding> {
         let caps = limits.iter().map(|(cap, _)| cap.clone()).collect();
-        self.open.insert(conn, caps);
+        let open = Open { pair: pair.clone(), exchange: Arc::clone(exchange), caps };
+        self.open.insert(conn, open);
         for (cap, max) in limits {
             let count = self.counts.entry(cap.clone()).or_insert(0);
             *count += 1;
-            ensure(LAW, *count <= max, || {
+            let allowed = self.from_before.entry(cap.clone()).or_insert(0);
+            if !judged {
+                *allowed = (*allowed).max(*count);
+            }
+            ensure(LAW, *count <= max.max(*allowed), || {
                 format!("{count} connections share a limit of {max}: {}", cap.describe())
             })?;
         }
@@ -59,9 +99,11 @@ impl SharedCaps {
     }
 
     fn leave(&mut self, conn: ConnId) {
-        for cap in self.open.remove(&conn).into_iter().flatten() {
+        for cap in self.open.remove(&conn).into_iter().flat_map(|open| open.caps) {
             if let Some(count) = self.counts.get_mut(&cap) {
                 *count -= 1;
+                let allowed = self.from_before.entry(cap).or_insert(0);
+                *allowed = (*allowed).min(*count);
             }
         }
     }
@@ -227,5 +269,34 @@ mod tests {
         assert_eq!(see(closed), Ok(()));
         assert_eq!(see(opened(2, pair.clone(), "mx.test")), Ok(()));
         assert!(see(opened(3, pair, "mx.test")).is_err());
+    }
+
+    #[test]
+    fn a_lowered_limit_lets_connections_from_before_end_and_no_more_begin() {
+        let limit = |max: u32| {
+            let text = format!(
+                "server_max_outbound_connections = {max} server_reserve_outbound_connections = 0"
+            );
+            Arc::new(Config::from_text(&text).unwrap())
+        };
+        let mut book = Book::new(limit(3));
+        let mut caps = SharedCaps::default();
+        let pair = Pair { binding: "default".into(), domain: "a.test".into() };
+        for conn in 1..=3 {
+            let opening = record(0, opened(conn, pair.clone(), "mx.test"));
+            assert_eq!(caps.judge(&opening, &mut book), Ok(()));
+        }
+        book.reload(crate::test_records::at(1), limit(1));
+        caps.reload(&mut book);
+        let closed = |conn: u64| crate::test_records::closed(2, 2 * conn, 0);
+        let mut see = |record: Record| caps.judge(&record, &mut book);
+        assert_eq!(see(closed(1)), Ok(()));
+        // Two are left, and the limit is one.
+        assert!(see(record(2, opened(4, pair.clone(), "mx.test"))).is_err());
+        for conn in [2, 3, 4] {
+            assert_eq!(see(closed(conn)), Ok(()));
+        }
+        assert_eq!(see(record(2, opened(5, pair.clone(), "mx.test"))), Ok(()));
+        assert!(see(record(2, opened(6, pair, "mx.test"))).is_err());
     }
 }

@@ -60,9 +60,11 @@ impl Throttles {
         book: &mut Book,
     ) {
         let pair = book.pair_id(pair);
-        let Some(SharedThrottle { scope, rate }) = throttle(book.options(pair)) else { return };
+        let at = Timestamp(ended_at.as_micros().saturating_sub(took.as_micros() as u64));
+        // At the very instant of a reload the configuration before it counts.
+        let Some(phase) = book.phases(pair, at, at).first() else { return };
+        let Some(SharedThrottle { scope, rate }) = throttle(&phase.options) else { return };
         if rate.is_limit() {
-            let at = Timestamp(ended_at.as_micros().saturating_sub(took.as_micros() as u64));
             let seen = Seen { at, events_max: rate.events, window: rate.per };
             self.seen.entry((option, scope)).or_default().push(seen);
         }

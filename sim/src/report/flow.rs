@@ -73,6 +73,13 @@ impl Flow {
         self.change(at, before, trouble);
     }
 
+    /// Another cap is in force.
+    pub fn set_cap(&mut self, at: Timestamp, cap: u32) {
+        let before = self.state();
+        self.cap = cap;
+        self.change(at, before, self.trouble.clone());
+    }
+
     /// Something is the matter: the DNS does not tell where to connect to, or an exchange refuses
     /// us before any message.
     pub fn troubled(&mut self, at: Timestamp, what: &str) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
+use traject_engine::config::Config;
 use traject_engine::dns::Question;
 use traject_engine::record::{Event, Pair, Record};
 use traject_engine::smtp::reply::Reply;
@@ -126,6 +127,16 @@ impl Tally {
         }
         domain.counts.apply(record, before);
         domain.note(start, record);
+    }
+
+    /// Another configuration is in force.
+    pub fn reload(&mut self, at: Timestamp, config: &Config) {
+        for (domain, tally) in &mut self.domains {
+            for (binding, (_, flow)) in &mut tally.flows {
+                let options = config.delivery_options(binding, domain);
+                flow.set_cap(at, options.max_outbound_connections);
+            }
+        }
     }
 
     fn domain(&mut self, name: &Arc<str>) -> &mut DomainTally {

@@ -3,9 +3,11 @@
 
 mod failure;
 mod machine;
+mod process;
 mod referee;
 mod setup;
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
@@ -13,12 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use traject_engine::config::{Config, DEFAULT_BINDING};
+use traject_engine::Timestamp;
+use traject_engine::config::{Config, DEFAULT_BINDING, Loaded};
+use traject_engine::ids::MessageId;
 use traject_engine::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
 use traject_engine::rng::Seed;
-use traject_engine::{Engine, Timestamp};
-use traject_net::driver::{Driver, Finished, Handle};
 use traject_net::world::{Clock, Network, World};
 
 pub use self::failure::{Failure, FailureKind};
@@ -27,9 +28,11 @@ pub use self::referee::{Progress, ProgressSink};
 pub(crate) use self::setup::sources;
 
 use self::machine::Watched;
+use self::process::{Door, Means, Operator, SimHandle};
 use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
 use crate::dns::SimResolver;
+use crate::event::{EventKind, EventSpec};
 use crate::expect::judge::ExpectationJudge;
 use crate::fault;
 use crate::network::{Link, Links, RunError, SimClock, SimNetwork, SimWorld, WorldOptions};
@@ -77,10 +80,15 @@ pub struct Outcome {
 }
 
 /// Runs `scenario` with `config`, which it was [checked](Scenario::check_config) against.
+///
+/// # Panics
+///
+/// When the configuration of a reload cannot be used. [`Scenario::load_reloads`] tells before.
 pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) -> Outcome {
     let seed_number = options.seed.unwrap_or(scenario.seed);
     let seed = Seed::from_u64(seed_number);
-    let setup = Setup::new(scenario, &config, seed);
+    let reloads: VecDeque<Arc<Config>> = reloads(scenario).into();
+    let setup = Setup::new(scenario, [&config].into_iter().chain(&reloads), seed);
     let length = options.until.map_or(scenario.horizon, |until| until.min(scenario.horizon));
     let referee = Arc::new(Referee::new(Parts {
         start: START,
@@ -99,14 +107,22 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         link: Link::default(),
         ..WorldOptions::default()
     });
-    let engine = Engine::new(Arc::clone(&config), seed, START);
-    let machine = Watched::new(engine, Arc::clone(&referee), options.checks);
-    let stage = Stage::new(&world, &referee, config);
+    let (referee_too, checks) = (Arc::clone(&referee), options.checks);
+    let stage = Stage::new(&world, &referee, Arc::clone(&config));
+    let means = Means { referee: referee_too, seed, checks, config, reloads };
     let plan = Plan::new(seed, START, &scenario.traffic);
-    let play = stage.play(scenario.clone(), setup, machine, plan, START + length);
+    let play = stage.play(scenario.clone(), setup, means, plan, START + length);
     let played = world.run(play);
     let names = Names { scenario, options: &options, seed: seed_number };
     conclude(names, &referee, played)
+}
+
+fn reloads(scenario: &Scenario) -> Vec<Arc<Config>> {
+    let usable = |(name, loaded): (String, Loaded)| match loaded.config {
+        Some(config) => Arc::new(config),
+        None => panic!("{name} cannot be used"),
+    };
+    scenario.load_reloads().into_iter().map(usable).collect()
 }
 
 /// What the tasks of a world work with.
@@ -118,8 +134,6 @@ struct Stage {
     referee: Arc<Referee>,
     config: Arc<Config>,
 }
-
-type SimHandle = Handle<Watched, SimSpool, SimClock>;
 
 /// How a world that did not break down ended.
 struct Played {
@@ -146,11 +160,16 @@ impl Stage {
         self,
         scenario: Scenario,
         setup: Setup,
-        machine: Watched,
+        means: Means,
         plan: Plan,
         deadline: Timestamp,
     ) -> Option<Played> {
-        let spool = SimSpool::new(setup.bodies.clone());
+        let restarts = |event: &EventSpec| matches!(event.what, EventKind::Restart { .. });
+        let bodies = setup.bodies.clone();
+        let spool = match scenario.events.iter().any(restarts) {
+            true => SimSpool::recoverable(bodies),
+            false => SimSpool::new(bodies),
+        };
         let seed = setup.seed;
         self.open_exchanges(&setup).await;
         for fault in scenario.faults {
@@ -159,31 +178,34 @@ impl Stage {
         let world = World {
             network: self.network.clone(),
             resolver: SimResolver::new(setup.zones, self.clock.clone(), setup.seed),
-            spool: spool.clone(),
+            spool,
             clock: self.clock.clone(),
             tls: tls::configs(Arc::clone(&setup.pki), &self.clock),
         };
-        let (driver, handle) = Driver::new(machine, world, ());
-        let (ended, end_of_driver) = oneshot::channel();
-        self.network.spawn(async move {
-            // A spool in memory has nothing to fail with when it is recovered.
-            if let Ok(Finished { machine, .. }) = driver.run().await {
-                let _ = ended.send(machine);
-            }
-        });
+        let mut operator = Operator::new(world, means);
+        let mut process = operator.start();
         let clients = Clients {
-            handle: handle.clone(),
+            door: operator.door(),
             clock: self.clock.clone(),
             referee: Arc::clone(&self.referee),
             config: Arc::clone(&self.config),
             seed,
         };
         self.farm.spawn(clients.send(plan));
-        let end = self.supervise(deadline).await;
+        let mut watch = Watch { deadline, settled: false };
+        let mut events = scenario.events.into_iter().peekable();
+        let end = loop {
+            let next = events.peek().map(|event| START + event.at);
+            if let Some(end) = self.supervise(&mut watch, next).await {
+                break end;
+            }
+            if let Some(event) = events.next() {
+                process = operator.perform(process, event.what, deadline).await?;
+            }
+        };
         let at = self.clock.now();
-        handle.stop().await.ok()?;
-        let machine = end_of_driver.await.ok()?;
-        Some(Played { end, at, machine, spool })
+        let machine = process.stop().await?;
+        Some(Played { end, at, machine, spool: operator.spool().clone() })
     }
 
     async fn open_exchanges(&self, setup: &Setup) {
@@ -198,35 +220,45 @@ impl Stage {
         }
     }
 
-    /// Waits for the end.
-    async fn supervise(&self, deadline: Timestamp) -> End {
-        let mut deadline = deadline;
-        let mut settled = false;
+    /// Waits for the end, or for an event of the scenario (`None`).
+    async fn supervise(&self, watch: &mut Watch, event: Option<Timestamp>) -> Option<End> {
         loop {
             match self.referee.phase() {
-                Phase::Failed => return End::Failed,
-                Phase::Interrupted => return End::Interrupted,
-                Phase::Settled => return End::Settled,
-                Phase::Closing if !settled => {
-                    settled = true;
-                    deadline = deadline.min(self.clock.now() + CLOSING_MAX);
+                Phase::Failed => return Some(End::Failed),
+                Phase::Interrupted => return Some(End::Interrupted),
+                Phase::Settled => return Some(End::Settled),
+                Phase::Closing if !watch.settled => {
+                    watch.settled = true;
+                    watch.deadline = watch.deadline.min(self.clock.now() + CLOSING_MAX);
                 }
                 Phase::Closing | Phase::Busy => {}
             }
+            let next = event.map_or(watch.deadline, |at| at.min(watch.deadline));
             tokio::select! {
                 biased;
                 () = self.referee.changed() => {}
-                () = self.clock.sleep_until(deadline) => {
-                    return if settled { End::Settled } else { End::TimeOver };
+                () = self.clock.sleep_until(next) => {
+                    return match (self.clock.now() >= watch.deadline, watch.settled) {
+                        (false, _) => None,
+                        (true, true) => Some(End::Settled),
+                        (true, false) => Some(End::TimeOver),
+                    };
                 }
             }
         }
     }
 }
 
+/// Until when to wait for a run to end.
+struct Watch {
+    deadline: Timestamp,
+    /// Everything is delivered; connections may still be open.
+    settled: bool,
+}
+
 /// Whoever hands in the traffic.
 struct Clients {
-    handle: SimHandle,
+    door: Door,
     clock: SimClock,
     referee: Arc<Referee>,
     config: Arc<Config>,
@@ -235,21 +267,27 @@ struct Clients {
 
 impl Clients {
     /// Submits the traffic as its time comes.
-    async fn send(self, mut plan: Plan) {
+    async fn send(mut self, mut plan: Plan) {
         while let Some(at) = plan.next_at() {
             self.clock.sleep_until(at).await;
             let Some(arrival) = plan.next() else { break };
-            let message = self.message(arrival);
+            let Some(handle) = self.handle().await else { return };
+            let message = self.message(arrival, handle.next_message_id());
             self.referee.submitted();
-            if self.handle.submit_staged(message).await.is_err() {
+            if handle.submit_staged(message).await.is_err() {
                 return;
             }
         }
         self.referee.all_submitted();
     }
 
-    fn message(&self, arrival: Arrival) -> StoredMessage {
-        let (id, now) = (self.handle.next_message_id(), self.clock.now());
+    /// Waits until somebody takes mail; `None` when nobody ever will.
+    async fn handle(&mut self) -> Option<SimHandle> {
+        self.door.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    fn message(&self, arrival: Arrival, id: MessageId) -> StoredMessage {
+        let now = self.clock.now();
         let state = RecipientState::new(now);
         let recipients = arrival.recipients.into_iter();
         let binding = arrival.sent_by.binding(&self.config, &self.seed, id);

@@ -128,6 +128,17 @@ impl Referee {
         state.now = now;
         state.trace.input(now, input);
         state.oracles.input(now, input);
+        match input {
+            Input::Submitted(submission) => {
+                let message = &submission.message;
+                state.oracles.submitted(message.id, &message.binding);
+            }
+            Input::Reload(config) => {
+                state.oracles.reload(now, Arc::clone(config));
+                state.tally.reload(now, config);
+            }
+            _ => {}
+        }
         if self.interrupt.load(Ordering::Relaxed) {
             self.changed.notify_one();
         }
@@ -144,6 +155,15 @@ impl Referee {
                 self.changed.notify_one();
             }
         }
+    }
+
+    /// The process is gone.
+    pub(super) fn process_gone(&self, at: Timestamp) {
+        let mut state = self.state();
+        for record in state.oracles.process_gone(at) {
+            state.record(&record);
+        }
+        self.changed.notify_one();
     }
 
     /// A law was broken.
@@ -203,9 +223,16 @@ impl Witness for Referee {
 
 impl State {
     fn record(&mut self, record: &Record) {
+        let again = matches!(&record.event,
+            Event::Reception { message, .. } if self.oracles.book().knows(*message));
         match self.oracles.record(record) {
+            // Mail that is back after a restart was counted when it came.
+            Ok(_) if again => {}
             Ok(before) => {
-                let pair = self.pairs.find(&record.event);
+                // A result counts where its recipient was accepted for.
+                let found = self.pairs.find(&record.event);
+                let book = self.oracles.book();
+                let pair = before.as_ref().map(|row| book.pair(row.pair)).or(found);
                 self.tally.record(record, pair, before.as_ref(), self.oracles.book());
                 if let Some(expectations) = &mut self.expectations {
                     expectations.record(record, pair, before.as_ref());

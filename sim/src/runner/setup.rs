@@ -41,7 +41,11 @@ pub(super) struct ExchangeAddress {
 }
 
 impl Setup {
-    pub(super) fn new(scenario: &Scenario, config: &Config, seed: Seed) -> Self {
+    pub(super) fn new<'c>(
+        scenario: &Scenario,
+        configs: impl Iterator<Item = &'c Arc<Config>>,
+        seed: Seed,
+    ) -> Self {
         let outages = fault::outages(START, &scenario.faults);
         let with_faults = |spec: &ReceiverSpec| {
             let tls = fault::tls_postures(&scenario.faults, spec);
@@ -66,7 +70,7 @@ impl Setup {
             bodies: BodyFactory::new(seed),
             pki: Arc::new(Pki::new(seed, START)),
             zones,
-            sources: sources(scenario, config),
+            sources: all_sources(scenario, configs),
             addresses,
             receivers: scenario.receivers.iter().map(with_faults).collect(),
         }
@@ -90,6 +94,20 @@ impl ExchangeAddress {
     pub(super) const fn receiver(&self) -> usize {
         self.receiver
     }
+}
+
+/// Our addresses under any of the configurations, the default ones first.
+fn all_sources<'c>(
+    scenario: &Scenario,
+    configs: impl Iterator<Item = &'c Arc<Config>>,
+) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for address in configs.flat_map(|config| sources(scenario, config)) {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all
 }
 
 /// Our addresses: the defaults, and every `bind_address` the scenario's mail can use.

@@ -382,3 +382,71 @@ fn no_law_is_broken_in_a_hostile_world() {
         assert!(report.totals.delivered > report.totals.accepted / 2, "seed {seed}");
     }
 }
+
+/// An event that restarts the process.
+fn restart(at: &str, down: &str) -> String {
+    format!("[[event]]\nat = \"{at}\"\nwhat = \"restart\"\nfor = \"{down}\"\n")
+}
+
+#[test]
+fn a_transaction_that_a_restart_breaks_off_is_done_again() {
+    // The receiver takes the message and answers a minute later, when nobody is there to hear it.
+    let slow = "[[receiver.reply]]\nstage = \"body\"\nreply = \"250 2.0.0 Ok\"\n\
+                delay = \"60s\"\nbefore = \"1m\"\n";
+    let rest = format!("{}{RECEIVER}{slow}{}", burst(3), restart("5s", "100s"));
+    let (report, records) = records(&scenario("max_outbound_connections = 1", &rest));
+    assert_eq!(fates(&report.domains[0]), (3, 0, 0, 0));
+    assert_eq!((report.domains[0].accepted, report.end), (3, End::Settled));
+    // Ten seconds of grace, then a hundred without a process.
+    assert_eq!(attempts(&records), [115, 115, 115]);
+    let received = |record: &&Record| matches!(record.event, Event::Reception { .. });
+    assert_eq!(records.iter().filter(received).count(), 6);
+    let opened = records.iter().filter(|one| matches!(one.event, Event::ConnectionOpened { .. }));
+    let closed = records.iter().filter(|one| matches!(one.event, Event::ConnectionClosed { .. }));
+    assert_eq!(opened.count(), closed.count());
+}
+
+#[test]
+fn a_run_may_end_while_there_is_no_process() {
+    let rest = format!("{}{RECEIVER}{}", burst(3), restart("0s", "2d"));
+    let options = RunOptions { until: Some(Duration::from_secs(600)), ..RunOptions::default() };
+    let outcome = play_with(&scenario("suspend_delivery = true", &rest), options);
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert_eq!(outcome.report.end, End::TimeOver);
+}
+
+#[test]
+fn reloads_and_restarts_at_any_moment_break_no_law() {
+    let configs = [
+        "max_outbound_connections = 2 retry_interval = 30",
+        "binding \"bulk\" { max_deliveries_per_connection = 1 } retry_interval = 50",
+        "server_max_outbound_connections = 1 binding \"bulk\" { retry_interval = 20 }",
+        "domain \"a.test\" { gateway = \"b.test\" } binding \"bulk\" { }",
+        "max_outbound_connections = 9 max_recipients_per_batch = 1",
+    ];
+    for seed in 0..6_u64 {
+        let mut rest = format!("{RECEIVER}jitter = \"30ms\"\n");
+        rest += "[[receiver.reply]]\nstage = \"rcpt\"\nreply = \"451 4.3.0 Later\"\n\
+                 probability = 0.3\n";
+        rest += "[[receiver]]\nname = \"b\"\ndomains = [\"b.test\"]\n";
+        rest += "[[traffic]]\nfrom = \"n@brand.test\"\nto = [\"a.test\", \"b.test\"]\n\
+                 messages = 60\nover = \"4m\"\nbinding = \"bulk\"\n\
+                 recipients = { min = 1, max = 3 }\n";
+        for step in 1..8 {
+            let at = step * 40 - (seed * 7 + step * step) % 40;
+            rest += &match (seed + step) % 4 {
+                0 => restart(&format!("{at}s"), "9s"),
+                _ => format!(
+                    "[[event]]\nat = \"{at}s\"\nwhat = \"reload\"\nconfig_text = '''{}'''\n",
+                    configs[(seed * 3 + step) as usize % configs.len()]
+                ),
+            };
+        }
+        let text = scenario("binding \"bulk\" { }", &rest);
+        let outcome = play_with(&text, RunOptions { seed: Some(seed), ..RunOptions::default() });
+        if let Some(failure) = outcome.failure {
+            panic!("seed {seed}: {failure}");
+        }
+        assert_eq!(outcome.report.end, End::Settled, "seed {seed}");
+    }
+}

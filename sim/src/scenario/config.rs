@@ -5,7 +5,8 @@ use std::path::Path;
 use traject_engine::config::{Config, ConfigFiles, FileError, HostFacts, Loaded, SourceFile};
 use traject_net::config_files::FileSystem;
 
-use super::{ConfigSource, Scenario};
+use super::{ConfigSource, Scenario, units};
+use crate::event::EventKind;
 
 /// The name of the simulated machine, where a configuration sets no `hostname`: the same wherever
 /// a scenario is run.
@@ -14,13 +15,37 @@ pub const HOSTNAME: &str = "mta.traject.test";
 impl Scenario {
     /// Loads the scenario's configuration, or the file `instead` of it.
     pub fn load_config(&self, instead: Option<&Path>) -> Loaded {
-        let host = HostFacts { hostname: HOSTNAME.to_owned() };
-        let name = self.config_name(instead);
-        match &self.config {
-            ConfigSource::Inline(text) if instead.is_none() => {
-                Config::load(&name, &mut Inline { scenario: &self.path, text }, &host)
+        match instead {
+            None => self.load(&self.config, &self.config_name(None)),
+            Some(path) => Config::load(&path.display().to_string(), &mut FileSystem, &host_facts()),
+        }
+    }
+
+    /// Loads the configuration of each event that is a reload, in order, with what messages call
+    /// it.
+    pub fn load_reloads(&self) -> Vec<(String, Loaded)> {
+        let mut reloads = Vec::new();
+        for event in &self.events {
+            let EventKind::Reload(source) = &event.what else { continue };
+            let name = match source {
+                ConfigSource::File(path) => path.display().to_string(),
+                ConfigSource::Inline(_) => {
+                    let at = units::show_duration(event.at);
+                    format!("{} (config_text of the event at {at})", self.path.display())
+                }
+            };
+            let loaded = self.load(source, &name);
+            reloads.push((name, loaded));
+        }
+        reloads
+    }
+
+    fn load(&self, source: &ConfigSource, name: &str) -> Loaded {
+        match source {
+            ConfigSource::Inline(text) => {
+                Config::load(name, &mut Inline { scenario: &self.path, text }, &host_facts())
             }
-            _ => Config::load(&name, &mut FileSystem, &host),
+            ConfigSource::File(_) => Config::load(name, &mut FileSystem, &host_facts()),
         }
     }
 
@@ -32,6 +57,10 @@ impl Scenario {
             (None, ConfigSource::Inline(_)) => format!("{} (config_text)", self.path.display()),
         }
     }
+}
+
+fn host_facts() -> HostFacts {
+    HostFacts { hostname: HOSTNAME.to_owned() }
 }
 
 /// The text in a scenario; what it includes lies beside the scenario.

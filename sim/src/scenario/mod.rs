@@ -23,6 +23,7 @@ pub use read::parse;
 use self::diagnostic::Diagnostics;
 
 use crate::dns::DnsSpec;
+use crate::event::EventSpec;
 use crate::expect::Expectation;
 use crate::fault::FaultSpec;
 use crate::receiver::spec::ReceiverSpec;
@@ -52,6 +53,8 @@ pub struct Scenario {
     pub dns: DnsSpec,
     /// What breaks.
     pub faults: Vec<FaultSpec>,
+    /// What the operator does, in order.
+    pub events: Vec<EventSpec>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
     /// The file's text, and where in it is what only the configuration can judge.
@@ -93,6 +96,23 @@ impl Scenario {
                 diagnostics.error(name.span(), message);
             }
         }
+        self.check_addresses(config, &diagnostics);
+        self.judged(diagnostics)
+    }
+
+    /// Whether the scenario makes sense when this configuration comes into force: no exchange lives
+    /// at an address of ours. A binding may be gone by then.
+    ///
+    /// # Errors
+    ///
+    /// Everything that does not.
+    pub fn check_reload(&self, config: &Config) -> Result<(), ScenarioError> {
+        let diagnostics = Diagnostics::default();
+        self.check_addresses(config, &diagnostics);
+        self.judged(diagnostics)
+    }
+
+    fn check_addresses(&self, config: &Config, diagnostics: &Diagnostics) {
         let ours = runner::sources(self, config);
         for (receiver, place) in self.receivers.iter().zip(&self.places.receivers) {
             let mut addresses = receiver.exchanges.iter().flat_map(|one| &one.addresses);
@@ -102,6 +122,9 @@ impl Scenario {
                 diagnostics.error_with_hint(place.clone(), message, hint);
             }
         }
+    }
+
+    fn judged(&self, diagnostics: Diagnostics) -> Result<(), ScenarioError> {
         let diagnostics = diagnostics.into_sorted();
         if diagnostics.is_empty() {
             return Ok(());

@@ -331,6 +331,17 @@ fn sections_are_checked_against_each_other() {
             "nobody receives mail for `elsewhere.example`",
             "to the DNS alone",
         ),
+        ("[[event]]\nat = \"1m\"\n", "`what` is missing", "`what = \"reload\"`"),
+        (
+            "[[event]]\nat = \"1m\"\nwhat = \"restart\"\nconfig = \"x\"\n",
+            "unknown key `config`",
+            "",
+        ),
+        (
+            "[[event]]\nat = \"1m\"\nwhat = \"reload\"\n",
+            "`config` is missing",
+            "or the text itself as `config_text`",
+        ),
     ] {
         let complaint = complaint(&format!("{TRAFFIC}{text}"));
         assert!(complaint.contains(message), "{complaint}");
@@ -412,4 +423,27 @@ fn scenarios_and_configurations_must_fit() {
     let ours = config("binding \"bulk\" { bind_address = \"192.0.2.2\" }");
     let error = scenario.check_config(&ours).unwrap_err().to_string();
     assert!(error.contains("`strict` has 192.0.2.2, which is our own"), "{error}");
+}
+
+#[test]
+fn the_configuration_of_a_reload_is_named_and_loaded() {
+    let text = format!(
+        "{FULL}\n[[event]]\nat = \"2h\"\nwhat = \"restart\"\n\
+         [[event]]\nat = \"1h30m\"\nwhat = \"reload\"\nconfig_text = \"retry_interval = 7\"\n\
+         [[event]]\nat = \"1h\"\nwhat = \"reload\"\nconfig = \"nowhere.conf\"\n"
+    );
+    let scenario = parse(Path::new("scenarios/full.toml"), &text).unwrap();
+    let at: Vec<u64> = scenario.events.iter().map(|event| event.at.as_secs()).collect();
+    assert_eq!(at, [3600, 5400, 7200]);
+    let [(file, missing), (inline, loaded)] = scenario.load_reloads().try_into().unwrap();
+    assert_eq!(file, "scenarios/nowhere.conf");
+    assert!(missing.config.is_none());
+    assert_eq!(inline, "scenarios/full.toml (config_text of the event at 1h30m)");
+    let config = loaded.config.unwrap();
+    let options = config.delivery_options("default", "a.test");
+    assert_eq!(options.retry_interval, Duration::from_secs(7));
+    // A binding may be gone by then; an address of an exchange may not become ours.
+    assert_eq!(scenario.check_reload(&config), Ok(()));
+    let ours = traject_engine::config::Config::from_text("bind_address = \"192.0.2.2\"").unwrap();
+    assert!(scenario.check_reload(&ours).unwrap_err().to_string().contains("which is our own"));
 }

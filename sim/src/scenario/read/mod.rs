@@ -1,6 +1,7 @@
 //! From text to [`Scenario`], one file a section.
 
 mod dns;
+mod event;
 mod expect;
 mod fault;
 mod receiver;
@@ -64,6 +65,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let names = Names::of(&receivers, &dns);
     let traffic = traffic::read_all(&root, &names, &mut places);
     let faults = fault::read_all(&root, &names);
+    let events = event::read_all(path, &root);
     let expectations = expect::read_all(&root, &names, source, &mut places);
     root.finish();
     Some(Scenario {
@@ -77,6 +79,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
         receivers,
         dns,
         faults,
+        events,
         expectations,
         source: source.to_owned(),
         places,

@@ -1,0 +1,146 @@
+//! The process of the run: started, told to read another configuration, restarted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use traject_engine::config::Config;
+use traject_engine::rng::Seed;
+use traject_engine::{Engine, Timestamp};
+use traject_net::driver::{Driver, Finished, Handle};
+use traject_net::world::{Clock, Network, World};
+
+use super::machine::{Checks, Watched};
+use super::referee::Referee;
+use crate::dns::SimResolver;
+use crate::event::EventKind;
+use crate::network::{SimClock, SimNetwork};
+use crate::spool::SimSpool;
+
+pub(super) type SimHandle = Handle<Watched, SimSpool, SimClock>;
+
+type SimulatedWorld = World<SimNetwork, SimResolver<SimClock>, SimSpool, SimClock>;
+
+/// Where to hand in mail; `None` while there is no process.
+pub(super) type Door = watch::Receiver<Option<SimHandle>>;
+
+/// What processes are made of, one after the other.
+pub(super) struct Operator {
+    world: SimulatedWorld,
+    referee: Arc<Referee>,
+    seed: Seed,
+    checks: Checks,
+    /// What the next process starts with.
+    config: Arc<Config>,
+    /// The configurations of reloads to come.
+    reloads: VecDeque<Arc<Config>>,
+    door: watch::Sender<Option<SimHandle>>,
+}
+
+/// What an operator starts with.
+pub(super) struct Means {
+    pub(super) referee: Arc<Referee>,
+    pub(super) seed: Seed,
+    pub(super) checks: Checks,
+    pub(super) config: Arc<Config>,
+    pub(super) reloads: VecDeque<Arc<Config>>,
+}
+
+/// A process that runs.
+pub(super) struct Process {
+    handle: SimHandle,
+    ended: oneshot::Receiver<Watched>,
+}
+
+impl Operator {
+    pub(super) fn new(world: SimulatedWorld, means: Means) -> Self {
+        let Means { referee, seed, checks, config, reloads } = means;
+        let (door, _) = watch::channel(None);
+        Self { world, referee, seed, checks, config, reloads, door }
+    }
+
+    pub(super) fn door(&self) -> Door {
+        self.door.subscribe()
+    }
+
+    /// The spool of the process that runs, or ran last.
+    pub(super) fn spool(&self) -> &SimSpool {
+        &self.world.spool
+    }
+
+    pub(super) fn start(&self) -> Process {
+        let now = self.world.clock.now();
+        let engine = Engine::new(Arc::clone(&self.config), self.seed, now);
+        let machine = Watched::new(engine, Arc::clone(&self.referee), self.checks);
+        let (driver, handle) = Driver::new(machine, self.world.clone(), ());
+        let (end, ended) = oneshot::channel();
+        self.world.network.spawn(async move {
+            // A spool in memory has nothing to fail with when it is recovered.
+            if let Ok(Finished { machine, .. }) = driver.run().await {
+                let _ = end.send(machine);
+            }
+        });
+        self.door.send_replace(Some(handle.clone()));
+        Process { handle, ended }
+    }
+
+    /// Does what an event says. `None` when the driver has ended of itself.
+    pub(super) async fn perform(
+        &mut self,
+        process: Process,
+        what: EventKind,
+        deadline: Timestamp,
+    ) -> Option<Process> {
+        match what {
+            EventKind::Reload(_) => {
+                if let Some(config) = self.reloads.pop_front() {
+                    self.config = Arc::clone(&config);
+                    process.handle.reload(config).await.ok()?;
+                }
+                Some(process)
+            }
+            EventKind::Restart { down } => self.restart(process, down, deadline).await,
+        }
+    }
+
+    async fn restart(
+        &mut self,
+        mut process: Process,
+        down: Duration,
+        deadline: Timestamp,
+    ) -> Option<Process> {
+        // Mail comes in again when there is somebody to take it.
+        self.door.send_replace(None);
+        process.handle.drain().await.ok()?;
+        let clock = self.world.clock.clone();
+        tokio::select! {
+            biased;
+            machine = &mut process.ended => self.gone(&machine.ok()?),
+            () = clock.sleep_until(clock.now() + GRACE) => {
+                self.gone(&process.stop().await?);
+            }
+        }
+        clock.sleep_until((clock.now() + down).min(deadline)).await;
+        self.world.spool = self.world.spool.restart();
+        Some(self.start())
+    }
+
+    fn gone(&self, machine: &Watched) {
+        if let Err(violation) = machine.check() {
+            self.referee.violated(violation);
+        }
+        self.referee.process_gone(self.world.clock.now());
+    }
+}
+
+impl Process {
+    /// Ends it, whatever is under way. `None` when the driver has ended of itself.
+    pub(super) async fn stop(self) -> Option<Watched> {
+        self.handle.stop().await.ok()?;
+        self.ended.await.ok()
+    }
+}
+
+/// How long a process that is to end may finish what is under way, as `traject daemon` by default.
+const GRACE: Duration = Duration::from_secs(10);
