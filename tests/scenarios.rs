@@ -66,6 +66,12 @@ const CHANGES: &[Change] = &[
         fails: "delivered == 0 by 19m59s, receiver grey",
     },
     Change {
+        scenario: "delivery/throttle-across-reload-and-restart.toml",
+        instead_of: "outbound_throttle_messages = \"900/60\"",
+        write: "outbound_throttle_messages = \"800/60\"",
+        fails: "delivered == 900 by 20s",
+    },
+    Change {
         scenario: "delivery/a-binding-that-goes.toml",
         instead_of: "key = [\"address\"]",
         write: "key = [\"sender\"]",

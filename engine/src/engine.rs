@@ -12,6 +12,7 @@ use crate::config::memo::OptionsMemo;
 use crate::delivery::Outbound;
 use crate::ids::{ConnId, MessageId, QueryId, SpoolOp};
 use crate::io::{Input, Output, SpoolWrite};
+use crate::limits;
 use crate::mx::routes::Routes;
 use crate::queue::Queue;
 use crate::queue::messages::Messages;
@@ -71,6 +72,8 @@ pub struct Engine {
     pub(crate) gates: Gates,
     pub(crate) reserve: Reserve,
     pub(crate) draining: bool,
+    /// A timer is set to write down what throttles have let pass.
+    pub(crate) shaping_to_be_written: bool,
     pub(crate) listeners: Listeners,
     /// Buffers used again and again.
     pub(crate) client_outputs: Vec<ClientOutput>,
@@ -112,6 +115,7 @@ impl Engine {
             gates: Gates::default(),
             reserve: Reserve::default(),
             draining: false,
+            shaping_to_be_written: false,
             listeners,
             client_outputs: Vec::new(),
             server_outputs: Vec::new(),
@@ -131,6 +135,7 @@ impl Engine {
         match input {
             Input::Wakeup => self.fire_timers(),
             Input::Submitted(submission) => self.submitted(*submission),
+            Input::RecoveredShaping(history) => self.gates.restore(&history, self.now),
             Input::Recovered(message) => self.recovered(*message),
             Input::Drain => self.drain(),
             Input::Reload(config) => self.reload(config),
@@ -173,6 +178,24 @@ impl Engine {
             self.maintain(slot);
         }
         self.schedule_sweep();
+        if self.gates.take_charged() && !self.shaping_to_be_written {
+            self.write_shaping_soon();
+        }
+    }
+
+    /// Throttles must not start afresh with the next process. What they let pass is written a while
+    /// after the first event that is not written yet: so rarely that it costs nothing.
+    pub(crate) fn write_shaping_soon(&mut self) {
+        self.shaping_to_be_written = true;
+        self.timers.set(self.now + limits::SHAPING_WRITTEN_AFTER, WakeupReason::Shaping);
+    }
+
+    /// Writes down what throttles have let pass, if that is still to be done.
+    fn write_shaping(&mut self) {
+        if core::mem::take(&mut self.shaping_to_be_written) {
+            let history = Arc::new(self.gates.history(self.now));
+            self.spool_for(SpoolPurpose::Shaping, SpoolWrite::Shaping(history));
+        }
     }
 
     /// The next thing to be done, until `None`.
@@ -194,6 +217,7 @@ impl Engine {
                 }
                 WakeupReason::Connection(conn) => self.inbound_deadline(conn),
                 WakeupReason::Reserve => self.sweep_reserve(),
+                WakeupReason::Shaping => self.write_shaping(),
                 WakeupReason::Queue(slot) => {
                     self.queues[slot].timer = None;
                     self.touch(slot);
@@ -208,6 +232,8 @@ impl Engine {
 
     fn drain(&mut self) {
         self.draining = true;
+        // From here on nothing is charged.
+        self.write_shaping();
         self.drain_inbound();
         self.drain_outbound();
         self.touch_every_queue();

@@ -27,6 +27,7 @@ use crate::dns::{DnsAnswer, DnsError, Question};
 use crate::ids::{ConnId, ListenerId, MessageId, QueryId, SpoolOp};
 use crate::message::{RecipientState, StoredMessage, Submission};
 use crate::record::Record;
+use crate::shaping::history::ShapingHistory;
 use crate::smtp::data::{BodyError, BodyInfo, BodyRules};
 use crate::tls::info::{TlsError, TlsInfo};
 use crate::tls::params::TlsParams;
@@ -38,6 +39,9 @@ pub enum Input<'a> {
     Wakeup,
     /// A message from something other than an SMTP client; see [`Submission`].
     Submitted(Box<Submission>),
+    /// What throttles had let pass before the process began, from the spool: before every
+    /// [`Input::Recovered`].
+    RecoveredShaping(Arc<ShapingHistory>),
     /// A message found in the spool at start-up.
     Recovered(Box<StoredMessage>),
     /// Stop taking on work: see [`Engine::handle`](crate::Engine::handle).
@@ -211,6 +215,8 @@ pub enum SpoolWrite {
     Remove(MessageId),
     /// Forget a body that was staged and not accepted.
     Discard(MessageId),
+    /// What throttles have let pass, instead of what was written before.
+    Shaping(Arc<ShapingHistory>),
 }
 
 /// Why a connection failed, in terms every network has.

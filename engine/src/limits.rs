@@ -1,5 +1,7 @@
 //! Every bound of the engine, named, units last. A peer or a client never makes us hold more.
 
+use core::time::Duration;
+
 /// Longest command line, CRLF included. RFC 5321 section 4.5.3.1.4 says 512; extensions add to it.
 pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
 
@@ -71,3 +73,7 @@ pub const ROUTES_MAX: usize = 1 << 20;
 
 /// Failed addresses that are remembered beyond the time they are set aside.
 pub const FAILED_HOSTS_KEPT: usize = 1 << 16;
+
+/// How long after a throttle let something pass that is written down at the latest. A process that
+/// is killed forgets as much.
+pub const SHAPING_WRITTEN_AFTER: Duration = Duration::from_secs(1);

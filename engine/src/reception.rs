@@ -37,6 +37,8 @@ pub(crate) enum SpoolPurpose {
     Submit { message: Arc<StoredMessage> },
     /// Nobody waits.
     Bookkeeping(MessageId),
+    /// What throttles have let pass.
+    Shaping,
 }
 
 /// What sessions ask of the engine.
@@ -204,7 +206,10 @@ impl Engine {
                 self.record(Event::SpoolFailure { message: message.id, error });
                 self.spool(message.id, SpoolWrite::Discard(message.id));
             }
-            (SpoolPurpose::Bookkeeping(_), Ok(())) => {}
+            (SpoolPurpose::Bookkeeping(_) | SpoolPurpose::Shaping, Ok(())) => {}
+            // The spool has said what is the matter with it.
+            (SpoolPurpose::Shaping, Err(_)) if self.draining || self.shaping_to_be_written => {}
+            (SpoolPurpose::Shaping, Err(_)) => self.write_shaping_soon(),
             (SpoolPurpose::Bookkeeping(message), Err(error)) => {
                 self.record(Event::SpoolFailure { message, error });
             }

@@ -19,6 +19,8 @@ pub enum WakeupReason {
     Reserve,
     /// A look-up of exchanges whose turn comes (`dns_rate_limit_mx_queries`).
     Lookups,
+    /// What throttles have let pass is to be written down.
+    Shaping,
 }
 
 /// When the engine wants to be called, and for what.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
+use traject_engine::shaping::history::ShapingHistory;
 
 use crate::world::{BodyReader, BodyWriter, Spool};
 
@@ -22,6 +23,7 @@ struct State {
     bodies: BTreeMap<MessageId, Bytes>,
     messages: BTreeMap<MessageId, StoredMessage>,
     to_recover: VecDeque<MessageId>,
+    shaping: Option<Arc<ShapingHistory>>,
 }
 
 impl MemorySpool {
@@ -38,7 +40,8 @@ impl MemorySpool {
         let bodies = state.bodies.iter().filter(|(id, _)| messages.contains_key(id));
         let bodies = bodies.map(|(id, body)| (*id, body.clone())).collect();
         let to_recover = messages.keys().copied().collect();
-        Self { state: Arc::new(Mutex::new(State { bodies, messages, to_recover })) }
+        let shaping = state.shaping.clone();
+        Self { state: Arc::new(Mutex::new(State { bodies, messages, to_recover, shaping })) }
     }
 
     /// The body of a message, inserted or staged.
@@ -79,6 +82,10 @@ impl Spool for MemorySpool {
     ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
         let result = self.lock().apply(change);
         std::future::ready(result)
+    }
+
+    async fn recover_shaping(&self) -> Result<Option<Arc<ShapingHistory>>, SpoolError> {
+        Ok(self.lock().shaping.clone())
     }
 
     async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {
@@ -122,6 +129,7 @@ impl State {
                     self.bodies.remove(&message);
                 }
             }
+            SpoolWrite::Shaping(history) => self.shaping = Some(history),
         }
         Ok(())
     }

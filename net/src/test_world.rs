@@ -15,6 +15,7 @@ use traject_engine::dns::{DnsAnswer, DnsError, DnsErrorKind, Question};
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
+use traject_engine::shaping::history::ShapingHistory;
 
 use crate::world::{BodyReader, BodyWriter, Clock, Network, Resolver, Spool};
 
@@ -164,6 +165,10 @@ impl Spool for FailingSpool {
         _: SpoolWrite,
     ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
         std::future::ready(Ok(()))
+    }
+
+    async fn recover_shaping(&self) -> Result<Option<Arc<ShapingHistory>>, SpoolError> {
+        Ok(None)
     }
 
     async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +16,7 @@ use traject_engine::dns::{DnsAnswer, DnsError, Question};
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
+use traject_engine::shaping::history::ShapingHistory;
 
 use crate::tls::TlsConfigs;
 
@@ -123,6 +125,11 @@ pub trait Spool: Clone + Send + Sync + 'static {
         &self,
         change: SpoolWrite,
     ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static;
+
+    /// What throttles had let pass before start-up (`SpoolWrite::Shaping`), if that is known.
+    fn recover_shaping(
+        &self,
+    ) -> impl Future<Output = Result<Option<Arc<ShapingHistory>>, SpoolError>> + Send;
 
     /// The next message found at start-up; `None` after the last.
     fn recover(&self) -> impl Future<Output = Result<Option<StoredMessage>, SpoolError>> + Send;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
+use traject_engine::shaping::history::ShapingHistory;
 use traject_net::world::{BodyReader, BodyWriter, Spool};
 
 use crate::body::{Body, BodyFactory, BodyFacts};
@@ -27,6 +28,7 @@ struct Kept {
     /// The envelopes as they are now, if somebody may want them back.
     envelopes: Option<BTreeMap<MessageId, Arc<StoredMessage>>>,
     to_recover: VecDeque<MessageId>,
+    shaping: Option<Arc<ShapingHistory>>,
 }
 
 /// Where the body of a message comes from.
@@ -61,6 +63,7 @@ impl SimSpool {
             messages: kept.messages.clone(),
             envelopes,
             to_recover,
+            shaping: kept.shaping.clone(),
         };
         Self { bodies: self.bodies.clone(), kept: Arc::new(Mutex::new(kept)) }
     }
@@ -116,6 +119,7 @@ impl SimSpool {
                 }
             }
             SpoolWrite::Discard(message) => drop(kept.staged.remove(&message)),
+            SpoolWrite::Shaping(history) => kept.shaping = Some(history),
         }
     }
 }
@@ -155,6 +159,12 @@ impl Spool for SimSpool {
     ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
         self.apply(change);
         ready(Ok(()))
+    }
+
+    fn recover_shaping(
+        &self,
+    ) -> impl Future<Output = Result<Option<Arc<ShapingHistory>>, SpoolError>> + Send {
+        ready(Ok(self.kept().shaping.clone()))
     }
 
     fn recover(&self) -> impl Future<Output = Result<Option<StoredMessage>, SpoolError>> + Send {

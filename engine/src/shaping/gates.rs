@@ -9,6 +9,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
+use super::history::{ShapingHistory, ThrottleHistory, ThrottleKind};
 use super::throttle::{Rate, Throttle};
 use crate::time::Timestamp;
 
@@ -34,6 +35,17 @@ pub(crate) enum GateKind {
     ConnectionThrottle,
     /// `outbound_throttle_messages`.
     MessageThrottle,
+}
+
+impl GateKind {
+    /// The throttle it is, if it is one.
+    const fn throttle(self) -> Option<ThrottleKind> {
+        match self {
+            Self::ServerMax | Self::ScopeMax | Self::HostMax => None,
+            Self::ConnectionThrottle => Some(ThrottleKind::Connections),
+            Self::MessageThrottle => Some(ThrottleKind::Messages),
+        }
+    }
 }
 
 /// A place that was taken in the window of a throttle.
@@ -64,6 +76,8 @@ impl Ticket {
 pub(crate) struct Gates {
     gates: BTreeMap<GateKey, Gate>,
     next_number: u64,
+    /// A throttle was charged since this was asked last.
+    charged: bool,
 }
 
 #[derive(Debug)]
@@ -143,6 +157,35 @@ impl Gates {
         let gate = self.gate(key);
         for _ in 0..events {
             gate.throttle.charge(now);
+        }
+        self.charged = true;
+    }
+
+    /// Whether a throttle was charged since this was asked last.
+    pub(crate) fn take_charged(&mut self) -> bool {
+        core::mem::take(&mut self.charged)
+    }
+
+    /// What the throttles have let pass, to be [restored](Self::restore).
+    pub(crate) fn history(&self, now: Timestamp) -> ShapingHistory {
+        let throttles = self.gates.iter().filter_map(|(key, gate)| {
+            let passed = gate.throttle.coarse(now);
+            let (scope, rate) = (key.scope.clone(), gate.throttle.rate());
+            let kind = key.kind.throttle().filter(|_| !passed.is_empty())?;
+            Some(ThrottleHistory { kind, scope, rate, passed })
+        });
+        ShapingHistory { throttles: throttles.collect() }
+    }
+
+    /// Takes over what the throttles of an earlier process have let pass.
+    pub(crate) fn restore(&mut self, history: &ShapingHistory, now: Timestamp) {
+        for ThrottleHistory { kind, scope, rate, passed } in &history.throttles {
+            let kind = match kind {
+                ThrottleKind::Messages => GateKind::MessageThrottle,
+                ThrottleKind::Connections => GateKind::ConnectionThrottle,
+            };
+            let key = GateKey { kind, scope: scope.clone() };
+            self.gate(&key).throttle = Throttle::restored(*rate, passed, now);
         }
     }
 

@@ -1,4 +1,5 @@
 //! Traffic shaping: limits that several queues share.
 
 pub(crate) mod gates;
+pub mod history;
 pub mod throttle;

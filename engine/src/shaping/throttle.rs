@@ -9,12 +9,16 @@
 //! saved up beyond that. A changed limit keeps the history.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::history::BUCKETS_MAX;
 use crate::time::Timestamp;
 
 /// A limit: so many events in every window of that length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// Events; 0 stands for no limit.
     pub events: u32,
@@ -136,6 +140,38 @@ impl Throttle {
         self.rate
     }
 
+    /// The events that still count, in a few buckets: each as if all had happened with its last.
+    pub(crate) fn coarse(&self, now: Timestamp) -> Vec<(Timestamp, u32)> {
+        let width = self.rate.per / BUCKETS_MAX;
+        let mut begin = Timestamp::default();
+        let mut buckets: Vec<(Timestamp, u32)> = Vec::new();
+        let counts = |slice: &&Slice| now.saturating_since(slice.last) < self.rate.per;
+        for slice in self.history.iter().filter(counts) {
+            let events = u32::try_from(slice.events).unwrap_or(u32::MAX);
+            match buckets.last_mut() {
+                Some((last, sum)) if slice.last.saturating_since(begin) <= width => {
+                    (*last, *sum) = (slice.last, sum.saturating_add(events));
+                }
+                _ => {
+                    begin = slice.last;
+                    buckets.push((slice.last, events));
+                }
+            }
+        }
+        buckets
+    }
+
+    /// A throttle with the history of another process. Nothing of it happened after `now`, whatever
+    /// that process's clock said.
+    pub(crate) fn restored(rate: Rate, passed: &[(Timestamp, u32)], now: Timestamp) -> Self {
+        let slice = |(at, events): &(Timestamp, u32)| {
+            let at = (*at).min(now);
+            Slice { begin: at, last: at, events: u64::from(*events) }
+        };
+        let events = passed.iter().map(|(_, events)| u64::from(*events)).sum();
+        Self { rate, history: passed.iter().map(slice).collect(), events }
+    }
+
     /// Forgets slices that have left the window (t - y, t].
     fn forget(&mut self, now: Timestamp) {
         while let Some(slice) = self.history.front()
@@ -155,8 +191,6 @@ const SLICES: u32 = 1024;
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -223,8 +257,60 @@ mod tests {
         assert!(now.as_secs() >= 540 && now.as_secs() <= 550, "{now}");
     }
 
+    #[test]
+    fn a_history_is_coarse_and_never_lenient() {
+        let at = Timestamp::from_secs;
+        let mut throttle = throttle(600, 64);
+        for second in 0..64 {
+            throttle.charge(at(second));
+            throttle.charge(at(second));
+        }
+        let coarse = throttle.coarse(at(70));
+        // What left the window by then (seconds 0 to 6) is gone; two seconds share a bucket.
+        assert_eq!(coarse.len(), 29);
+        assert_eq!(coarse[0], (at(8), 4));
+        assert_eq!(coarse.iter().map(|(_, events)| events).sum::<u32>(), 114);
+        let mut restored = Throttle::restored(throttle.rate(), &coarse, at(70));
+        assert_eq!((restored.room(at(70)), throttle.room(at(70))), (486, 486));
+        // A clock that was set back: nothing lies in the future.
+        let back = Throttle::restored(throttle.rate(), &coarse, at(10)).coarse(at(10));
+        assert!(back.iter().all(|(when, _)| *when <= at(10)), "{back:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// A restart at any moment lets no window hold more, and costs a bucket's time at most.
+        #[test]
+        fn no_window_holds_more_over_a_restart(
+            events in prop_oneof![1_u32..20, 4090_u32..4110],
+            per in 1_u64..40,
+            steps in prop::collection::vec(0_u64..1_000_000, 1..80),
+            restart in 0_usize..80,
+        ) {
+            let rate = Rate { events, per: Duration::from_secs(per) };
+            let mut throttle = Throttle::new(rate);
+            let mut now = Timestamp::from_secs(1000);
+            let mut passed: Vec<Timestamp> = Vec::new();
+            for (place, step) in steps.into_iter().enumerate() {
+                now = now + Duration::from_micros(step);
+                if place == restart {
+                    let exact = throttle.ready_at(now);
+                    throttle = Throttle::restored(rate, &throttle.coarse(now), now);
+                    let later = throttle.ready_at(now).saturating_since(exact);
+                    prop_assert!(later <= rate.per / BUCKETS_MAX + rate.slice());
+                }
+                for _ in 0..if events > 100 { 200 } else { 1 } {
+                    if throttle.ready_at(now) == now {
+                        throttle.charge(now);
+                        passed.push(now);
+                    }
+                }
+            }
+            for (earlier, later) in passed.iter().zip(passed.iter().skip(events as usize)) {
+                prop_assert!(later.saturating_since(*earlier) >= rate.per);
+            }
+        }
 
         /// Whoever asks when, no window ever holds more than the limit, and an exact throttle is
         /// never later than it must be.

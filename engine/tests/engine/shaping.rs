@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::world::{World, accepting};
+use traject_engine::Input;
+use traject_engine::io::SpoolError;
+
+use crate::world::{START, World, accepting};
 
 /// Seconds of all deliveries.
 fn delivered_at(world: &World) -> Vec<f64> {
@@ -200,4 +203,63 @@ fn a_moved_queue_is_spread_over_the_fuzz() {
     assert_eq!(delivered.len(), 50);
     assert!(delivered[0] >= 2100.0 && delivered[49] < 3130.0, "{delivered:?}");
     assert!(delivered[49] - delivered[0] > 700.0, "{delivered:?}");
+}
+
+#[test]
+fn a_new_process_goes_on_with_the_throttles_of_the_old_one() {
+    let config = "binding_group \"g\" { outbound_throttle_messages = \"10/60\"
+                    outbound_throttle_connections = \"3/30\" binding \"red\" { } }";
+    let mut world = World::new(config);
+    world.receiver("x.test", |_, said, _| accepting(said));
+    for _ in 0..25 {
+        world.submit_from(0, "red", &["a@x.test"]);
+    }
+    world.run_to(2);
+    assert_eq!(world.count("delivered"), 10);
+    // A second after the first charge, everything until then is written down, once.
+    let [(at, history)] = &world.shaping[..] else { panic!("{:?}", world.shaping) };
+    assert_eq!(at.saturating_since(START).as_millis() / 100, 10, "{at}");
+    let passed: Vec<u32> = history
+        .throttles
+        .iter()
+        .map(|one| one.passed.iter().map(|(_, events)| events).sum())
+        .collect();
+    assert_eq!(passed.len(), 2);
+    assert!(passed.contains(&10), "{history:?}");
+    // A drain writes what is not written yet, and leaves nothing to write.
+    world.handle(Input::Drain);
+    world.run_to(20);
+    assert_eq!(world.shaping.len(), 1);
+
+    let mut next = World::new(config);
+    next.receiver("x.test", |_, said, _| accepting(said));
+    next.handle(Input::RecoveredShaping(world.shaping[0].1.clone()));
+    for _ in 0..15 {
+        next.submit_from(3, "red", &["a@x.test"]);
+    }
+    next.run_to(59);
+    assert_eq!(next.count("delivered"), 0, "{:#?}", next.story());
+    // A bucket is less than a second.
+    next.run_to(62);
+    assert_eq!(next.count("delivered"), 10);
+    next.run_to(130);
+    assert_eq!(next.count("delivered"), 15);
+}
+
+#[test]
+fn a_history_that_could_not_be_written_is_written_again() {
+    let mut world = World::new("outbound_throttle_messages = \"10/60\"");
+    world.receiver("x.test", |_, said, _| accepting(said));
+    world.submit(0, &["a@x.test"]);
+    world.run_to(0);
+    while world.count("delivered") == 0 {
+        world.step(START + std::time::Duration::from_secs(1));
+    }
+    world.spool_error = Some(SpoolError::Full);
+    world.run_to(5);
+    assert!(world.shaping.is_empty());
+    world.spool_error = None;
+    world.run_to(10);
+    assert_eq!(world.shaping.len(), 1);
+    assert_eq!(world.shaping[0].1.throttles[0].passed[0].1, 1);
 }

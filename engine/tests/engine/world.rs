@@ -14,6 +14,7 @@ use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Su
 use traject_engine::queue::reason::QueueReason;
 use traject_engine::record::{Event, Record};
 use traject_engine::rng::Seed;
+use traject_engine::shaping::history::ShapingHistory;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::data::{BodyInfo, BodyRules};
 use traject_engine::tls::info::{
@@ -83,6 +84,8 @@ pub(crate) struct World {
     /// What the spool holds: recipients done are left out.
     pub(crate) spool: BTreeMap<MessageId, BTreeSet<u32>>,
     pub(crate) spool_error: Option<SpoolError>,
+    /// What throttles had let pass, each time it was written.
+    pub(crate) shaping: Vec<(Timestamp, Arc<ShapingHistory>)>,
     /// Bytes written to clients.
     pub(crate) to_clients: BTreeMap<ConnId, String>,
     /// Bodies clients are asked for.
@@ -147,6 +150,7 @@ impl World {
             records: Vec::new(),
             spool: BTreeMap::new(),
             spool_error: None,
+            shaping: Vec::new(),
             to_clients: BTreeMap::new(),
             bodies_wanted: Vec::new(),
             checked: true,
@@ -524,6 +528,7 @@ impl World {
                 self.spool.remove(&message).expect("a message in the spool");
             }
             SpoolWrite::Discard(_) => {}
+            SpoolWrite::Shaping(history) => self.shaping.push((self.now, history)),
         }
     }
 

@@ -239,6 +239,10 @@ where
     pub async fn run(mut self) -> Result<Finished<M, O>, SpoolError> {
         self.add(Job::Commands);
         let spool = self.world.spool.clone();
+        // Before any mail flows.
+        if let Some(history) = spool.recover_shaping().await? {
+            self.deliver(self.world.clock.now(), Input::RecoveredShaping(history));
+        }
         self.add(Job::Recover(Box::pin(async move { spool.recover().await })));
         while !self.is_finished() {
             let slot = self.next_slot().await;

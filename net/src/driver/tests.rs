@@ -106,6 +106,7 @@ impl Observer for Log {
             Input::Resolved { result: Err(error), .. } => format!("> {}", error.text),
             Input::Resolved { .. } => "> resolved".into(),
             Input::Spooled { result, .. } => format!("> spooled {result:?}"),
+            Input::RecoveredShaping(_) => "> recovered shaping".into(),
             Input::Reload(_) => "> reload".into(),
         });
     }

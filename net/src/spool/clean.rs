@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use traject_engine::ids::MessageId;
+use traject_engine::shaping::history::ShapingHistory;
 
 use super::disk::Disk;
 use super::frame::{FrameHeader, FrameKind};
@@ -21,6 +22,7 @@ use super::payload::encode_insert;
 use super::read::EnvelopePlaces;
 use super::recovery::set_aside_name;
 use super::segment::{Found, ReadError, Source, Walk, file_name};
+use super::shaping::encode_shaping;
 
 /// Bytes copied in one step; new mail waits no longer than that.
 const STEP_BYTES: usize = 1 << 20;
@@ -204,6 +206,9 @@ impl<D: Disk> Log<D> {
         FrameHeader { kind, message, .. }: FrameHeader,
         at: Location,
     ) -> io::Result<()> {
+        if kind == FrameKind::Shaping {
+            return self.copy_shaping(plan, cleaner, at);
+        }
         let needed = self.index().needs(message, at);
         if needed == Needed::No || needed == Needed::ByMessage && !self.exists(message, plan) {
             return Ok(());
@@ -226,6 +231,28 @@ impl<D: Disk> Log<D> {
             plan.change(Effect::Moved { message, from: at, to });
         } else {
             cleaner.messages.entry(message).or_default().insert(at, to);
+        }
+        Ok(())
+    }
+
+    /// Copies what throttles have let pass, if nothing newer was written. Unreadable, it is lost:
+    /// throttles begin anew, which is no reason to hold mail.
+    fn copy_shaping(
+        &self,
+        plan: &mut Plan,
+        cleaner: &Cleaner<D::File>,
+        at: Location,
+    ) -> io::Result<()> {
+        if self.index().shaping != Some(at) {
+            return Ok(());
+        }
+        match cleaner.source.read(at) {
+            Ok(payload) => plan.shaping(&payload),
+            Err(ReadError::Io(error)) => return Err(error),
+            Err(ReadError::Damaged) => {
+                self.mark_damaged(at.segment);
+                plan.shaping(&encode_shaping(&ShapingHistory::default()));
+            }
         }
         Ok(())
     }

@@ -88,6 +88,8 @@ pub(super) enum FrameKind {
     Update = 3,
     /// The message is done.
     Remove = 4,
+    /// What throttles have let pass; replaces what was written before. Of no message.
+    Shaping = 5,
 }
 
 impl FrameKind {
@@ -97,6 +99,7 @@ impl FrameKind {
             2 => Self::Insert,
             3 => Self::Update,
             4 => Self::Remove,
+            5 => Self::Shaping,
             _ => return None,
         })
     }

@@ -92,6 +92,8 @@ pub(super) enum Effect {
     Update { message: MessageId, at: Location },
     /// The message is done.
     Remove { message: MessageId },
+    /// What throttles have let pass was written, or copied.
+    Shaping { at: Location },
     /// A piece of a staged body was copied.
     Moved { message: MessageId, from: Location, to: Location },
 }
@@ -104,6 +106,8 @@ pub(super) struct Index<F> {
     pub(super) segments: BTreeMap<u32, Segment<F>>,
     /// Messages whose updates want to be folded in.
     pub(super) crowded: BTreeSet<MessageId>,
+    /// What throttles have let pass.
+    pub(super) shaping: Option<Location>,
 }
 
 impl<F> Default for Index<F> {
@@ -113,6 +117,7 @@ impl<F> Default for Index<F> {
             staged: BTreeMap::new(),
             segments: BTreeMap::new(),
             crowded: BTreeSet::new(),
+            shaping: None,
         }
     }
 }
@@ -157,6 +162,12 @@ impl<F> Index<F> {
                 }
                 self.crowded.remove(&message);
             }
+            Effect::Shaping { at } => {
+                self.hold(at);
+                if let Some(earlier) = self.shaping.replace(at) {
+                    self.release(earlier);
+                }
+            }
             Effect::Moved { message, from, to } => {
                 let chunks = self.staged.get_mut(&message).map(|staged| &mut staged.chunks);
                 let chunk = chunks.and_then(|chunks| chunks.iter_mut().find(|c| **c == from));
@@ -200,7 +211,8 @@ impl<F> Index<F> {
         let mut live: BTreeMap<u32, u64> = BTreeMap::new();
         let messages = self.messages.values().flat_map(Entry::locations);
         let staged = self.staged.values().flat_map(|staged| staged.chunks.clone());
-        for at in messages.chain(staged).filter(|at| self.segments.contains_key(&at.segment)) {
+        let all = messages.chain(staged).chain(self.shaping);
+        for at in all.filter(|at| self.segments.contains_key(&at.segment)) {
             *live.entry(at.segment).or_default() += at.frame_bytes();
         }
         for (number, segment) in &self.segments {

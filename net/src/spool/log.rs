@@ -24,6 +24,7 @@ use super::index::{Effect, Index, Location};
 use super::payload::{encode_insert, encode_update};
 use super::recovery::Recovered;
 use super::segment::{Batch, Source, file_name};
+use super::shaping::encode_shaping;
 
 /// How a journal is kept.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,9 @@ pub struct Options {
 
 /// Default of [`Options::segment_bytes`]: 64 MiB.
 pub(super) const SEGMENT_BYTES: u32 = 64 << 20;
+
+/// Stands in the header of frames that are of no message; ids start from the clock.
+const NO_MESSAGE: MessageId = MessageId(0);
 
 /// Something to be written.
 #[derive(Clone, Debug)]
@@ -212,6 +216,13 @@ impl<D: Disk> Log<D> {
                 }
             }
             Op::Change(SpoolWrite::Discard(message)) => self.index().drop_staged(*message),
+            Op::Change(SpoolWrite::Shaping(history)) => {
+                let payload = encode_shaping(history);
+                if payload.len() > PAYLOAD_BYTES_MAX {
+                    return Err(refusal(NO_MESSAGE, "has too many throttles"));
+                }
+                plan.shaping(&payload);
+            }
         }
         Ok(())
     }
@@ -345,6 +356,11 @@ impl Plan {
         self.change(Effect::Insert { message, at, chunks: chunks.into() });
         self.exist.insert(message, true);
         Ok(())
+    }
+
+    pub(super) fn shaping(&mut self, payload: &[u8]) {
+        let at = self.batch.push(FrameKind::Shaping, NO_MESSAGE, payload);
+        self.change(Effect::Shaping { at });
     }
 
     pub(super) fn remove(&mut self, message: MessageId) {

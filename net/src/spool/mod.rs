@@ -27,6 +27,7 @@ mod payload;
 mod read;
 mod recovery;
 mod segment;
+mod shaping;
 mod writer;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ use tokio::task::spawn_blocking;
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
+use traject_engine::shaping::history::ShapingHistory;
 
 use crate::world::{BodyReader, BodyWriter, Spool};
 use disk::{Disk, Folder};
@@ -195,6 +197,11 @@ impl<D: Disk> Spool for Journal<D> {
         change: SpoolWrite,
     ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
         self.shared.writer.submit(Op::Change(change))
+    }
+
+    async fn recover_shaping(&self) -> Result<Option<Arc<ShapingHistory>>, SpoolError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.index().shaping_history().map(|found| found.map(Arc::new))).await
     }
 
     async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {

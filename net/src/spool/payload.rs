@@ -72,14 +72,14 @@ pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec
 
 /// The places of the body alone; what start-up needs of each message.
 pub(super) fn decode_chunks(payload: &[u8]) -> Result<Box<[Location]>, Malformed> {
-    let mut reader = Reader { rest: payload };
+    let mut reader = Reader::new(payload);
     reader.version()?;
     reader.chunks()
 }
 
 /// The envelope.
 pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessage, Malformed> {
-    let mut reader = Reader { rest: payload };
+    let mut reader = Reader::new(payload);
     let version = reader.version()?;
     reader.chunks()?;
     let flags = reader.byte()?;
@@ -122,7 +122,7 @@ pub(super) fn encode_update(recipients: &[(u32, RecipientState)]) -> Vec<u8> {
 }
 
 pub(super) fn decode_update(payload: &[u8]) -> Result<Vec<(u32, RecipientState)>, Malformed> {
-    let mut reader = Reader { rest: payload };
+    let mut reader = Reader::new(payload);
     if reader.byte()? != UPDATE_VERSION {
         return Err(Malformed);
     }
@@ -135,7 +135,7 @@ pub(super) fn decode_update(payload: &[u8]) -> Result<Vec<(u32, RecipientState)>
 }
 
 /// LEB128.
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -143,7 +143,7 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn push_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     push_number(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -189,18 +189,22 @@ fn push_origin(out: &mut Vec<u8>, Origin { address, port, helo, esmtp: _ }: &Ori
 }
 
 /// Reads what the `push_` functions wrote.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
-impl Reader<'_> {
-    fn byte(&mut self) -> Result<u8, Malformed> {
+impl<'a> Reader<'a> {
+    pub(super) const fn new(payload: &'a [u8]) -> Self {
+        Self { rest: payload }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, Malformed> {
         let (&first, rest) = self.rest.split_first().ok_or(Malformed)?;
         self.rest = rest;
         Ok(first)
     }
 
-    fn number(&mut self) -> Result<u64, Malformed> {
+    pub(super) fn number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -217,12 +221,12 @@ impl Reader<'_> {
     }
 
     /// A number of things that follow, each of at least one byte: never more than bytes are left.
-    fn count(&mut self) -> Result<usize, Malformed> {
+    pub(super) fn count(&mut self) -> Result<usize, Malformed> {
         let count = usize::try_from(self.number()?).map_err(|_| Malformed)?;
         if count > self.rest.len() { Err(Malformed) } else { Ok(count) }
     }
 
-    fn text(&mut self) -> Result<Arc<str>, Malformed> {
+    pub(super) fn text(&mut self) -> Result<Arc<str>, Malformed> {
         let length = self.count()?;
         let (text, rest) = self.rest.split_at(length);
         self.rest = rest;
@@ -280,7 +284,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn end(&self) -> Result<(), Malformed> {
+    pub(super) fn end(&self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }

@@ -10,12 +10,14 @@ use bytes::Bytes;
 use traject_engine::ids::MessageId;
 use traject_engine::io::SpoolError;
 use traject_engine::message::StoredMessage;
+use traject_engine::shaping::history::ShapingHistory;
 
 use super::disk::DiskFile;
 use super::index::{Index, Location};
 use super::log::{refusal, spool_error};
 use super::payload::{decode_insert, decode_update};
 use super::segment::{ReadError, Source, file_name};
+use super::shaping::decode_shaping;
 
 /// A frame and the file it is in.
 type Place<F> = (Arc<Source<F>>, Location);
@@ -126,6 +128,19 @@ fn report<F>(
         ReadError::Damaged => {
             tracing::error!(%message, file, offset, "spool damage: a message is unreadable");
             refusal(message, "is damaged in the spool")
+        }
+    }
+}
+
+impl<F: DiskFile> Index<F> {
+    /// What throttles have let pass. Damaged since start-up, it is as good as never written.
+    pub(super) fn shaping_history(&self) -> Result<Option<ShapingHistory>, SpoolError> {
+        let Some(at) = self.shaping else { return Ok(None) };
+        let Some(source) = self.source(at) else { return Ok(None) };
+        match source.read(at) {
+            Ok(payload) => Ok(decode_shaping(&payload).ok()),
+            Err(ReadError::Damaged) => Ok(None),
+            Err(ReadError::Io(error)) => Err(spool_error(&error)),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::index::{Effect, Index, Location};
 use super::log::JournalEnd;
 use super::payload::decode_chunks;
 use super::segment::{Found, ReadError, Source, Walk, file_name, parse_file_name};
+use super::shaping::decode_shaping;
 
 /// Pieces of damage that are described one by one; the rest is counted.
 const DAMAGE_DESCRIBED_MAX: usize = 100;
@@ -252,6 +253,10 @@ impl<F: DiskFile> Recovery<F> {
                     Ok(Some(effect)) => self.index.apply(effect),
                     Ok(None) => {}
                     Err(ReadError::Io(error)) => return Err(error),
+                    Err(ReadError::Damaged) if header.kind == FrameKind::Shaping => {
+                        let what = "what throttles have let pass is unreadable";
+                        self.damage(&name, at.offset..at.end(), None, what);
+                    }
                     Err(ReadError::Damaged) => {
                         let what = "an envelope or a change of one is unreadable";
                         self.damage(&name, at.offset..at.end(), Some(header.message), what);
@@ -335,6 +340,10 @@ fn effect<F: DiskFile>(
             Effect::Update { message, at }
         }
         FrameKind::Remove => Effect::Remove { message },
+        FrameKind::Shaping => {
+            decode_shaping(&source.read(at)?).map_err(|_| ReadError::Damaged)?;
+            Effect::Shaping { at }
+        }
     }))
 }
 

@@ -21,6 +21,9 @@ const TURN_BYTES: usize = 4 << 20;
 /// What a recipient takes in an envelope, roughly.
 const RECIPIENT_BYTES: usize = 64;
 
+/// What a throttle takes in a history, at most.
+const THROTTLE_BYTES: usize = 1024;
+
 /// What is left of a body when its message is inserted, at most.
 const TAIL_BYTES: usize = super::CHUNK_BYTES;
 
@@ -130,6 +133,7 @@ fn weight(op: &Op) -> usize {
         }
         Op::Change(SpoolWrite::Update { recipients, .. }) => recipients.len() * RECIPIENT_BYTES,
         Op::Change(SpoolWrite::Remove(_) | SpoolWrite::Discard(_)) => RECIPIENT_BYTES,
+        Op::Change(SpoolWrite::Shaping(history)) => history.throttles.len() * THROTTLE_BYTES,
     }
 }
 

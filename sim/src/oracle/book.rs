@@ -158,6 +158,21 @@ impl Book {
         self.configs.last().map_or_else(Timestamp::default, |(since, _)| *since)
     }
 
+    /// When the last configuration up to `at` came into force before which a pair's options were
+    /// as asked; the start when there is none.
+    pub(super) fn last_reload(
+        &self,
+        id: PairId,
+        at: Timestamp,
+        asked: impl Fn(&DeliveryOptions) -> bool,
+    ) -> Timestamp {
+        let phases = &self.pairs[id.0 as usize].1;
+        let reloads = phases.iter().zip(self.configs.iter().skip(1));
+        let reloads = reloads.take_while(|(_, (since, _))| *since <= at);
+        let last = reloads.filter(|(before, _)| asked(&before.options)).last();
+        last.map_or_else(Timestamp::default, |(_, (since, _))| *since)
+    }
+
     /// The positions of these configurations.
     fn in_force(&self, from: Timestamp, to: Timestamp) -> RangeInclusive<usize> {
         let last = |place: usize| place.saturating_sub(1);

@@ -28,6 +28,8 @@ struct Seen {
     at: Timestamp,
     events_max: u32,
     window: Duration,
+    /// Earlier events are not remembered.
+    since: Timestamp,
 }
 
 impl Throttles {
@@ -56,16 +58,26 @@ impl Throttles {
         ended_at: Timestamp,
         took: Duration,
         pair: &Pair,
-        throttle: impl FnOnce(&DeliveryOptions) -> Option<SharedThrottle>,
+        throttle: impl Fn(&DeliveryOptions) -> Option<SharedThrottle>,
         book: &mut Book,
     ) {
         let pair = book.pair_id(pair);
         let at = Timestamp(ended_at.as_micros().saturating_sub(took.as_micros() as u64));
-        // At the very instant of a reload the configuration before it counts.
-        let Some(phase) = book.phases(pair, at, at).first() else { return };
-        let Some(SharedThrottle { scope, rate }) = throttle(&phase.options) else { return };
+        // At the very instant of a reload either configuration may have let it pass.
+        let throttles: Option<Vec<SharedThrottle>> =
+            book.phases(pair, at, at).iter().map(|phase| throttle(&phase.options)).collect();
+        let looser = |one: &SharedThrottle| one.rate.events;
+        let Some(throttle_then) = throttles.into_iter().flatten().max_by_key(looser) else {
+            return;
+        };
+        let SharedThrottle { scope, rate } = throttle_then;
         if rate.is_limit() {
-            let seen = Seen { at, events_max: rate.events, window: rate.per };
+            // A window that has become longer remembers no more than the shorter one did.
+            let shorter = |options: &DeliveryOptions| {
+                throttle(options).is_none_or(|before| before.rate.per < rate.per)
+            };
+            let since = book.last_reload(pair, at, shorter);
+            let seen = Seen { at, events_max: rate.events, window: rate.per, since };
             self.seen.entry((option, scope)).or_default().push(seen);
         }
     }
@@ -75,7 +87,7 @@ impl Throttles {
         for ((option, scope), seen) in &mut self.seen {
             seen.sort_unstable();
             if let Some(late) = first_excess(seen) {
-                let Seen { at, events_max, window } = late;
+                let Seen { at, events_max, window, .. } = late;
                 let stanza = if scope.is_empty() { "global scope" } else { scope };
                 let details = format!(
                     "{option} of the {stanza}: more than {events_max} in {} s",
@@ -93,8 +105,9 @@ impl Throttles {
 fn first_excess(seen: &[Seen]) -> Option<Seen> {
     let excess = |(place, one): (usize, &Seen)| {
         let earlier = place.checked_sub(one.events_max as usize)?;
-        let age = one.at.saturating_since(seen[earlier].at);
-        (age < one.window).then_some(*one)
+        let earlier = seen[earlier].at;
+        let counts = one.at.saturating_since(earlier) < one.window && earlier >= one.since;
+        counts.then_some(*one)
     };
     seen.iter().enumerate().find_map(excess)
 }
@@ -111,7 +124,8 @@ mod tests {
     fn a_window_is_as_long_as_it_says() {
         let seen = |instants: &[u64]| -> Vec<Seen> {
             let window = Duration::from_micros(60);
-            let seen = |at: &u64| Seen { at: Timestamp(*at), events_max: 2, window };
+            let since = Timestamp(0);
+            let seen = |at: &u64| Seen { at: Timestamp(*at), events_max: 2, window, since };
             instants.iter().map(seen).collect()
         };
         for (instants, excess) in [

@@ -422,7 +422,8 @@ fn reloads_and_restarts_at_any_moment_break_no_law() {
         "binding \"bulk\" { max_deliveries_per_connection = 1 } retry_interval = 50",
         "server_max_outbound_connections = 1 binding \"bulk\" { retry_interval = 20 }",
         "domain \"a.test\" { gateway = \"b.test\" } binding \"bulk\" { }",
-        "max_outbound_connections = 9 max_recipients_per_batch = 1",
+        "outbound_throttle_messages = \"7/20\" max_recipients_per_batch = 1",
+        "outbound_throttle_messages = \"9/60\" binding \"bulk\" { }",
     ];
     for seed in 0..6_u64 {
         let mut rest = format!("{RECEIVER}jitter = \"30ms\"\n");

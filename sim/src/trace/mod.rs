@@ -104,6 +104,7 @@ fn write_input(input: &Input<'_>, out: &mut Vec<u8>) {
         Input::Spooled { op, result } => tagged(13, &(op, result), out),
         // What the configuration says shows in everything that follows.
         Input::Reload(_) => out.push(14),
+        Input::RecoveredShaping(history) => tagged(16, &**history, out),
         Input::Secured { conn, result } => tagged(15, &(conn, result), out),
     }
 }
@@ -136,6 +137,7 @@ fn write_spool(write: &SpoolWrite, out: &mut Vec<u8>) {
         SpoolWrite::Update { message, recipients } => tagged(2, &(message, recipients), out),
         SpoolWrite::Remove(message) => tagged(3, message, out),
         SpoolWrite::Discard(message) => tagged(4, message, out),
+        SpoolWrite::Shaping(history) => tagged(5, &**history, out),
     }
 }
 
