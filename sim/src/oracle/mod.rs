@@ -4,15 +4,16 @@
 //! keep their own books, share no code with the engine, and each knows one law.
 //!
 //! ```text
-//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls     after each record
-//! copies  ──► Book                ──► copies                             after each copy
-//! engine.check(), spool, Book     ──► at rest, at the end                now and then
-//! records ──► Book (options)      ──► throttle                           at the end
+//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls  after each record
+//! copies  ──► Book                ──► copies · in clear                    after each copy
+//! engine.check(), spool, Book     ──► at rest, at the end                  now and then
+//! records ──► Book (options)      ──► throttle                             at the end
 //! ```
 
 pub mod book;
 mod caps;
 mod copies;
+mod in_clear;
 mod outcome;
 mod retry;
 mod route;
@@ -189,7 +190,8 @@ impl Oracles {
         recipient: &str,
         answer: Answer,
     ) -> Result<(), Violation> {
-        copies::judge_answer(at, message, recipient, answer, &mut self.book)
+        in_clear::judge_answer(message, recipient, answer, &mut self.book)
+            .and_then(|()| copies::judge_answer(at, message, recipient, answer, &mut self.book))
             .map_err(|finding| finding.at(at, Entity::Message(message)))
     }
 
@@ -225,6 +227,8 @@ pub struct Answer {
     pub taken: bool,
     /// The code of its reply; `None` when it gave none.
     pub code: Option<u16>,
+    /// Whether the message came under TLS.
+    pub secured: bool,
 }
 
 /// What one oracle found.

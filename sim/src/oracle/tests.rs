@@ -36,7 +36,7 @@ macro_rules! stream {
 }
 
 fn answer(second: u64, code: u16) -> Seen {
-    let answer = Answer { taken: code == 250, code: Some(code) };
+    let answer = Answer { taken: code == 250, code: Some(code), secured: false };
     Seen::Answer(at(second), 2, "x@a.test", answer)
 }
 
@@ -126,7 +126,8 @@ fn conservation_catches_lost_and_doubled_recipients() {
     caught("conservation", "came twice", again);
     let skipped = doctor(&|stream| stream[4] = delivery(62, 3).into());
     caught("conservation", "had 1 attempts, and now has 3", skipped);
-    let stranger = Seen::Answer(at(61), 2, "y@a.test", Answer { taken: true, code: None });
+    let stranger =
+        Seen::Answer(at(61), 2, "y@a.test", Answer { taken: true, code: None, secured: false });
     caught("conservation", "no recipient", doctor(&|stream| stream.insert(3, stranger.clone())));
 }
 
@@ -173,7 +174,12 @@ fn retry_catches_early_and_late_attempts_and_wrong_ends() {
 
 #[test]
 fn copies_catches_deliveries_nobody_has_and_doubles() {
-    let nobody = Seen::Answer(at(1), 2, "x@a.test", Answer { taken: false, code: Some(250) });
+    let nobody = Seen::Answer(
+        at(1),
+        2,
+        "x@a.test",
+        Answer { taken: false, code: Some(250), secured: false },
+    );
     caught("copies", "no receiver has it", begun(stream![nobody, delivery(1, 1)]));
     caught("copies", "2 copies", begun(stream![answer(1, 250), answer(2, 250)]));
     let again = stream![answer(1, 250), delivery(1, 1), answer(2, 250)];
@@ -203,7 +209,7 @@ fn caps_catches_too_many_connections_and_deliveries() {
     for n in 1..=3 {
         let mut attempt = attempt(0, 1, Stage::BodyReply, reply("250 Ok"));
         attempt.message = MessageId(2 * n);
-        let answer = Answer { taken: true, code: Some(250) };
+        let answer = Answer { taken: true, code: Some(250), secured: false };
         many.push(reception(0, 2 * n, &["x@a.test"]).into());
         many.push(Seen::Answer(at(0), 2 * n, "x@a.test", answer));
         many.push(record(0, Event::Delivery(attempt)).into());
@@ -240,7 +246,7 @@ fn deliveries(seconds: &[u64]) -> Vec<Seen> {
     for (n, second) in (1..).zip(seconds) {
         let mut attempt = attempt(*second, 1, Stage::BodyReply, reply("250 Ok"));
         attempt.message = MessageId(2 * n);
-        let answer = Answer { taken: true, code: Some(250) };
+        let answer = Answer { taken: true, code: Some(250), secured: false };
         stream.push(reception(0, 2 * n, &["x@a.test"]).into());
         stream.push(Seen::Answer(at(*second), 2 * n, "x@a.test", answer));
         stream.push(record(*second, Event::Delivery(attempt)).into());
@@ -388,4 +394,32 @@ fn route_lets_a_domain_stand_in_for_exchanges_nobody_knows() {
     let own = opened(1, 2, 9, 1);
     assert_eq!(judge(CONFIG, stream![record(0, failure), own.clone()]), None);
     caught("route", "is no exchange", stream![own]);
+}
+
+#[test]
+fn tls_catches_what_goes_in_clear_and_what_does_not() {
+    for (mode, secured, expected) in [
+        ("required", true, None),
+        ("required", false, Some("in clear")),
+        ("ifavailable", true, None),
+        ("ifavailable", false, None),
+        ("no", true, Some("under TLS")),
+        ("no", false, None),
+    ] {
+        let answer = Answer { taken: true, code: Some(250), secured };
+        let stream = stream![
+            reception(0, 2, &["x@a.test"]),
+            opened(0, 2, 1, 1),
+            Seen::Answer(at(1), 2, "x@a.test", answer),
+        ];
+        let found = judge(&format!("tls = {mode}"), stream);
+        match (&found, expected) {
+            (None, None) => {}
+            (Some(found), Some(how)) => {
+                assert_eq!(found.invariant, "tls");
+                assert!(found.details.ends_with(how), "{found:?}");
+            }
+            _ => panic!("{mode}, {secured}: {found:?}"),
+        }
+    }
 }

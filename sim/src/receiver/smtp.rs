@@ -344,7 +344,8 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         event: Event<'_>,
     ) -> Result<(), End> {
         let decision = self.decide(session, event);
-        let answer = Answer { taken: decision.accepts, code: reply_code(&decision) };
+        let secured = self.grammar.is_secured();
+        let answer = Answer { taken: decision.accepts, code: reply_code(&decision), secured };
         let recipients = &self.recipients[recipients];
         self.site.witness.answered(self.clock.now(), message, recipients, answer);
         self.answer(&decision, &["250 2.0.0 Ok\r\n"]).await?;
