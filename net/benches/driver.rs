@@ -1,7 +1,8 @@
 //! What a message costs on its way through the driver: a client hands messages to the engine,
 //! which relays them to a sink, all on one thread, over pipes in memory and over the loopback
 //! interface. `direct` is the same client talking to the sink itself: what the peers and the
-//! network cost.
+//! network cost; `tls` is the relay to a sink that wants TLS, with twenty messages a connection and
+//! with one, which is a handshake for each message.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,11 +10,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ServerConfig;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use traject_engine::Engine;
 use traject_engine::config::Config;
 use traject_engine::dns::{DnsAnswer, DnsError, DnsErrorKind, Question};
@@ -93,35 +97,90 @@ impl Resolver for NoDns {
     }
 }
 
+/// A connection in clear or under TLS.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+
 /// Takes messages, and tells of each.
-async fn sink<N: Network>(network: N, listener: N::Listener, taken: mpsc::UnboundedSender<()>) {
+async fn sink<N: Network>(
+    network: N,
+    listener: N::Listener,
+    tls: Option<TlsAcceptor>,
+    taken: mpsc::UnboundedSender<()>,
+) {
     while let Ok((stream, _)) = network.accept(&listener).await {
-        let taken = taken.clone();
+        let (tls, taken) = (tls.clone(), taken.clone());
         tokio::spawn(async move {
-            let mut stream = BufReader::new(stream);
-            let mut line = Vec::new();
-            let mut in_body = false;
+            let mut stream: Box<dyn Io> = Box::new(stream);
             stream.write_all(b"220 sink\r\n").await?;
-            while stream.read_until(b'\n', &mut line).await? > 0 {
-                let reply: &[u8] = match &*line {
-                    b".\r\n" => {
-                        in_body = false;
-                        let _ = taken.send(());
-                        b"250 taken\r\n"
-                    }
-                    _ if in_body => b"",
-                    b"DATA\r\n" => {
-                        in_body = true;
-                        b"354 go on\r\n"
-                    }
-                    _ => b"250 go on\r\n",
-                };
-                stream.write_all(reply).await?;
-                line.clear();
+            if let Some(stream) = take(stream, tls.is_some(), &taken).await?
+                && let Some(tls) = tls
+            {
+                take(Box::new(tls.accept(stream).await?), false, &taken).await?;
             }
             io::Result::Ok(())
         });
     }
+}
+
+/// Serves until the end or STARTTLS; then the stream comes back.
+async fn take(
+    stream: Box<dyn Io>,
+    offers_tls: bool,
+    taken: &mpsc::UnboundedSender<()>,
+) -> io::Result<Option<Box<dyn Io>>> {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    let mut in_body = false;
+    while stream.read_until(b'\n', &mut line).await? > 0 {
+        let reply: &[u8] = match &*line {
+            b".\r\n" => {
+                in_body = false;
+                let _ = taken.send(());
+                b"250 taken\r\n"
+            }
+            _ if in_body => b"",
+            b"DATA\r\n" => {
+                in_body = true;
+                b"354 go on\r\n"
+            }
+            b"STARTTLS\r\n" => {
+                stream.write_all(b"220 go on\r\n").await?;
+                return Ok(Some(stream.into_inner()));
+            }
+            line if offers_tls && line.starts_with(b"EHLO") => b"250-sink\r\n250 STARTTLS\r\n",
+            _ => b"250 go on\r\n",
+        };
+        stream.write_all(reply).await?;
+        line.clear();
+    }
+    Ok(None)
+}
+
+/// What a sink that wants TLS shows: a certificate that nobody checks.
+fn acceptor() -> TlsAcceptor {
+    let key = KeyPair::generate().expect("a key");
+    let made = CertificateParams::default().self_signed(&key).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+            builder.with_no_client_auth().with_single_cert(vec![made.der().clone()], key.into())
+        });
+    TlsAcceptor::from(Arc::new(config.expect("a good configuration")))
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Through {
+    /// The client talks to the sink.
+    Direct,
+    /// The engine relays.
+    Relay,
+    /// The engine relays under TLS, so many messages a connection.
+    Tls(u64),
 }
 
 /// Sends messages over one connection.
@@ -149,19 +208,24 @@ async fn client<N: Network>(network: N, server: SocketAddr) -> io::Result<()> {
 /// One world: a sink, and the engine in front of it when it is to relay.
 async fn start<N: Network>(
     network: &N,
-    relay: bool,
+    through: Through,
 ) -> io::Result<(SocketAddr, mpsc::UnboundedReceiver<()>)> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = network.bind(any, 100).await?;
     let sink_addr = network.local_addr(&listener)?;
     let (sender, taken) = mpsc::unbounded_channel();
-    tokio::spawn(sink(network.clone(), listener, sender));
-    if !relay {
-        return Ok((sink_addr, taken));
-    }
+    let tls = matches!(through, Through::Tls(_)).then(acceptor);
+    tokio::spawn(sink(network.clone(), listener, tls, sender));
+    let options = match through {
+        Through::Direct => return Ok((sink_addr, taken)),
+        Through::Relay => String::new(),
+        Through::Tls(messages) => {
+            format!("tls = required max_deliveries_per_connection = {messages}")
+        }
+    };
     let config = format!(
         "relay_hosts = ( \"127.0.0.1\" )\ngateway = \"127.0.0.1\"\nremote_smtp_port = {}\n\
-         max_outbound_connections = 20\nesmtp_listener {{ listen \"127.0.0.1:0\" {{ }} }}",
+         max_outbound_connections = 20 {options}\nesmtp_listener {{ listen \"127.0.0.1:0\" {{ }} }}",
         sink_addr.port(),
     );
     let config = Arc::new(Config::from_text(&config).expect("a good configuration"));
@@ -205,12 +269,17 @@ async fn relay<N: Network>(
 fn messages<N: Network>(c: &mut Criterion, name: &str, network: N) {
     let mut group = c.benchmark_group("messages");
     group.throughput(Throughput::Elements(CLIENTS * MESSAGES)).sample_size(20);
-    for (through, relays) in [("direct", false), ("relay", true)] {
+    for (name_of, through) in [
+        ("direct", Through::Direct),
+        ("relay", Through::Relay),
+        ("tls-20", Through::Tls(20)),
+        ("tls-1", Through::Tls(1)),
+    ] {
         let runtime: Runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (server, mut taken) =
-            runtime.block_on(start(&network, relays)).expect("a world that starts");
-        group.bench_function(BenchmarkId::new(through, name), |b| {
+            runtime.block_on(start(&network, through)).expect("a world that starts");
+        group.bench_function(BenchmarkId::new(name_of, name), |b| {
             b.iter(|| runtime.block_on(relay(&network, server, &mut taken)));
         });
     }
