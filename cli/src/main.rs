@@ -9,6 +9,7 @@ mod options;
 mod record_log;
 mod sim;
 mod test;
+mod tls_matrix;
 
 use std::panic;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Verb {
     Daemon(daemon::Args),
     Sim(sim::Args),
     Test(test::Args),
+    TlsMatrix(tls_matrix::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Daemon(args) => daemon::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::TlsMatrix(args) => tls_matrix::run(&args),
     }
 }
 

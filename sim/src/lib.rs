@@ -21,5 +21,6 @@ pub mod spool;
 #[cfg(test)]
 mod test_records;
 pub mod tls;
+pub mod tls_matrix;
 pub mod trace;
 pub mod traffic;
