@@ -274,14 +274,20 @@ impl View<'_> {
 
 /// Prints rows in columns as wide as their widest cell.
 pub(crate) fn print_columns<const N: usize>(rows: &[[String; N]]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    io::stdout().lock().write_all(columns(rows).as_bytes())
+}
+
+/// Rows in columns as wide as their widest cell.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
             line.push_str(&format!("{cell:width$}  "));
         }
-        writeln!(out, "{}", line.trim_end())?;
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
-    Ok(())
+    text
 }

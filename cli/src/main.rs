@@ -3,10 +3,12 @@
 mod check;
 mod daemon;
 mod diagnostics;
+mod diff;
 mod error;
 mod explain;
 mod options;
 mod record_log;
+mod runs;
 mod sim;
 mod test;
 mod tls_matrix;
@@ -34,6 +36,7 @@ enum Verb {
     Options(options::Args),
     Daemon(daemon::Args),
     Sim(sim::Args),
+    Diff(diff::Args),
     Test(test::Args),
     TlsMatrix(tls_matrix::Args),
 }
@@ -52,6 +55,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Options(args) => options::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
         Verb::Sim(args) => sim::run(&args),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::TlsMatrix(args) => tls_matrix::run(&args),
     }

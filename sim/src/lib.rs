@@ -6,6 +6,7 @@
 pub mod body;
 pub mod counts;
 pub mod describe;
+pub mod diff;
 pub mod dns;
 pub mod event;
 pub mod expect;

@@ -1,30 +1,21 @@
 //! `traject test`: run many scenarios and say which keep their expectations.
 
-mod collect;
 mod junit;
 mod verdict;
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
-use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
+use std::panic;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use traject_engine::config::Config;
-use traject_sim::runner::{self, RunOptions};
-use traject_sim::scenario::Scenario;
+use traject_sim::runner::Outcome;
 
-use self::collect::scenario_files;
 use self::verdict::{Tested, Verdict};
-use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
-use crate::sim;
+use crate::runs::{self, scenario_files};
 
 /// Run scenarios and say which keep their expectations
 ///
@@ -66,14 +57,14 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let begun = Instant::now();
     let page = Page::new(&files);
     let mut tested = Vec::new();
-    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    in_parallel(args, &files, args.jobs.unwrap_or(cores), |one| {
+    let done = |one: Tested| {
         page.show(&one)?;
         tested.push(one);
         Ok(())
-    })
-    .and_then(|()| page.close(&tested, begun.elapsed()))
-    .map_err(|error| CommandError::new(ErrorKind::System, error))?;
+    };
+    runs::in_parallel(&files, args.jobs, |file| test(args, file), done)
+        .and_then(|()| page.close(&tested, begun.elapsed()))
+        .map_err(|error| CommandError::new(ErrorKind::System, error))?;
     if let Some(path) = &args.junit {
         let written = junit::document(&tested, begun.elapsed())
             .and_then(|xml| fs::write(path, xml).map_err(Into::into));
@@ -87,81 +78,18 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     }
 }
 
-/// Tests all files, so many at a time, and hands on what came of them in the order of the files.
-fn in_parallel(
-    args: &Args,
-    files: &[PathBuf],
-    jobs: NonZeroUsize,
-    mut done: impl FnMut(Tested) -> io::Result<()>,
-) -> io::Result<()> {
-    let next = AtomicUsize::new(0);
-    let (sender, results) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..jobs.get().min(files.len()) {
-            let (next, sender) = (&next, sender.clone());
-            scope.spawn(move || {
-                loop {
-                    let position = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(file) = files.get(position) else { return };
-                    // Fails when nobody listens any more: the output is gone.
-                    if sender.send((position, test(args, file))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut waiting: Vec<Option<Tested>> = files.iter().map(|_| None).collect();
-        let mut shown = 0;
-        for (position, tested) in &results {
-            waiting[position] = Some(tested);
-            while let Some(next) = waiting.get_mut(shown).and_then(Option::take) {
-                done(next)?;
-                shown += 1;
-            }
-        }
-        Ok(())
-    })
-}
-
-fn test(args: &Args, file: &PathBuf) -> Tested {
+fn test(args: &Args, file: &Path) -> Tested {
     let begun = Instant::now();
     // The panic's own message has been printed when it arrives here.
-    let attempt = panic::catch_unwind(AssertUnwindSafe(|| match load(args, file) {
-        Ok((scenario, config)) => simulate(args, scenario, config),
+    let attempt = panic::catch_unwind(|| match runs::load(file, args.config.as_deref()) {
+        Ok(loaded) => judge(runs::simulate(&loaded)),
         Err(findings) => Verdict::Unusable { findings },
-    }));
+    });
     let verdict = attempt.unwrap_or(Verdict::Panicked);
     Tested { file: file.display().to_string(), verdict, took: begun.elapsed() }
 }
 
-/// A scenario and its configuration, or what is wrong with them.
-fn load(args: &Args, file: &PathBuf) -> Result<(Scenario, Config), String> {
-    let text = fs::read_to_string(file).map_err(|error| format!("error: {error}\n"))?;
-    let scenario = traject_sim::scenario::parse(file, &text)
-        .map_err(|error| sim::findings_of_scenario(&error))?;
-    let loaded = scenario.load_config(args.config.as_deref());
-    let Some(config) = loaded.config else {
-        return Err(diagnostics::text(&loaded.diagnostics, &loaded.sources));
-    };
-    match scenario.check_config(&config) {
-        Ok(()) => Ok((scenario, config)),
-        Err(error) => Err(sim::findings_of_scenario(&error)),
-    }
-}
-
-fn simulate(args: &Args, scenario: Scenario, config: Config) -> Verdict {
-    let mut replay = format!("traject sim {}", scenario.path.display());
-    if let Some(config) = &args.config {
-        replay.push_str(&format!(" --config {}", config.display()));
-    }
-    replay.push_str(&format!(" --seed {}", scenario.seed));
-    let options = RunOptions {
-        config_name: scenario.config_name(args.config.as_deref()),
-        replay,
-        ..RunOptions::default()
-    };
-    let outcome = runner::run(&scenario, Arc::new(config), options);
+fn judge(outcome: Outcome) -> Verdict {
     match outcome.failure {
         Some(failure) => Verdict::Broken { failure, replay: outcome.report.replay },
         None => Verdict::Judged(outcome.report),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 /// The scenarios among and below `paths`, ordered by name. A file that is named counts in any case;
 /// in a folder those TOML files count that begin with a `title`, as configurations and profiles of
 /// receivers may lie beside them.
-pub(super) fn scenario_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn scenario_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = BTreeSet::new();
     for path in paths {
         if path.is_dir() {
