@@ -12,6 +12,7 @@ use traject_engine::ids::MessageId;
 use traject_engine::record::{Attempt, Event, Pair, Record, Via};
 use traject_engine::rng::entity;
 use traject_engine::smtp::address::Mailbox;
+use traject_engine::tls::policy::TlsMode;
 
 use super::{Finding, ensure, mailbox_name};
 
@@ -79,6 +80,8 @@ pub(super) struct Phase {
     pub(super) options: DeliveryOptions,
     /// The queue its mail is in.
     queue: Pair,
+    /// `tls` of that queue: what its connections go by.
+    queue_tls: TlsMode,
 }
 
 /// Messages with neighbouring ids: a message's place is its id, counted from the segment's first.
@@ -171,6 +174,17 @@ impl Book {
         let reloads = reloads.take_while(|(_, (since, _))| *since <= at);
         let last = reloads.filter(|(before, _)| asked(&before.options)).last();
         last.map_or_else(Timestamp::default, |(_, (since, _))| *since)
+    }
+
+    /// What `tls` was for a pair's mail at some time between two instants, both included.
+    pub(super) fn tls_within(
+        &self,
+        id: PairId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = TlsMode> {
+        let phases = &self.pairs[id.0 as usize].1;
+        phases[self.in_force(from, to)].iter().map(|phase| phase.queue_tls)
     }
 
     /// The positions of these configurations.
@@ -442,7 +456,12 @@ impl Phase {
             false => DEFAULT_BINDING.into(),
         };
         let domain = options.gateway.clone().unwrap_or_else(|| Arc::clone(&mail.domain));
-        Self { options, queue: Pair { binding, domain } }
+        let queue = Pair { binding, domain };
+        let queue_tls = match queue == *mail {
+            true => options.tls.mode,
+            false => config.delivery_options(&queue.binding, &queue.domain).tls.mode,
+        };
+        Self { options, queue, queue_tls }
     }
 }
 

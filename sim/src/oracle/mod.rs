@@ -190,7 +190,7 @@ impl Oracles {
         recipient: &str,
         answer: Answer,
     ) -> Result<(), Violation> {
-        in_clear::judge_answer(message, recipient, answer, &mut self.book)
+        in_clear::judge_answer(at, message, recipient, answer, &mut self.book)
             .and_then(|()| copies::judge_answer(at, message, recipient, answer, &mut self.book))
             .map_err(|finding| finding.at(at, Entity::Message(message)))
     }
@@ -229,6 +229,8 @@ pub struct Answer {
     pub code: Option<u16>,
     /// Whether the message came under TLS.
     pub secured: bool,
+    /// When the connection reached the receiver.
+    pub connected_at: Timestamp,
 }
 
 /// What one oracle found.

@@ -36,7 +36,8 @@ macro_rules! stream {
 }
 
 fn answer(second: u64, code: u16) -> Seen {
-    let answer = Answer { taken: code == 250, code: Some(code), secured: false };
+    let answer =
+        Answer { taken: code == 250, code: Some(code), secured: false, connected_at: at(0) };
     Seen::Answer(at(second), 2, "x@a.test", answer)
 }
 
@@ -126,8 +127,12 @@ fn conservation_catches_lost_and_doubled_recipients() {
     caught("conservation", "came twice", again);
     let skipped = doctor(&|stream| stream[4] = delivery(62, 3).into());
     caught("conservation", "had 1 attempts, and now has 3", skipped);
-    let stranger =
-        Seen::Answer(at(61), 2, "y@a.test", Answer { taken: true, code: None, secured: false });
+    let stranger = Seen::Answer(
+        at(61),
+        2,
+        "y@a.test",
+        Answer { taken: true, code: None, secured: false, connected_at: at(0) },
+    );
     caught("conservation", "no recipient", doctor(&|stream| stream.insert(3, stranger.clone())));
 }
 
@@ -178,7 +183,7 @@ fn copies_catches_deliveries_nobody_has_and_doubles() {
         at(1),
         2,
         "x@a.test",
-        Answer { taken: false, code: Some(250), secured: false },
+        Answer { taken: false, code: Some(250), secured: false, connected_at: at(0) },
     );
     caught("copies", "no receiver has it", begun(stream![nobody, delivery(1, 1)]));
     caught("copies", "2 copies", begun(stream![answer(1, 250), answer(2, 250)]));
@@ -209,7 +214,7 @@ fn caps_catches_too_many_connections_and_deliveries() {
     for n in 1..=3 {
         let mut attempt = attempt(0, 1, Stage::BodyReply, reply("250 Ok"));
         attempt.message = MessageId(2 * n);
-        let answer = Answer { taken: true, code: Some(250), secured: false };
+        let answer = Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
         many.push(reception(0, 2 * n, &["x@a.test"]).into());
         many.push(Seen::Answer(at(0), 2 * n, "x@a.test", answer));
         many.push(record(0, Event::Delivery(attempt)).into());
@@ -246,7 +251,7 @@ fn deliveries(seconds: &[u64]) -> Vec<Seen> {
     for (n, second) in (1..).zip(seconds) {
         let mut attempt = attempt(*second, 1, Stage::BodyReply, reply("250 Ok"));
         attempt.message = MessageId(2 * n);
-        let answer = Answer { taken: true, code: Some(250), secured: false };
+        let answer = Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
         stream.push(reception(0, 2 * n, &["x@a.test"]).into());
         stream.push(Seen::Answer(at(*second), 2 * n, "x@a.test", answer));
         stream.push(record(*second, Event::Delivery(attempt)).into());
@@ -406,7 +411,7 @@ fn tls_catches_what_goes_in_clear_and_what_does_not() {
         ("no", true, Some("under TLS")),
         ("no", false, None),
     ] {
-        let answer = Answer { taken: true, code: Some(250), secured };
+        let answer = Answer { taken: true, code: Some(250), secured, connected_at: at(0) };
         let stream = stream![
             reception(0, 2, &["x@a.test"]),
             opened(0, 2, 1, 1),
@@ -421,5 +426,32 @@ fn tls_catches_what_goes_in_clear_and_what_does_not() {
             }
             _ => panic!("{mode}, {secured}: {found:?}"),
         }
+    }
+}
+
+#[test]
+fn what_was_in_force_when_a_connection_was_begun_counts_until_it_ends() {
+    let config = |text: &str| Arc::new(Config::from_text(text).unwrap());
+    let judged = |reload: u64, connected: u64| {
+        let mut oracles = Oracles::new(config("tls = no"), routes());
+        oracles.record(&reception(0, 2, &["x@a.test"])).unwrap();
+        oracles.reload(at(reload), config("tls = required"));
+        let connected_at = at(connected);
+        let answer = Answer { taken: true, code: Some(250), secured: false, connected_at };
+        oracles.answered(at(2000), MessageId(2), "x@a.test", answer).is_ok()
+    };
+    assert!(judged(1900, 1800));
+    assert!(judged(1900, 1950));
+    assert!(!judged(1000, 1950));
+}
+
+#[test]
+fn mail_that_goes_to_a_gateway_goes_by_the_tls_of_the_gateway() {
+    let config = "domain a.test { gateway = hub.test } domain hub.test { tls = required }";
+    for secured in [true, false] {
+        let answer = Answer { taken: true, code: Some(250), secured, connected_at: at(0) };
+        let stream =
+            stream![reception(0, 2, &["x@a.test"]), Seen::Answer(at(1), 2, "x@a.test", answer)];
+        assert_eq!(judge(config, stream).is_none(), secured);
     }
 }

@@ -102,6 +102,7 @@ pub async fn serve<N: Network, C: Clock, W: Witness>(
                 stream: MaybeTls::Plain(Unread::new(stream)),
                 peer,
                 local,
+                connected_at: clock.now(),
                 posture: None,
                 grammar: Grammar::new(site.spec.extensions),
                 input: Vec::new(),
@@ -147,6 +148,7 @@ struct Dialogue<'s, N: Network, C, W> {
     stream: MaybeTls<Unread<N::Stream>>,
     peer: SocketAddr,
     local: SocketAddr,
+    connected_at: Timestamp,
     /// What the last reply to EHLO went by, until TLS is up.
     posture: Option<usize>,
     grammar: Grammar,
@@ -345,7 +347,12 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
     ) -> Result<(), End> {
         let decision = self.decide(session, event);
         let secured = self.grammar.is_secured();
-        let answer = Answer { taken: decision.accepts, code: reply_code(&decision), secured };
+        let answer = Answer {
+            taken: decision.accepts,
+            code: reply_code(&decision),
+            secured,
+            connected_at: self.connected_at,
+        };
         let recipients = &self.recipients[recipients];
         self.site.witness.answered(self.clock.now(), message, recipients, answer);
         self.answer(&decision, &["250 2.0.0 Ok\r\n"]).await?;

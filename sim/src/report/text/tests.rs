@@ -78,7 +78,7 @@ fn report() -> Report {
 
 fn see(record: &Record, oracles: &mut Oracles, tally: &mut Tally, judge: &mut ExpectationJudge) {
     if matches!(record.event, traject_engine::record::Event::Delivery(_)) {
-        let answer = Answer { taken: true, code: Some(250), secured: false };
+        let answer = Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
         oracles.answered(record.at, traject_engine::ids::MessageId(2), "x@a.test", answer).unwrap();
     }
     let before = oracles.record(record).unwrap();
