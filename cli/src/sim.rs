@@ -12,8 +12,10 @@ use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use traject_engine::config::{Config, Diagnostic, SourceFile, Sources, Span};
 use traject_sim::report::text::{self, Style};
-use traject_sim::report::{End, Report};
-use traject_sim::runner::{self, FailureKind, Outcome, Progress, ProgressSink, RunOptions, START};
+use traject_sim::report::{End, Report, why};
+use traject_sim::runner::{
+    self, FailureKind, Outcome, Progress, ProgressSink, RunOptions, START, WhyQuestion,
+};
 use traject_sim::scenario::{self, Scenario, ScenarioError, units};
 
 use crate::diagnostics;
@@ -30,6 +32,8 @@ Examples:
   traject sim tour.toml --config new.conf        what would another configuration do?
   traject sim tour.toml --seed 7 --json -        the report as JSON on standard output
   traject sim tour.toml --trace records.ndjson   every record, one JSON object a line
+  traject sim tour.toml --why strict.example --at 9h30m
+                                                 why does that mail wait, at that time?
 
 Exits with 0 when every expectation held, 1 when one did not, 3 when the scenario or the
 configuration is wrong, 10 when an invariant was violated, 11 when nothing could move any more,
@@ -58,6 +62,18 @@ pub(crate) struct Args {
     /// End after so much simulated time, such as 2h or 1d12h
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     until: Option<Duration>,
+
+    /// Say why mail to this domain waits, at the instant `--at`, instead of the report
+    #[arg(long, value_name = "DOMAIN")]
+    why: Option<String>,
+
+    /// With --why: mail of this binding only
+    #[arg(long, value_name = "NAME", requires = "why")]
+    binding: Option<String>,
+
+    /// With --why: when, such as 2h13m after the start; the end if not given
+    #[arg(long, value_name = "TIME", requires = "why", conflicts_with = "until", value_parser = units::duration)]
+    at: Option<Duration>,
 }
 
 /// Runs, and reports.
@@ -67,10 +83,12 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     scenario.check_config(&config).map_err(|error| wrong_scenario(&error))?;
     check_reloads(&scenario)?;
     let records = args.trace.as_deref().map(create).transpose()?;
-    let bar = progress_bar(args.until.unwrap_or(scenario.horizon).min(scenario.horizon));
+    let until = args.until.or(args.at);
+    let bar = progress_bar(until.unwrap_or(scenario.horizon).min(scenario.horizon));
     let options = RunOptions {
         seed: args.seed,
-        until: args.until,
+        until,
+        why: args.why.clone().map(|domain| WhyQuestion { domain, binding: args.binding.clone() }),
         config_name: scenario.config_name(args.config.as_deref()),
         replay: replay(args, &scenario),
         records: records.map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>),
@@ -82,8 +100,26 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let outcome = runner::run(&scenario, Arc::new(config), options);
     let wall = begun.elapsed();
     bar.finish_and_clear();
+    if let Some(domain) = &args.why
+        && outcome.failure.is_none()
+    {
+        return answer(args, domain, &outcome)
+            .map_err(|error| CommandError::new(ErrorKind::System, error));
+    }
     show(args, &outcome, wall).map_err(|error| CommandError::new(ErrorKind::System, error))?;
     verdict(outcome)
+}
+
+/// Why mail waits, for a person or as JSON.
+fn answer(args: &Args, domain: &str, outcome: &Outcome) -> anyhow::Result<()> {
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&outcome.why)? + "\n";
+        if path == Path::new("-") {
+            return print_out(&json);
+        }
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    print_out(&why::render(&outcome.why, domain, START, outcome.ended_at))
 }
 
 fn load_scenario(path: &Path) -> Result<Scenario, CommandError> {

@@ -19,7 +19,7 @@ use crate::record::{Attempt, ClearReason, CloseReason, Event, Transport};
 use crate::sched::tls::Asked;
 use crate::sched::turns::Passed;
 use crate::securing::TlsAt;
-use crate::shaping::gates::Place;
+use crate::shaping::gates::{GateKey, Place};
 use crate::smtp::client::{
     ClientInput, ClientOutput, ClientSession, RecipientResult, SessionOptions, Transaction,
 };
@@ -98,6 +98,11 @@ impl Outbound {
     /// The exchange's name.
     pub(crate) const fn exchange(&self) -> &Arc<str> {
         &self.exchange
+    }
+
+    /// Whether it counts towards a cap.
+    pub(crate) fn is_counted_by(&self, cap: &GateKey) -> bool {
+        self.passed.caps.contains(cap)
     }
 
     /// What it asks for of TLS, if it is to try.

@@ -35,6 +35,7 @@ mod snapshot;
 pub mod time;
 mod timers;
 pub mod tls;
+pub mod why;
 
 pub use binding::binding_of_group;
 pub use check::Violation;

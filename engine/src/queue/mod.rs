@@ -5,6 +5,7 @@ pub mod reason;
 mod residency;
 pub mod retry;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,9 +14,11 @@ use smallvec::SmallVec;
 
 use crate::config::effective::DeliveryOptions;
 use crate::ids::{ConnId, MessageId};
+use crate::mx::plan::Plan;
 use crate::queue::reason::QueueReason;
 use crate::record::Pair;
 use crate::shaping::gates::Ticket;
+use crate::smtp::reply::Reply;
 use crate::time::Timestamp;
 use crate::timers::TimerHandle;
 
@@ -66,6 +69,10 @@ pub(crate) struct Queue {
     pub(crate) connects: u64,
     /// Since when no address could be reached.
     pub(crate) trying_since: Option<Timestamp>,
+    /// The plan that was looked at last.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Failed look-ups in a row, and what came of the last one.
+    pub(crate) dns_failure: Option<Box<(u32, Reply)>>,
     /// The hold of the last failed look-up that moved the queue to delayed.
     pub(crate) dns_failed_until: Option<Timestamp>,
     /// Its place in line at a shared limit.
@@ -107,6 +114,8 @@ impl Queue {
             idle: Vec::new(),
             connects: 0,
             trying_since: None,
+            plan: None,
+            dns_failure: None,
             dns_failed_until: None,
             ticket: None,
             timer: None,

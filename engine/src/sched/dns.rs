@@ -1,5 +1,6 @@
 //! The DNS half of scheduling: what a queue asks, and what it does when there is no answer.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::dns::{DnsAnswer, DnsError, Question};
@@ -111,6 +112,7 @@ impl Engine {
         }
         if queue.dns_failed_until != Some(until) {
             queue.dns_failed_until = Some(until);
+            queue.dns_failure = Some(Box::new((failures, reply.clone())));
             self.delay_active(slot, reply, until);
         }
         QueueReason::DnsFailed { until }

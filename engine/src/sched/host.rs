@@ -13,6 +13,7 @@ use core::net::IpAddr;
 use crate::ids::ConnId;
 use crate::limits;
 use crate::mx::plan::Usable;
+use crate::smtp::reply::Reply;
 use crate::time::Timestamp;
 
 /// Failed addresses, by binding.
@@ -30,6 +31,8 @@ struct Failed {
     forgotten_at: Timestamp,
     /// Consecutive failures; those that end while it is set aside count as one.
     failures: u32,
+    /// Its words.
+    reply: Option<Reply>,
     /// When the last of them came.
     failed_at: Timestamp,
     /// The connection that probes it.
@@ -98,6 +101,7 @@ impl HostHealth {
             aside_until: Timestamp::default(),
             forgotten_at: Timestamp::NEVER,
             failures: 0,
+            reply: None,
             failed_at: now,
             probe: None,
             waiting: BTreeSet::new(),
@@ -115,6 +119,23 @@ impl HostHealth {
         host.aside_until = until;
         host.forgotten_at = forgotten_at.max(until);
         (Some(until), core::mem::take(&mut host.waiting))
+    }
+
+    /// Notes the words of the last failure.
+    pub(crate) fn said(&mut self, binding: &Arc<str>, address: IpAddr, reply: Reply) {
+        if let Some(host) = self.failed.get_mut(&(binding.clone(), address)) {
+            host.reply = Some(reply);
+        }
+    }
+
+    /// Failures of an address in a row, and the words of the last.
+    pub(crate) fn story(
+        &self,
+        binding: &Arc<str>,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Option<(u32, Option<&Reply>)> {
+        self.get(binding, address, now).map(|host| (host.failures, host.reply.as_ref()))
     }
 
     /// Notes that a connection is gone. If it was a probe without a result, another may follow;

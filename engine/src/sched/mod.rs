@@ -128,6 +128,7 @@ impl Engine {
     }
 
     fn connect_to(&mut self, slot: usize, plan: &Arc<Plan>, known: Known) -> QueueReason {
+        self.queues[slot].plan = Some(plan.clone());
         if known == Known::All && self.tried_in_vain(slot, plan) {
             let text = "no exchange of the domain could be reached";
             let reply = Reply::local(421, EnhancedCode(4, 4, 0), text);
@@ -292,6 +293,7 @@ impl Engine {
         self.touch_all(waiting);
         self.touch(slot);
         if let Some(until) = aside {
+            self.hosts.said(&binding, address, reply.clone());
             let event = Event::HostSetAside { binding, address, exchange, until, stage, reply };
             self.record(event);
         }

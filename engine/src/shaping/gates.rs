@@ -65,6 +65,11 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// The gate.
+    pub(crate) const fn key(&self) -> &GateKey {
+        &self.key
+    }
+
     /// Whether it is a place in line at that gate.
     pub(crate) fn is_for(&self, key: &GateKey) -> bool {
         self.key == *key

@@ -6,6 +6,7 @@ pub mod flow;
 pub mod tally;
 pub mod text;
 pub mod timeline;
+pub mod why;
 
 use std::time::Duration;
 

@@ -335,7 +335,8 @@ fn plural(number: u64, noun: &str) -> String {
 }
 
 /// `12,345`.
-fn grouped(number: u64) -> String {
+/// A number with commas between thousands.
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (n, digit) in digits.chars().enumerate() {

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use traject_engine::Timestamp;
-use traject_engine::queue::reason::QueueReason;
 use traject_engine::record::Record;
 
 use super::START;
@@ -81,23 +80,6 @@ impl fmt::Display for Failure {
             writeln!(f, "    {event}")?;
         }
         Ok(())
-    }
-}
-
-/// Why a queue's mail waits, with instants counted from the start.
-pub(super) fn reason(start: Timestamp, reason: QueueReason) -> String {
-    match reason {
-        QueueReason::Delayed { until } => {
-            format!("delayed, the first until {}", describe::instant(start, until))
-        }
-        QueueReason::DnsFailed { until } => {
-            format!("the DNS failed; next look-up at {}", describe::instant(start, until))
-        }
-        QueueReason::HostsSetAside { until } => format!(
-            "every address failed; next try at {} (host_failure_retry)",
-            describe::instant(start, until)
-        ),
-        other => other.to_string(),
     }
 }
 

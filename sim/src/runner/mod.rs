@@ -20,6 +20,7 @@ use traject_engine::config::{Config, DEFAULT_BINDING, Loaded};
 use traject_engine::ids::MessageId;
 use traject_engine::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
 use traject_engine::rng::Seed;
+use traject_engine::why::Why;
 use traject_net::world::{Clock, Network, World};
 
 pub use self::failure::{Failure, FailureKind};
@@ -38,7 +39,7 @@ use crate::fault;
 use crate::network::{Link, Links, RunError, SimClock, SimNetwork, SimWorld, WorldOptions};
 use crate::oracle::{Entity, Oracles, Routes, State, Violation};
 use crate::receiver::smtp::serve;
-use crate::report::{DomainFacts, End, Facts, Report};
+use crate::report::{DomainFacts, End, Facts, Report, why};
 use crate::scenario::Scenario;
 use crate::spool::SimSpool;
 use crate::tls::{self, Entropy};
@@ -66,6 +67,17 @@ pub struct RunOptions {
     pub interrupt: Arc<AtomicBool>,
     /// How often the engine recounts its invariants.
     pub checks: Checks,
+    /// Whose mail to ask about at the end: why does it wait?
+    pub why: Option<WhyQuestion>,
+}
+
+/// Whose mail a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhyQuestion {
+    /// The domain it is for.
+    pub domain: String,
+    /// The binding that sends it; any if none is given.
+    pub binding: Option<String>,
 }
 
 /// What came of a run.
@@ -77,6 +89,10 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// Why the records could not all be written.
     pub write_error: Option<std::io::Error>,
+    /// The instant at which the run ended.
+    pub ended_at: Timestamp,
+    /// The answer to [`RunOptions::why`] at that instant.
+    pub why: Vec<Why>,
 }
 
 /// Runs `scenario` with `config`, which it was [checked](Scenario::check_config) against.
@@ -382,11 +398,17 @@ fn conclude(
             let waits = |queue: &&traject_engine::QueueSnapshot| {
                 *queue.pair.domain == *domain && queue.active + queue.delayed + queue.in_flight > 0
             };
-            queues.find(waits).map(|queue| failure::reason(START, queue.reason))
+            queues.find(waits).map(|queue| why::because(queue.reason, START))
         }),
     };
     let report = Report::new(facts, &state.tally, of_domain, expectations);
-    Outcome { report, failure, write_error }
+    let why = match (&names.options.why, &machine) {
+        (Some(WhyQuestion { domain, binding }), Some(machine)) => {
+            machine.engine().why(&domain.to_ascii_lowercase(), binding.as_deref())
+        }
+        _ => Vec::new(),
+    };
+    Outcome { report, failure, write_error, ended_at: at, why }
 }
 
 /// The last judgement: what the engine, the spool and the book say must agree.
