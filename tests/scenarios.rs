@@ -132,6 +132,36 @@ const CHANGES: &[Change] = &[
         fails: "always deliveries_in_window <= 6, window 1m, receiver pair",
     },
     Change {
+        scenario: "delivery/connection-goal.toml",
+        instead_of: "\"0.1\"",
+        write: "\"0.2\"",
+        fails: "peak_connections == 9, domain number.example",
+    },
+    Change {
+        scenario: "delivery/caps-of-every-scope.toml",
+        instead_of: "max_outbound_connections = 2 }\n\n# Of a binding",
+        write: "max_outbound_connections = 3 }\n\n# Of a binding",
+        fails: "peak_connections == 2, receiver pool",
+    },
+    Change {
+        scenario: "delivery/limits-of-a-connection.toml",
+        instead_of: "max_deliveries_per_connection = 5",
+        write: "max_deliveries_per_connection = 4",
+        fails: "connections_opened == 4, domain successes.example",
+    },
+    Change {
+        scenario: "delivery/fair-shares-of-the-server.toml",
+        instead_of: "max_outbound_connections = 1\nserver_reserve",
+        write: "max_outbound_connections = 2\nserver_reserve",
+        fails: "t100 == 3m20s, domain short.example",
+    },
+    Change {
+        scenario: "delivery/sibling-domains.toml",
+        instead_of: "idle_timeout = 30",
+        write: "idle_timeout = 30 migrate_connections_between_sibling_domains = off",
+        fails: "connections_opened == 2, receiver pool",
+    },
+    Change {
         scenario: "delivery/reserve-for-small-domains.toml",
         instead_of: "reserve_outbound_connections = 2",
         write: "reserve_outbound_connections = 0",

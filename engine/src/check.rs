@@ -159,6 +159,9 @@ impl Engine {
         ensure(self.routes.in_line() == 0 || self.lookups_timer.is_some(), "liveness", || {
             format!("{} look-ups in line, and nothing will wake them", self.routes.in_line())
         })?;
+        ensure(self.knows_siblings(), "liveness", || {
+            "idle sessions, or queues that wait for one, are not known to their siblings".into()
+        })?;
         for (slot, queue) in &self.queues {
             let stuck = |what: &str| {
                 let details = format!(

@@ -29,7 +29,7 @@ use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
 use crate::tls::policy::TlsMode;
 
-/// A connection to an exchange, of one queue for all its life.
+/// A connection to an exchange, of one queue at a time.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     /// The queue's slot.
@@ -41,7 +41,7 @@ pub(crate) struct Outbound {
     deliveries: u32,
     recipients_sent: u32,
     close_reason: CloseReason,
-    passed: Passed,
+    pub(crate) passed: Passed,
     /// It was begun with options that a connection keeps and that have changed since.
     outdated: bool,
     /// What protects it.
@@ -113,6 +113,13 @@ impl Outbound {
     /// What protects it from now on.
     pub(crate) fn set_transport(&mut self, transport: Transport) {
         self.transport = transport;
+    }
+
+    /// Whether it may have one more transaction under these options.
+    pub(crate) fn has_room(&self, options: &DeliveryOptions) -> bool {
+        !self.outdated
+            && !reached(options.max_deliveries_per_connection, self.deliveries)
+            && !reached(options.max_recipients_per_connection, self.recipients_sent)
     }
 
     /// The address talked to.
@@ -381,8 +388,23 @@ impl Engine {
         self.touch(slot);
     }
 
-    /// The next input for a session that is free; `None` leaves it idle.
+    /// The next input for a session that is free; `None` leaves it idle. Where its own queue has
+    /// nothing, a sibling's may.
     fn next_input(&mut self, conn: ConnId) -> Option<ClientInput<'static>> {
+        let mut input = self.own_input(conn);
+        while input.is_none() {
+            let Some(sibling) = self.help_sibling(conn) else {
+                self.enter_idle(conn);
+                return None;
+            };
+            input = self.own_input(conn);
+            self.leave_line(sibling);
+        }
+        input
+    }
+
+    /// What the queue of a free session has for it.
+    fn own_input(&mut self, conn: ConnId) -> Option<ClientInput<'static>> {
         let outbound = self.outbound.get(&conn)?;
         let slot = outbound.queue;
         let (deliveries, sent) = (outbound.deliveries, outbound.recipients_sent);
@@ -397,16 +419,9 @@ impl Engine {
             return Some(ClientInput::Quit(CloseReason::LimitReached));
         }
         let work = !options.suspend_delivery && self.queues[slot].has_active();
-        match work.then(|| self.permitted_batch(conn, slot, batch_limit(&options, sent))).flatten()
-        {
-            Some((batch, charged)) => {
-                Some(ClientInput::Start(self.begin_flight(conn, batch, charged)))
-            }
-            None => {
-                self.queues[slot].idle.push(conn);
-                None
-            }
-        }
+        let batch = work.then(|| self.permitted_batch(conn, slot, batch_limit(&options, sent)));
+        let (batch, charged) = batch.flatten()?;
+        Some(ClientInput::Start(self.begin_flight(conn, batch, charged)))
     }
 
     /// Takes the next batch, or what of it `outbound_throttle_messages` lets pass.
@@ -685,12 +700,6 @@ impl Engine {
             } else {
                 self.emit(Output::Close { conn, abort: true });
             }
-        }
-    }
-
-    fn leave_idle(&mut self, conn: ConnId) {
-        if let Some(outbound) = self.outbound.get(&conn) {
-            self.queues[outbound.queue].idle.retain(|idle| *idle != conn);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::reload::Listeners;
 use crate::rng::Seed;
 use crate::sched::host::HostHealth;
 use crate::sched::reserve::Reserve;
+use crate::sched::siblings::Siblings;
 use crate::sched::tls::TlsHealth;
 use crate::shaping::gates::Gates;
 use crate::smtp::client::{ClientInput, ClientOutput};
@@ -71,6 +72,7 @@ pub struct Engine {
     /// Limits that several queues share.
     pub(crate) gates: Gates,
     pub(crate) reserve: Reserve,
+    pub(crate) siblings: Siblings,
     pub(crate) draining: bool,
     /// A timer is set to write down what throttles have let pass.
     pub(crate) shaping_to_be_written: bool,
@@ -114,6 +116,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             gates: Gates::default(),
             reserve: Reserve::default(),
+            siblings: Siblings::default(),
             draining: false,
             shaping_to_be_written: false,
             listeners,

@@ -71,6 +71,10 @@ pub const ROUTES_KEPT: usize = 1 << 16;
 /// Destinations whose DNS data is kept at a time.
 pub const ROUTES_MAX: usize = 1 << 20;
 
+/// Queues, or idle sessions, of one exchange that are looked at when a connection could pass from
+/// one domain to another.
+pub const SIBLINGS_TRIED_MAX: usize = 32;
+
 /// Failed addresses that are remembered beyond the time they are set aside.
 pub const FAILED_HOSTS_KEPT: usize = 1 << 16;
 

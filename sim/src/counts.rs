@@ -132,15 +132,23 @@ impl Counts {
             }
             Event::ConnectionOpened { .. } => {
                 self.opened += 1;
-                self.connections += 1;
-                self.peak_connections = self.peak_connections.max(self.connections);
+                self.connection_came();
             }
-            Event::ConnectionClosed { .. } => {
-                self.connections = self.connections.saturating_sub(1);
-            }
+            Event::ConnectionClosed { .. } => self.connection_went(),
             Event::ConnectionFailed { .. } => self.connection_failures += 1,
             _ => {}
         }
+    }
+
+    /// A connection more: opened, or passed on by another pair.
+    pub fn connection_came(&mut self) {
+        self.connections += 1;
+        self.peak_connections = self.peak_connections.max(self.connections);
+    }
+
+    /// A connection less: closed, or passed on to another pair.
+    pub fn connection_went(&mut self) {
+        self.connections = self.connections.saturating_sub(1);
     }
 
     /// The time within which `percent` of the recipients that did not bounce were delivered, each
@@ -186,7 +194,8 @@ pub struct PairFinder {
 }
 
 impl PairFinder {
-    /// The pair a record is about; none for a reception, which may be about several.
+    /// The pair a record is about; the new one of a connection that passes on, none for a
+    /// reception, which may be about several.
     pub fn find<'p>(&'p mut self, event: &'p Event) -> Option<&'p Pair> {
         match event {
             Event::Delivery(attempt)
@@ -194,6 +203,7 @@ impl PairFinder {
             | Event::PermanentFailure(attempt)
             | Event::Expiry { attempt, .. } => Some(&attempt.pair),
             Event::ConnectionOpened { pair, remote, .. }
+            | Event::ConnectionMigrated { to: pair, remote, .. }
             | Event::ConnectionFailed { pair, remote, .. } => {
                 let key = (Arc::clone(&pair.binding), remote.ip());
                 self.last.insert(key, pair.clone());

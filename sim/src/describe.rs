@@ -78,6 +78,13 @@ pub fn event(start: Timestamp, record: &Record) -> String {
         Event::ClientTlsFailed { peer, error, .. } => {
             format!("no TLS with client {peer}: {}", error.text())
         }
+        Event::ConnectionMigrated { conn, from, to, remote, exchange, open } => format!(
+            "connection {conn} to {exchange} [{}] passed from {} to {} of {}, {open} there",
+            remote.ip(),
+            from.domain,
+            to.domain,
+            to.binding
+        ),
         Event::ConnectionFailed { conn, remote, exchange, error, .. } => {
             format!("connection {conn} to {exchange} [{}] failed: {}", remote.ip(), error.text())
         }

@@ -353,6 +353,8 @@ pub struct ServerOptions {
     pub server_max_outbound_connections: u32,
     /// Connections beyond that, for queues that have none.
     pub server_reserve_outbound_connections: u32,
+    /// Let connections without work pass to other domains of the binding.
+    pub migrate_connections_between_sibling_domains: bool,
     /// Time between two sweeps that hand out the reserve.
     pub reserve_maintenance_interval: Duration,
     /// A destination with an exchange there fails.

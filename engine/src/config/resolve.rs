@@ -489,6 +489,9 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         prefer_ipv6_mxs: get!(bool "prefer_ipv6_mxs"),
         server_max_outbound_connections: get!(count "server_max_outbound_connections"),
         server_reserve_outbound_connections: get!(count "server_reserve_outbound_connections"),
+        migrate_connections_between_sibling_domains: get!(
+            bool "migrate_connections_between_sibling_domains"
+        ),
         reserve_maintenance_interval: get!(seconds "reserve_maintenance_interval"),
         prohibited_hosts: get!(networks "prohibited_hosts"),
         skip_hosts: get!(networks "skip_hosts"),

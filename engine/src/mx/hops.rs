@@ -1,5 +1,6 @@
 //! Which names are looked up for a queue, and one plan of what is known of them.
 
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -44,11 +45,29 @@ pub(crate) fn own(domain: &Arc<str>, options: &DeliveryOptions) -> Target {
     }
 }
 
+/// What is known of where mail for a domain goes, from what `find` knows of each target.
+pub(crate) fn look_up(
+    domain: &Arc<str>,
+    options: &DeliveryOptions,
+    mut find: impl FnMut(&Target) -> Lookup,
+) -> Lookup {
+    if options.routes.is_empty() {
+        return find(&own(domain, options));
+    }
+    let known = options.routes.iter().map(|hop| match target(hop, domain, options) {
+        Ok(target) => find(&target),
+        Err(address) => {
+            Lookup::Ready(Arc::new(Plan::literal(&format!("{address}").into(), address)))
+        }
+    });
+    merge(&options.routes, known.collect(), options.fully_resolve_before_smtp)
+}
+
 /// What is known of a domain with `routes`, from what is known of each of them.
 ///
 /// Entries of equal preference share the load with the best exchanges each of them has, then with
 /// the second best. With `all_first` nothing is tried before everything is known.
-pub(crate) fn merge(hops: &[Hop], found: Vec<Lookup>, all_first: bool) -> Lookup {
+fn merge(hops: &[Hop], found: Vec<Lookup>, all_first: bool) -> Lookup {
     let mut exchanges = Vec::new();
     let (mut pending, mut in_line) = (false, false);
     let mut failed: Option<Lookup> = None;
@@ -100,7 +119,6 @@ fn earlier(known: Option<Lookup>, lookup: Lookup) -> Lookup {
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
     use alloc::string::{String, ToString};
 
     use super::*;

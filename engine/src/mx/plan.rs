@@ -116,6 +116,32 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether a connection to `address` that stands may be used: it `leads_to` an exchange of the
+    /// plan that is not set aside, and [`Plan::choose`] would not choose a better preference.
+    pub fn admits(
+        &self,
+        leads_to: impl Fn(&Exchange) -> bool,
+        address: IpAddr,
+        usable: impl Fn(&Exchange, IpAddr) -> Usable,
+    ) -> bool {
+        for level in self.exchanges.chunk_by(|a, b| a.preference == b.preference) {
+            let leads_there = |one: &&Exchange| leads_to(one) && one.addresses.contains(&address);
+            if let Some(one) = level.iter().find(leads_there) {
+                return usable(one, address) != Usable::SetAside;
+            }
+            let better = |one: &Exchange| {
+                let mut addresses = one.addresses.iter();
+                addresses.any(|ip| matches!(usable(one, *ip), Usable::Yes | Usable::Busy))
+            };
+            if level.iter().any(better) {
+                return false;
+            }
+        }
+        false
+    }
+}
+
 /// The items sorted by one keyed draw each.
 fn in_drawn_order<'a, T>(
     items: &'a [T],
@@ -220,6 +246,31 @@ mod tests {
             assert_eq!(chosen(n, aside(&[1, 2, 3, 4])), None);
             let busy = |address| if address == ip(4) { Usable::Yes } else { Usable::Busy };
             assert_eq!(chosen(n, busy), None);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_stands_is_admitted_where_a_new_one_could_lead() {
+        use Usable::{AtCap, Busy, SetAside, Yes};
+        // Of a (1, 2), b (3) and the worse c (4): which are what, and whether 1 and 4 are admitted.
+        for (states, first, worse) in [
+            ([Yes, Yes, Yes, Yes], true, false),
+            ([AtCap, Yes, Yes, Yes], true, false),
+            ([Busy, SetAside, SetAside, Yes], true, false),
+            ([SetAside, Yes, Yes, Yes], false, false),
+            ([SetAside, SetAside, AtCap, Yes], false, true),
+            ([SetAside, SetAside, SetAside, AtCap], false, true),
+            ([SetAside, SetAside, SetAside, SetAside], false, false),
+        ] {
+            let state = |_: &Exchange, address| {
+                let n = (1..=4).find(|n| ip(*n) == address).unwrap();
+                states[usize::from(n) - 1]
+            };
+            let named = |name: &'static str| move |one: &Exchange| *one.name == *name;
+            assert_eq!(plan().admits(named("a"), ip(1), state), first, "{states:?}");
+            assert_eq!(plan().admits(named("c"), ip(4), state), worse, "{states:?}");
+            assert!(!plan().admits(named("b"), ip(1), state), "another exchange");
+            assert!(!plan().admits(named("x"), ip(9), state), "no exchange of the plan");
         }
     }
 

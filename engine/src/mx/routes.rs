@@ -236,6 +236,18 @@ impl Routes {
         }
     }
 
+    /// What is known about `target`; asks nobody.
+    pub(crate) fn known(&self, target: &Target, now: Timestamp) -> Lookup {
+        if let Some(address) = address_literal(&target.name) {
+            return Lookup::Ready(Arc::new(Plan::literal(&target.name, address)));
+        }
+        let known = self.routes.get(target).and_then(|route| route.known(now));
+        known.unwrap_or_else(|| match self.routes.get(target) {
+            Some(route) => self.known_so_far(target, route.policy),
+            None => Lookup::Pending,
+        })
+    }
+
     /// Takes an answer. Returns the question it answers and those who waited for it and can go on
     /// now.
     pub(crate) fn resolved(

@@ -17,6 +17,7 @@ use crate::ids::{ConnId, MessageId};
 use crate::mx::plan::Plan;
 use crate::queue::reason::QueueReason;
 use crate::record::Pair;
+use crate::sched::siblings::Seeking;
 use crate::shaping::gates::Ticket;
 use crate::smtp::reply::Reply;
 use crate::time::Timestamp;
@@ -75,6 +76,8 @@ pub(crate) struct Queue {
     pub(crate) dns_failure: Option<Box<(u32, Reply)>>,
     /// The hold of the last failed look-up that moved the queue to delayed.
     pub(crate) dns_failed_until: Option<Timestamp>,
+    /// Where it waits for a connection of a sibling.
+    pub(crate) seeking: Option<Seeking>,
     /// Its place in line at a shared limit.
     pub(crate) ticket: Option<Ticket>,
     /// The queue's one timer.
@@ -117,6 +120,7 @@ impl Queue {
             plan: None,
             dns_failure: None,
             dns_failed_until: None,
+            seeking: None,
             ticket: None,
             timer: None,
             reason: QueueReason::Empty,

@@ -265,6 +265,22 @@ pub enum Event {
         #[serde(default)]
         took: Duration,
     },
+    /// An outbound connection without work passed to another domain of the binding
+    /// (`migrate_connections_between_sibling_domains`): it counts for that from now on.
+    ConnectionMigrated {
+        /// The connection.
+        conn: ConnId,
+        /// Its queue so far.
+        from: Pair,
+        /// Its queue from now on.
+        to: Pair,
+        /// The exchange's address.
+        remote: SocketAddr,
+        /// The exchange's name.
+        exchange: Arc<str>,
+        /// Connections of the new pair, this one included.
+        open: u32,
+    },
     /// An outbound connection ended.
     ConnectionClosed {
         /// The connection.

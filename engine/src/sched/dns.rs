@@ -1,6 +1,7 @@
 //! The DNS half of scheduling: what a queue asks, and what it does when there is no answer.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::dns::{DnsAnswer, DnsError, Question};
@@ -24,23 +25,21 @@ impl Engine {
         let (domain, options) = (queue.pair.domain.clone(), queue.options.clone());
         let mut asked = Vec::new();
         let (ids, routes, now) = (&mut self.ids, &mut self.routes, self.now);
-        let mut find =
+        let find =
             |target: &_| routes.lookup(target, slot, now, policy, &mut ask_with(ids, &mut asked));
-        let lookup = if options.routes.is_empty() {
-            find(&hops::own(&domain, &options))
-        } else {
-            let known =
-                options.routes.iter().map(|hop| match hops::target(hop, &domain, &options) {
-                    Ok(target) => find(&target),
-                    Err(address) => Lookup::Ready(
-                        Plan::literal(&alloc::format!("{address}").into(), address).into(),
-                    ),
-                });
-            let known = known.collect();
-            hops::merge(&options.routes, known, policy.all_first)
-        };
+        let lookup = hops::look_up(&domain, &options, find);
         self.ask(asked);
         lookup
+    }
+
+    /// Where a queue's mail goes, as far as that is known; asks nobody.
+    pub(super) fn known_plan(&self, slot: usize) -> Option<Arc<Plan>> {
+        let queue = &self.queues[slot];
+        let find = |target: &_| self.routes.known(target, self.now);
+        match hops::look_up(&queue.pair.domain, &queue.options, find) {
+            Lookup::Ready(plan) | Lookup::Partial(plan) => Some(plan),
+            Lookup::InLine | Lookup::Pending | Lookup::Failed { .. } | Lookup::Refused(_) => None,
+        }
     }
 
     /// Whether anything is being looked up for a queue.

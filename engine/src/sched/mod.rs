@@ -5,6 +5,7 @@ mod dns;
 pub(crate) mod goal;
 pub(crate) mod host;
 pub(crate) mod reserve;
+pub(crate) mod siblings;
 pub(crate) mod tls;
 pub(crate) mod turns;
 
@@ -60,6 +61,7 @@ impl Engine {
         if !reason.is_in_line() {
             self.leave_line(slot);
         }
+        self.seek_siblings(slot, reason);
         let queue = &mut self.queues[slot];
         queue.reason = reason;
         if queue.is_unused() {
@@ -72,9 +74,13 @@ impl Engine {
 
     fn feed_idle_sessions(&mut self, slot: usize) {
         while self.queues[slot].has_active()
-            && let Some(conn) = self.queues[slot].idle.pop()
-            && self.wake_idle(conn)
-        {}
+            && let Some(conn) = self.queues[slot].idle.last().copied()
+        {
+            self.leave_idle(conn);
+            if !self.wake_idle(conn) {
+                break;
+            }
+        }
     }
 
     fn remove_queue(&mut self, slot: usize) {
@@ -160,6 +166,9 @@ impl Engine {
             let aggressiveness = queue.options.connection_allocation_aggressiveness;
             if queue.connections >= connection_goal(max, aggressiveness, queue.demand()) {
                 return QueueReason::ConnectionGoal;
+            }
+            if self.take_over_idle(slot, plan) {
+                continue;
             }
             if let Some(reason) = self.connection_gate_shut(slot) {
                 return reason;

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::config::effective::{DeliveryOptions, SharedThrottle};
 use crate::engine::Engine;
+use crate::ids::ConnId;
 use crate::queue::reason::QueueReason;
 use crate::shaping::gates::{GateKey, GateKind, Place};
 use crate::time::Timestamp;
@@ -83,6 +84,43 @@ impl Engine {
             self.gates.enter(key);
         }
         keys
+    }
+
+    /// Whether a session of a sibling may count for a queue. At a cap that it counts towards
+    /// already nothing changes, at others there must be room; it must be the queue's turn at all of
+    /// them, and a message must be allowed to pass.
+    pub(crate) fn may_take_over(&mut self, conn: ConnId, slot: usize) -> bool {
+        let Some(outbound) = self.outbound.get(&conn) else { return false };
+        let ticket = self.queues[slot].ticket.as_ref();
+        let options = self.queues[slot].options.clone();
+        let of_host = self.host_cap(slot, outbound.exchange());
+        let allowed = caps(&options).chain(of_host).all(|(key, max)| {
+            let counts_already = u32::from(outbound.passed.caps.contains(&key));
+            let others = self.gates.open(&key).saturating_sub(counts_already);
+            others < max && self.gates.is_turn_of(&key, ticket)
+        });
+        allowed && self.may_message_pass(slot)
+    }
+
+    fn may_message_pass(&mut self, slot: usize) -> bool {
+        let queue = &self.queues[slot];
+        let Some(throttle) = &queue.options.outbound_throttle_messages else { return true };
+        let key = key(GateKind::MessageThrottle, &throttle.scope);
+        let (until, _) = self.gates.throttle(&key, throttle.rate, self.now);
+        until <= self.now && self.gates.is_turn_of(&key, queue.ticket.as_ref())
+    }
+
+    /// A connection counts for another queue from now on. A place kept for its first message is
+    /// given back.
+    pub(crate) fn move_to_gates_of(&mut self, conn: ConnId, slot: usize) {
+        let Some(outbound) = self.outbound.get_mut(&conn) else { return };
+        let exchange = outbound.exchange().clone();
+        let left = core::mem::take(&mut outbound.passed);
+        let caps = self.enter_caps(slot, &exchange);
+        if let Some(outbound) = self.outbound.get_mut(&conn) {
+            outbound.passed = Passed { caps, reserved: None };
+        }
+        self.release_connection_gates(left);
     }
 
     /// A connection is gone, and with it a place kept for a message that was never sent.

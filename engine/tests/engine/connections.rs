@@ -86,6 +86,25 @@ fn the_reserve_never_goes_beyond_the_caps_of_domains_and_bindings() {
 }
 
 #[test]
+fn what_is_due_goes_out_in_the_order_of_its_due_times() {
+    let mut world = World::new("max_outbound_connections = 1 retry_interval = 60");
+    world.receiver("x.test", |_, said, now| match said.starts_with("RCPT") && now < 100 {
+        true => Answer::Say("451 4.7.1 later".into()),
+        false => accepting(said),
+    });
+    // Tried at 0 to 4 s and 60 s later; due again 120 s after that, at 180 to 184 s.
+    for n in 0..5 {
+        world.submit(n, &[&format!("old{n}@x.test")]);
+    }
+    world.submit(182, &["new@x.test"]);
+    world.run_to(300);
+    let told = world.told("delivered");
+    let order: Vec<&str> = told.iter().map(|l| l[20..].split('@').next().unwrap()).collect();
+    // What became due at 182 s was tried a little later than it came in.
+    assert_eq!(order, ["old0", "old1", "new", "old2", "old3", "old4"], "{told:#?}");
+}
+
+#[test]
 fn without_a_reserve_a_queue_waits_until_a_connection_ends() {
     let config = "
         server_max_outbound_connections = 2

@@ -9,5 +9,6 @@ mod reception;
 mod reload;
 mod routing;
 mod shaping;
+mod siblings;
 mod tls;
 mod world;

@@ -573,6 +573,9 @@ fn tell(record: &Record) -> Option<String> {
             format!("expired {} try {}: {why:?}", a.mailbox, a.attempts)
         }
         Event::ConnectionOpened { remote, open, .. } => format!("opened {} ({open})", remote.ip()),
+        Event::ConnectionMigrated { remote, from, to, open, .. } => {
+            format!("migrated {} from {} to {} ({open})", remote.ip(), from.domain, to.domain)
+        }
         Event::ConnectionFailed { remote, error, .. } => {
             format!("unconnected {}: {}", remote.ip(), error.text())
         }

@@ -160,6 +160,9 @@ impl Case {
             self.counts.accepted += count as u64;
             return count > 0;
         }
+        if let Event::ConnectionMigrated { from, to, remote, .. } = &record.event {
+            return self.count_migrated(from, to, remote.ip());
+        }
         let Some(pair) = pair else { return false };
         // Behind a gateway the queue is the gateway's, the mail is not.
         let mailbox = attempt_of(&record.event).map(|attempt| &attempt.mailbox.domain);
@@ -177,6 +180,21 @@ impl Case {
             && counts_in_window(self.expectation.condition.metric, &record.event)
         {
             self.window.count(record.at, length);
+        }
+        true
+    }
+
+    /// Counts a connection that passes from one pair to another; tells whether that changes
+    /// anything.
+    fn count_migrated(&mut self, from: &Pair, to: &Pair, address: IpAddr) -> bool {
+        let scope = &self.expectation.scope;
+        let covers = |pair: &Pair| {
+            scope.covers(&pair.binding, &pair.domain) && scope.covers_address(Some(address))
+        };
+        match (covers(from), covers(to)) {
+            (true, false) => self.counts.connection_went(),
+            (false, true) => self.counts.connection_came(),
+            (true, true) | (false, false) => return false,
         }
         true
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{CloseReason, Event, Record};
+use traject_engine::record::{CloseReason, Event, Pair, Record};
 
 use super::{Book, Finding, PairId, ensure};
 
@@ -23,6 +24,10 @@ struct Open {
     remote: SocketAddr,
     /// The message delivered last, and when: its recipients count as one delivery.
     last: Option<(MessageId, Timestamp)>,
+    /// Recipients of that.
+    recipients: u32,
+    /// There were more than one transaction may have: it was several, nobody knows how many.
+    uncertain: bool,
     deliveries: u32,
 }
 
@@ -43,20 +48,20 @@ impl Caps {
         match &record.event {
             Event::ConnectionOpened { conn, pair, open, remote, took, .. } => {
                 let pair_id = book.pair_id(pair);
-                let count = self.per_pair.entry(pair_id).or_insert(0);
-                *count += 1;
-                // One begun under another configuration kept to the cap of that.
-                let phases = book.phases(pair_id, before(record.at, *took), record.at);
-                let caps = phases.iter().map(|phase| phase.options.max_outbound_connections);
-                let cap = caps.max().unwrap_or_default();
-                ensure(LAW, *count <= cap, || {
-                    let name = format!("{}/{}", pair.binding, pair.domain);
-                    format!("{name} has {count} connections, max_outbound_connections = {cap}")
-                })?;
-                ensure(LAW, open == count, || format!("{count} are open, the record says {open}"))?;
-                let known = Open { pair: pair_id, remote: *remote, last: None, deliveries: 0 };
+                self.count(pair_id, *open, before(record.at, *took)..=record.at, book)?;
+                let known = Open {
+                    pair: pair_id,
+                    remote: *remote,
+                    last: None,
+                    recipients: 0,
+                    uncertain: false,
+                    deliveries: 0,
+                };
                 let twice = self.open.insert(*conn, known).is_some();
                 ensure(LAW, !twice, || format!("connection {conn} was opened twice"))
+            }
+            Event::ConnectionMigrated { conn, from, to, open, .. } => {
+                self.migrate(record.at, *conn, (from, to), *open, book)
             }
             Event::ConnectionClosed { conn, deliveries, .. } => {
                 let open = self.open.remove(conn);
@@ -67,7 +72,8 @@ impl Caps {
                 if let Some(count) = self.per_pair.get_mut(&open.pair) {
                     *count -= 1;
                 }
-                ensure(LAW, open.deliveries == *deliveries, || {
+                let more = open.uncertain && open.deliveries < *deliveries;
+                ensure(LAW, open.deliveries == *deliveries || more, || {
                     format!("{} deliveries, the record says {deliveries}", open.deliveries)
                 })
             }
@@ -79,10 +85,14 @@ impl Caps {
                 })?;
                 if open.last != Some((attempt.message, record.at)) {
                     open.last = Some((attempt.message, record.at));
+                    open.recipients = 0;
                     open.deliveries += 1;
                 }
+                open.recipients += 1;
                 let begun_at = before(record.at, attempt.took);
                 let phases = book.phases(open.pair, begun_at, record.at);
+                let batch = loosest(phases.iter().map(|one| one.options.max_recipients_per_batch));
+                open.uncertain |= batch != 0 && open.recipients > batch;
                 let cap =
                     loosest(phases.iter().map(|one| one.options.max_deliveries_per_connection));
                 ensure(LAW, cap == 0 || open.deliveries <= cap, || {
@@ -92,6 +102,54 @@ impl Caps {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Caps {
+    /// A connection more of a pair, which has `open` of them now. It was begun within `times`.
+    fn count(
+        &mut self,
+        pair_id: PairId,
+        open: u32,
+        times: RangeInclusive<Timestamp>,
+        book: &Book,
+    ) -> Result<(), Finding> {
+        let count = self.per_pair.entry(pair_id).or_insert(0);
+        *count += 1;
+        // One begun under another configuration kept to the cap of that.
+        let phases = book.phases(pair_id, *times.start(), *times.end());
+        let caps = phases.iter().map(|phase| phase.options.max_outbound_connections);
+        let cap = caps.max().unwrap_or_default();
+        ensure(LAW, *count <= cap, || {
+            let Pair { binding, domain } = book.pair(pair_id);
+            let name = format!("{binding}/{domain}");
+            format!("{name} has {count} connections, max_outbound_connections = {cap}")
+        })?;
+        ensure(LAW, open == *count, || format!("{count} are open, the record says {open}"))
+    }
+
+    fn migrate(
+        &mut self,
+        at: Timestamp,
+        conn: ConnId,
+        (from, to): (&Pair, &Pair),
+        open: u32,
+        book: &mut Book,
+    ) -> Result<(), Finding> {
+        let (from_id, to_id) = (book.pair_id(from), book.pair_id(to));
+        let known = self.open.get_mut(&conn).filter(|known| known.pair == from_id);
+        let known = known.ok_or_else(|| Finding {
+            invariant: LAW,
+            details: format!("connection {conn} is none of {}/{}", from.binding, from.domain),
+        })?;
+        known.pair = to_id;
+        if let Some(count) = self.per_pair.get_mut(&from_id) {
+            *count -= 1;
+        }
+        ensure(LAW, from.binding == to.binding, || {
+            format!("connection {conn} of {} passed to {}", from.binding, to.binding)
+        })?;
+        self.count(to_id, open, at..=at, book)
     }
 }
 

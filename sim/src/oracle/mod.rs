@@ -282,6 +282,7 @@ fn message_of(event: &Event) -> Option<MessageId> {
 fn connection_of(event: &Event) -> Option<ConnId> {
     match event {
         Event::ConnectionOpened { conn, .. }
+        | Event::ConnectionMigrated { conn, .. }
         | Event::ConnectionFailed { conn, .. }
         | Event::ConnectionClosed { conn, .. }
         | Event::ProtocolViolation { conn, .. }

@@ -133,6 +133,11 @@ impl Routes {
                 }
                 judged
             }
+            Event::ConnectionMigrated { to, remote, .. } => {
+                let pair_id = book.pair_id(to);
+                let (options, config) = (book.options(pair_id), book.config());
+                self.judge_connection(record.at, to, *remote, options, config)
+            }
             _ => Ok(()),
         }
     }

@@ -52,6 +52,11 @@ impl SharedCaps {
                 let judged = book.configs(begun_at, record.at).len() == 1;
                 self.enter(*conn, pair, exchange, limits, judged)
             }
+            Event::ConnectionMigrated { conn, to, exchange, .. } => {
+                self.leave(*conn);
+                let limits = limits_of(book, to, exchange);
+                self.enter(*conn, to, exchange, limits, true)
+            }
             Event::ConnectionClosed { conn, .. } => {
                 self.leave(*conn);
                 Ok(())

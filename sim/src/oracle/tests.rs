@@ -13,8 +13,8 @@ use traject_engine::smtp::stage::Stage;
 
 use super::*;
 use crate::test_records::{
-    at, attempt, bounce, closed, deferral, delivery, expiry, lost, opened, reception, record,
-    remote, reply,
+    at, attempt, bounce, closed, deferral, delivery, expiry, lost, mailbox, opened, pair,
+    reception, record, remote, reply,
 };
 
 /// Something an oracle sees.
@@ -57,6 +57,8 @@ fn routes() -> Routes {
     let moved = Timestamp::from_secs(10_000);
     let said = BTreeMap::from([
         ("a.test".into(), vec![saying(&[(10, "mx1.a.test"), (20, "mx2.a.test")], Some(9))]),
+        ("b.test".into(), vec![saying(&[(10, "mx1.a.test")], None)]),
+        ("c.test".into(), vec![saying(&[(10, "mx1.a.test")], None)]),
         ("mx1.a.test".into(), vec![saying(&[], Some(1))]),
         ("mx2.a.test".into(), vec![saying(&[], Some(2))]),
         ("mx3.a.test".into(), vec![saying(&[], Some(3))]),
@@ -221,11 +223,77 @@ fn caps_catches_too_many_connections_and_deliveries() {
     }
     caught("caps", "3 deliveries", many);
 
+    // Three recipients in transactions of at most two, all at one instant: two or three deliveries.
+    let config = "max_recipients_per_batch = 2";
+    let carried = |deliveries| {
+        let mut stream = stream![reception(0, 2, &["x@a.test", "y@a.test", "z@a.test"])];
+        stream.push(opened(0, 2, 1, 1).into());
+        for (n, name) in ["x@a.test", "y@a.test", "z@a.test"].into_iter().enumerate() {
+            let mut attempt = attempt(0, 1, Stage::BodyReply, reply("250 Ok"));
+            (attempt.recipient, attempt.mailbox) = (n as u32, mailbox(name));
+            let answer =
+                Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
+            stream.push(Seen::Answer(at(0), 2, name, answer));
+            stream.push(record(0, Event::Delivery(attempt)).into());
+        }
+        stream.push(closed(0, 2, deliveries).into());
+        judge(config, stream).is_some()
+    };
+    assert_eq!([0, 1, 2].map(carried), [true, false, false]);
+
     let config = Arc::new(Config::from_text("max_recipients_per_batch = 2").unwrap());
     let mut oracles = Oracles::new(config, routes());
     oracles.record(&reception(0, 2, &["x@a.test", "y@a.test", "z@a.test"])).unwrap();
     assert_eq!(oracles.transaction(at(1), MessageId(2), 2), Ok(()));
     assert!(oracles.transaction(at(1), MessageId(2), 3).is_err());
+}
+
+/// A connection to an exchange of `a.test` passes from one domain to another.
+fn migrated(conn: u64, from: &str, to: &str, open: u32) -> Record {
+    let event = Event::ConnectionMigrated {
+        conn: ConnId(conn),
+        from: pair(from),
+        to: pair(to),
+        remote: remote(1),
+        exchange: "mx1.a.test".into(),
+        open,
+    };
+    record(1, event)
+}
+
+#[test]
+fn connections_that_pass_on_count_where_they_are() {
+    let config = format!("{CONFIG} domain \"a.test\" {{ max_outbound_connections = 1 }}");
+    let there = || stream![opened(0, 2, 1, 1), migrated(2, "a.test", "b.test", 1)];
+    let then = |rest: Vec<Seen>| there().into_iter().chain(rest).collect::<Vec<_>>();
+    let judge = |stream| judge(&config, stream).map(|found| (found.invariant, found.details));
+    let found = |stream, what: &str| {
+        let (invariant, details) = judge(stream).unwrap_or_else(|| panic!("not caught: {what}"));
+        assert_eq!(invariant, "caps", "{details}");
+        assert!(details.contains(what), "{details}");
+    };
+
+    // It makes room for another, and may come back when that is gone.
+    let back = || migrated(2, "b.test", "a.test", 1);
+    assert_eq!(judge(then(stream![opened(2, 4, 1, 1)])), None);
+    assert_eq!(judge(then(stream![opened(2, 4, 1, 1), closed(3, 4, 0), back()])), None);
+    let full = migrated(2, "b.test", "a.test", 2);
+    found(then(stream![opened(2, 4, 1, 1), full]), "default/a.test has 2 connections");
+    found(then(stream![migrated(2, "a.test", "b.test", 2)]), "connection 2 is none of");
+    found(then(stream![migrated(4, "a.test", "b.test", 2)]), "connection 4 is none of");
+    found(stream![opened(0, 2, 1, 1), migrated(2, "a.test", "b.test", 2)], "the record says 2");
+
+    let mut red = migrated(2, "b.test", "c.test", 1);
+    if let Event::ConnectionMigrated { to, .. } = &mut red.event {
+        to.binding = "red".into();
+    }
+    found(then(stream![red]), "passed to red");
+}
+
+#[test]
+fn route_catches_connections_that_pass_to_strangers() {
+    let stream = stream![opened(0, 2, 1, 1), migrated(2, "a.test", "elsewhere.test", 1)];
+    caught("route", "is no exchange of elsewhere.test", stream);
 }
 
 #[test]

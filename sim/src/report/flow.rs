@@ -80,6 +80,21 @@ impl Flow {
         self.change(at, before, self.trouble.clone());
     }
 
+    /// A sibling passed a connection on.
+    pub fn connection_came(&mut self, at: Timestamp) {
+        let before = self.state();
+        self.open += 1;
+        let trouble = self.trouble.take();
+        self.change(at, before, trouble);
+    }
+
+    /// A connection passed on to a sibling.
+    pub fn connection_went(&mut self, at: Timestamp) {
+        let (before, trouble) = (self.state(), self.trouble.clone());
+        self.open = self.open.saturating_sub(1);
+        self.change(at, before, trouble);
+    }
+
     /// Something is the matter: the DNS does not tell where to connect to, or an exchange refuses
     /// us before any message.
     pub fn troubled(&mut self, at: Timestamp, what: &str) {

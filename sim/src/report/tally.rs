@@ -97,6 +97,9 @@ impl Tally {
                 }
                 return;
             }
+            Event::ConnectionMigrated { from, to, .. } => {
+                return self.connection_migrated(record.at, from, to, book);
+            }
             Event::Delivery(_) => self.delivered += 1,
             Event::PermanentFailure(_) | Event::Expiry { .. } => self.failed += 1,
             Event::DnsFailure { question: Question::Mx(name), text, .. } => {
@@ -137,6 +140,16 @@ impl Tally {
                 flow.set_cap(at, options.max_outbound_connections);
             }
         }
+    }
+
+    fn connection_migrated(&mut self, at: Timestamp, from: &Pair, to: &Pair, book: &Book) {
+        let start = self.start;
+        let domain = self.domain(&from.domain);
+        domain.counts.connection_went();
+        domain.flow(start, &from.binding, &from.domain, book).connection_went(at);
+        let domain = self.domain(&to.domain);
+        domain.counts.connection_came();
+        domain.flow(start, &to.binding, &to.domain, book).connection_came(at);
     }
 
     fn domain(&mut self, name: &Arc<str>) -> &mut DomainTally {

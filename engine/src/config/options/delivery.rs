@@ -61,7 +61,7 @@ options! {
     "scope_max_outbound_connections": COUNT, "", PAIR, WORKS,
         "conf.ref.scope_max_outbound_connections";
     /// Give a connection without work to another domain of the binding that has the same exchange.
-    "migrate_connections_between_sibling_domains": Bool, "true", GLOBAL, DELIVERY,
+    "migrate_connections_between_sibling_domains": Bool, "true", GLOBAL, WORKS,
         "conf.ref.migrate_connections_between_sibling_domains";
     /// Seconds for which failures of an address are remembered after the last of them. Until then
     /// one connection tries it anew, and its failures count for `mx_failures_to_delay`. They are

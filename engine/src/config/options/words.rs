@@ -19,7 +19,6 @@ pub(super) const COUNT_OR_ALL: Kind = Int(-1, u32::MAX as i64);
 pub(super) const PORT: Kind = Int(1, 65_535);
 
 pub(super) const WORKS: Status = Status::Works;
-pub(super) const DELIVERY: Status = later("the delivery engine");
 pub(super) const RECEPTION: Status = later("reception");
 pub(super) const AUTH: Status = later("authentication");
 pub(super) const TLS: Status = later("TLS");
