@@ -100,7 +100,7 @@ impl Engine {
         self.outbound.is_empty() && self.inbound.is_empty() && self.spooling.is_empty()
     }
 
-    fn queue_snapshot(&self, slot: usize) -> QueueSnapshot {
+    pub(crate) fn queue_snapshot(&self, slot: usize) -> QueueSnapshot {
         let queue = &self.queues[slot];
         let recipients = queue.recipients();
         QueueSnapshot {

@@ -21,26 +21,15 @@ use crate::sched::goal::connection_goal;
 use crate::shaping::gates::{GateKey, GateKind};
 use crate::shaping::throttle::Rate;
 use crate::smtp::reply::Reply;
+use crate::snapshot::QueueSnapshot;
 use crate::time::Timestamp;
 
 /// Why the mail of one queue waits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Why {
-    /// Whose queue.
+    /// The queue, and the reason.
     #[serde(flatten)]
-    pub pair: Pair,
-    /// Recipients that could be sent to now.
-    pub active: u64,
-    /// Recipients whose next attempt is not due.
-    pub delayed: u64,
-    /// Recipients in a transaction.
-    pub in_flight: u64,
-    /// Connections, including those being opened and those being closed.
-    pub connections: u32,
-    /// When the first delayed recipient is due.
-    pub next_due: Option<Timestamp>,
-    /// Why nothing more goes out now.
-    pub reason: QueueReason,
+    pub queue: QueueSnapshot,
     /// The numbers behind the reason.
     pub behind: Behind,
 }
@@ -177,18 +166,9 @@ impl Engine {
     }
 
     fn why_of(&self, slot: usize) -> Why {
-        let queue = &self.queues[slot];
-        let recipients = queue.recipients();
-        Why {
-            pair: queue.pair.clone(),
-            active: recipients.active,
-            delayed: recipients.delayed,
-            in_flight: recipients.in_flight,
-            connections: queue.connections,
-            next_due: queue.next_due(),
-            reason: queue.reason,
-            behind: self.behind(slot, queue.reason),
-        }
+        let queue = self.queue_snapshot(slot);
+        let behind = self.behind(slot, queue.reason);
+        Why { queue, behind }
     }
 
     fn behind(&self, slot: usize, reason: QueueReason) -> Behind {

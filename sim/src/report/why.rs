@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use traject_engine::Timestamp;
 use traject_engine::queue::reason::QueueReason;
 use traject_engine::record::Pair;
 use traject_engine::why::{Behind, CapStory, HostState, HostStory, ThrottleStory, Why};
+use traject_engine::{QueueSnapshot, Timestamp};
 
 use super::text::grouped;
 use crate::describe::instant;
@@ -22,13 +22,13 @@ pub fn render(whys: &[Why], domain: &str, start: Timestamp, at: Timestamp) -> St
 }
 
 fn block(why: &Why, start: Timestamp, at: &str) -> String {
-    let mut text = format!("{} at {at}\n", name(&why.pair));
+    let mut text = format!("{} at {at}\n", name(&why.queue.pair));
     let mut line = |label: &str, words: &str| {
         // Unwrap is OK because writing to a String cannot fail.
         writeln!(text, "  {label:<10}  {words}").unwrap();
     };
-    line("waiting", &waiting(why, start));
-    line("because", &because(why.reason, start));
+    line("waiting", &waiting(&why.queue, start));
+    line("because", &because(why.queue.reason, start));
     match &why.behind {
         Behind::Nothing => {}
         Behind::Goal { goal, transactions, max } => line(
@@ -69,22 +69,22 @@ fn name(pair: &Pair) -> String {
     format!("{} to {}", pair.binding, pair.domain)
 }
 
-fn waiting(why: &Why, start: Timestamp) -> String {
+fn waiting(queue: &QueueSnapshot, start: Timestamp) -> String {
     let mut parts = Vec::new();
-    if why.active > 0 {
-        parts.push(format!("{} to be sent", grouped(why.active)));
+    if queue.active > 0 {
+        parts.push(format!("{} to be sent", grouped(queue.active)));
     }
-    if let (1.., Some(due)) = (why.delayed, why.next_due) {
-        let delayed = grouped(why.delayed);
+    if let (1.., Some(due)) = (queue.delayed, queue.next_due) {
+        let delayed = grouped(queue.delayed);
         parts.push(format!(
             "{delayed} for their next attempt, the first at {}",
             instant(start, due)
         ));
     }
-    if why.in_flight > 0 {
-        parts.push(format!("{} in a transaction", grouped(why.in_flight)));
+    if queue.in_flight > 0 {
+        parts.push(format!("{} in a transaction", grouped(queue.in_flight)));
     }
-    match why.connections {
+    match queue.connections {
         0 => parts.push("no connection".to_owned()),
         1 => parts.push("1 connection".to_owned()),
         n => parts.push(format!("{n} connections")),
