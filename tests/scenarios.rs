@@ -302,6 +302,53 @@ const WARNINGS: &[(&str, &[&str])] = &[
     ("delivery/retry-schedules.toml", &["TJ030", "TJ031"]),
 ];
 
+/// What a case's wrong configuration gets wrong: `cases/NAME.wrong.conf` beside `cases/NAME.toml`.
+const WRONG: &[(&str, &[&str])] = &[
+    (
+        "comcast-wrong-direction",
+        &[
+            "never replies > 0 like 421 *rl000001*",
+            "always connections_in_window <= 100, window 1m",
+            "delivered == 100% by 15m",
+        ],
+    ),
+    (
+        "gmail-false-550",
+        &[
+            "delivered == 2000 by 16h",
+            "bounced == 0",
+            "expired == 20 by 1d13h",
+            "replies == 0 like 550 *",
+        ],
+    ),
+    (
+        "mixed-banner",
+        &[
+            "delivered == 100% by 1h1m",
+            "t95 <= 5s",
+            "replies == 3 like 451 4.5.0 code changes inside a multi-line reply",
+        ],
+    ),
+    (
+        "orange-two-connections",
+        &[
+            "never replies > 0 like 421 *ofr00*, receiver orange",
+            "always connections <= 2, receiver orange",
+        ],
+    ),
+    (
+        "outlook-shared-exchange",
+        &[
+            "never replies > 0 like 421 rp-003*",
+            "always connections <= 5, exchange olc.protection.outlook.com",
+        ],
+    ),
+    ("sina-ramp-hole", &["always deliveries_in_window <= 135, window 1h", "deferrals == 0"]),
+    ("strict-tls-neighbour", &["delivered == 200 by 1h1m, domain neighbour.hosted.example"]),
+    ("tls-stall", &["delivered == 100% by 2h1m", "t100 <= 35s", "t95 <= 2s", "expired == 0"]),
+    ("wedged-connection", &["pending == 0 by 7h30m"]),
+];
+
 fn folder() -> PathBuf {
     workspace().join("scenarios")
 }
@@ -375,6 +422,22 @@ fn scenarios_can_fail() {
         let failed = with_change(change);
         let fails = failed.iter().any(|expectation| expectation == change.fails);
         assert!(fails, "{}: `{}` does not fail: {failed:#?}", change.scenario, change.fails);
+    }
+}
+
+#[test]
+fn every_case_has_a_wrong_configuration_that_fails_it() {
+    let cases: Vec<PathBuf> =
+        shipped().into_iter().filter(|path| name(path).starts_with("cases/")).collect();
+    let names: Vec<&str> =
+        cases.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, WRONG.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for (path, (name, fails)) in cases.iter().zip(WRONG) {
+        let scenario = read(path, &fs::read_to_string(path).unwrap());
+        let wrong = path.with_extension("wrong.conf");
+        let says_what = fs::read_to_string(&wrong).unwrap().starts_with("# Wrong: ");
+        assert!(says_what, "{} does not say what is wrong", wrong.display());
+        assert_eq!(failures(&scenario, Some(&wrong)), *fails, "{name}");
     }
 }
 
