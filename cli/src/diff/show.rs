@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use traject_sim::diff::{Change, Judgement, ScenarioDiff};
+use traject_sim::diff::{Change, ExpectationChange, Judgement, ScenarioDiff};
 
 use super::Comparison;
 use super::options::{OptionChange, Setting};
@@ -33,8 +33,9 @@ pub(super) fn text(comparison: &Comparison, colour: bool) -> String {
     }
     for scenario in &comparison.scenarios {
         if has_news(scenario) {
-            let rows = scenario_rows(scenario, colour);
+            let rows: Vec<_> = scenario.changes.iter().map(|one| number_row(one, colour)).collect();
             page += &format!("\n{}\n{}", bold(&scenario.scenario), indented(&columns(&rows)));
+            page += &indented(&expectations(scenario, colour));
         }
     }
     page + "\n" + &summary(comparison) + "\n"
@@ -54,8 +55,14 @@ pub(super) fn markdown(comparison: &Comparison) -> String {
     for scenario in comparison.scenarios.iter().filter(|scenario| has_news(scenario)) {
         page += &format!("\n`{}`\n\n", scenario.scenario);
         page += "| | | before | after | |\n| --- | --- | --- | --- | --- |\n";
-        for [domain, what, before, _, after, judgement] in scenario_rows(scenario, false) {
+        for change in &scenario.changes {
+            let [domain, what, before, _, after, judgement] = number_row(change, false);
             page += &format!("| {domain} | {what} | {before} | {after} | {judgement} |\n");
+        }
+        for change in &scenario.expectations {
+            let ExpectationChange { expectation, base, head, held } = change;
+            let judgement = now(*held);
+            page += &format!("| expectation | {expectation} | {base} | {head} | {judgement} |\n");
         }
     }
     page
@@ -83,25 +90,33 @@ fn setting(setting: &Setting) -> String {
     format!("{value} ({place})")
 }
 
-fn scenario_rows(scenario: &ScenarioDiff, colour: bool) -> Vec<[String; 6]> {
-    let changes = scenario.changes.iter().map(|change| {
-        let Change { domain, metric, base, head, judgement } = change;
-        let judgement = match judgement {
-            Judgement::Better => "",
-            Judgement::Within => "within thresholds",
-            Judgement::Beyond => "WORSE",
-        };
-        let arrow = "→".to_owned();
-        let (before, after) = (metric.show(*base), metric.show(*head));
-        [domain.clone(), metric.name().to_owned(), before, arrow, after, red(judgement, colour)]
-    });
-    let expectations = scenario.expectations.iter().map(|change| {
-        let judgement = if change.held { "now holds" } else { "BROKEN" };
-        let (what, arrow) = (change.expectation.clone(), "→".to_owned());
-        let (base, head) = (change.base.clone(), change.head.clone());
-        ["expectation".to_owned(), what, base, arrow, head, red(judgement, colour)]
-    });
-    changes.chain(expectations).collect()
+/// A number that differs: whose, which, before, an arrow, after, and what is thought of it.
+fn number_row(change: &Change, colour: bool) -> [String; 6] {
+    let Change { domain, metric, base, head, judgement } = change;
+    let judgement = match judgement {
+        Judgement::Better => "better",
+        Judgement::Within => "within thresholds",
+        Judgement::Beyond => "WORSE",
+    };
+    let (before, after) = (metric.show(*base), metric.show(*head));
+    let (name, arrow) = (metric.name().to_owned(), "→".to_owned());
+    [domain.clone(), name, before, arrow, after, red(judgement, colour)]
+}
+
+/// The expectations that only one of the two keeps, each with what was found below it.
+fn expectations(scenario: &ScenarioDiff, colour: bool) -> String {
+    let mut text = String::new();
+    for ExpectationChange { expectation, base, head, held } in &scenario.expectations {
+        let judgement = red(now(*held), colour);
+        // Unwrap is OK because writing to a String cannot fail.
+        writeln!(text, "{judgement}  {expectation}\n        {base}  →  {head}").unwrap();
+    }
+    text
+}
+
+/// What became of an expectation.
+const fn now(held: bool) -> &'static str {
+    if held { "holds now" } else { "BROKEN" }
 }
 
 fn red(judgement: &str, colour: bool) -> String {
