@@ -288,6 +288,24 @@ const CHANGES: &[Change] = &[
         fails: "t100 == 2m, receiver half",
     },
     Change {
+        scenario: "delivery/slow-links-and-slow-dns.toml",
+        instead_of: "times = 20, receiver = \"longer\"",
+        write: "times = 21, receiver = \"longer\"",
+        fails: "t100 == 10s, domain longer.example",
+    },
+    Change {
+        scenario: "delivery/partition-and-unreachable.toml",
+        instead_of: "connect_timeout = 30",
+        write: "connect_timeout = 31",
+        fails: "t100 == 1h, domain one.example, binding a",
+    },
+    Change {
+        scenario: "delivery/a-crash-loses-nothing.toml",
+        instead_of: "what = \"crash\", for = \"1m\"",
+        write: "what = \"crash\", for = \"2m\"",
+        fails: "t100 == 1m40s, receiver slow",
+    },
+    Change {
         scenario: "delivery/throttle-of-many-events.toml",
         instead_of: "\"5000/60\"",
         write: "\"5001/60\"",

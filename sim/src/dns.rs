@@ -109,15 +109,31 @@ pub struct Zones {
     outages: Vec<Outage>,
 }
 
-/// Some names fail for some time.
+/// Something is wrong with some names for some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// When.
     pub during: Range<Timestamp>,
-    /// How.
-    pub failure: DnsFailure,
-    /// Which.
-    pub names: Vec<Arc<str>>,
+    /// What.
+    pub trouble: Trouble,
+    /// Which; `None` is every name.
+    pub names: Option<Vec<Arc<str>>>,
+}
+
+/// What is wrong with names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Questions fail.
+    Fails(DnsFailure),
+    /// Answers take so much longer. One that would come after the time-out does not come.
+    Slow(Duration),
+}
+
+impl Outage {
+    fn hits(&self, at: Timestamp, name: &str) -> bool {
+        let concerns = |names: &Vec<Arc<str>>| names.iter().any(|one| **one == *name);
+        self.during.contains(&at) && self.names.as_ref().is_none_or(concerns)
+    }
 }
 
 impl Zones {
@@ -179,16 +195,24 @@ impl Zones {
         };
         let said = self.names.iter().map(of_name).collect();
         let spec = &self.spec;
-        Names { said, look_up: (spec.latency + spec.jitter) * 2 + self.longest_silence() }
+        Names { said, look_up: (spec.latency + spec.jitter) * 2 + self.longest_wait() }
     }
 
-    /// How long somebody may wait for an answer that does not come.
-    fn longest_silence(&self) -> Duration {
+    /// How much longer two answers may take, one after the other, when something is wrong.
+    fn longest_wait(&self) -> Duration {
         let mut names = self.names.values().flatten().map(|(_, name)| name);
         let silent = |failure| failure == Some(DnsFailure::Timeout);
         let any = names.any(|name| silent(name.failure) || silent(name.mx_failure))
-            || self.outages.iter().any(|outage| outage.failure == DnsFailure::Timeout);
-        if any { self.spec.timeout * 2 } else { Duration::ZERO }
+            || self.outages.iter().any(|one| one.trouble == Trouble::Fails(DnsFailure::Timeout));
+        if any {
+            return self.spec.timeout * 2;
+        }
+        let slow = |outage: &Outage| match outage.trouble {
+            Trouble::Slow(by) => by,
+            Trouble::Fails(_) => Duration::ZERO,
+        };
+        let more: Duration = self.outages.iter().map(slow).sum();
+        more.min(self.spec.timeout) * 2
     }
 
     /// The answer to a question at `now`.
@@ -219,15 +243,27 @@ impl Zones {
 
     fn failure(&self, now: Timestamp, question: &Question) -> Option<DnsFailure> {
         let name = question.name();
-        let out = self.outages.iter().find(|outage| {
-            outage.during.contains(&now) && outage.names.iter().any(|one| **one == *name)
+        let mut outages = self.outages.iter().filter(|outage| outage.hits(now, name));
+        let out = outages.find_map(|outage| match outage.trouble {
+            Trouble::Fails(failure) => Some(failure),
+            Trouble::Slow(_) => None,
         });
         let lasting = || {
             let known = self.known(now, name)?;
             let of_mx = known.mx_failure.filter(|_| matches!(question, Question::Mx(_)));
             known.failure.or(of_mx)
         };
-        out.map(|outage| outage.failure).or_else(lasting)
+        out.or_else(lasting)
+    }
+
+    /// How much longer than usual the answer to a question of `now` takes.
+    fn slowness(&self, now: Timestamp, name: &str) -> Duration {
+        let hits = self.outages.iter().filter(|outage| outage.hits(now, name));
+        hits.filter_map(|outage| match outage.trouble {
+            Trouble::Slow(by) => Some(by),
+            Trouble::Fails(_) => None,
+        })
+        .sum()
     }
 
     fn error(&self, kind: DnsErrorKind, text: &str, question: &Question) -> DnsError {
@@ -274,11 +310,16 @@ impl<C: Clock> SimResolver<C> {
 impl<C: Clock> Resolver for SimResolver<C> {
     async fn resolve(&self, question: Question) -> Result<DnsAnswer, DnsError> {
         let asked_at = self.clock.now();
-        let delay = self.delay(question.name());
-        self.clock.sleep_until(asked_at + delay).await;
+        let delay = self.delay(question.name()) + self.zones.slowness(asked_at, question.name());
+        let timeout = self.zones.spec.timeout;
+        self.clock.sleep_until(asked_at + delay.min(timeout)).await;
+        if delay > timeout {
+            let silence = DnsFailure::Timeout;
+            return Err(self.zones.error(silence.kind(), silence.text(), &question));
+        }
         let answer = self.zones.answer(self.clock.now(), &question);
         if matches!(&answer, Err(error) if error.kind == DnsErrorKind::Timeout) {
-            self.clock.sleep_until(asked_at + self.zones.spec.timeout).await;
+            self.clock.sleep_until(asked_at + timeout).await;
         }
         answer
     }
@@ -336,10 +377,15 @@ mod tests {
         };
         let outage = Outage {
             during: Timestamp::from_secs(100)..Timestamp::from_secs(200),
-            failure: DnsFailure::Timeout,
-            names: vec!["b.test".into()],
+            trouble: Trouble::Fails(DnsFailure::Timeout),
+            names: Some(vec!["b.test".into()]),
         };
-        Zones::new(spec, START, &[receiver()], vec![outage])
+        let slow = |from: u64, seconds| Outage {
+            during: Timestamp::from_secs(from)..Timestamp::from_secs(from + 10),
+            trouble: Trouble::Slow(Duration::from_secs(seconds)),
+            names: None,
+        };
+        Zones::new(spec, START, &[receiver()], vec![outage, slow(300, 4), slow(305, 7)])
     }
 
     #[test]
@@ -409,8 +455,16 @@ mod tests {
             clock.sleep_until(Timestamp::from_secs(100)).await;
             resolver.resolve(Question::Mx("b.test".into())).await.unwrap_err();
             instants.push(clock.now());
+            // 4 s longer, then 4 s and 7 s: longer than anybody waits.
+            for (second, kind) in [(300, None), (306, Some(DnsErrorKind::Timeout)), (315, None)] {
+                clock.sleep_until(Timestamp::from_secs(second)).await;
+                let answer = resolver.resolve(Question::Mx("a.test".into())).await;
+                assert_eq!(answer.err().map(|error| error.kind), kind);
+                instants.push(clock.now());
+            }
             instants
         });
-        assert_eq!(elapsed.unwrap(), [Timestamp(5_000), Timestamp::from_secs(110)]);
+        let instants = [5_000, 110_000_000, 304_005_000, 316_000_000, 316_005_000];
+        assert_eq!(elapsed.unwrap(), instants.map(Timestamp));
     }
 }

@@ -23,4 +23,28 @@ pub enum EventKind {
         /// How long there is no process.
         down: Duration,
     },
+    /// The process dies at once, as with SIGKILL, and a new one recovers the spool.
+    Crash {
+        /// How long there is no process.
+        down: Duration,
+    },
+}
+
+impl EventKind {
+    /// Whether another process is there afterwards.
+    pub const fn ends_process(&self) -> bool {
+        match self {
+            Self::Reload(_) => false,
+            Self::Restart { .. } | Self::Crash { .. } => true,
+        }
+    }
+
+    /// Its name in scenarios.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Reload(_) => "reload",
+            Self::Restart { .. } => "restart",
+            Self::Crash { .. } => "crash",
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Faults: what breaks, when, for how long.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use traject_engine::Timestamp;
 use traject_net::world::Clock;
 
-use crate::dns::{DnsFailure, Outage};
-use crate::network::{Fault, Links, Path};
+use crate::dns::{DnsFailure, Outage, Trouble};
+use crate::network::{Fault, Links, Path, Prefix};
 use crate::receiver::spec::ReceiverSpec;
 use crate::receiver::tls::{TlsOffering, TlsPosture};
 
@@ -21,20 +22,38 @@ pub struct FaultSpec {
     pub length: Duration,
     /// What breaks.
     pub what: FaultKind,
+    /// Whom it hits, as reports show it: `receiver strict`, `binding bulk`.
+    pub whom: Arc<str>,
 }
 
 /// What breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Hosts cannot be reached; connections they had are reset.
+    /// Hosts cannot be reached.
     HostDown {
         /// What a connection attempt meets.
         how: Down,
         /// The hosts' addresses.
         addresses: Vec<IpAddr>,
     },
+    /// Some of our addresses reach nobody, or not these hosts.
+    Partition {
+        /// What a connection attempt meets.
+        how: Down,
+        /// Our addresses.
+        ours: Ours,
+        /// The hosts' addresses; `None` is everybody.
+        theirs: Option<Vec<IpAddr>>,
+    },
     /// Connections are reset: those open at the beginning, and new ones while it lasts.
     Reset {
+        /// The hosts' addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Packets take longer.
+    Slow {
+        /// How much.
+        slowness: Slowness,
         /// The hosts' addresses.
         addresses: Vec<IpAddr>,
     },
@@ -45,6 +64,13 @@ pub enum FaultKind {
         /// The names, in lower case.
         names: Vec<Arc<str>>,
     },
+    /// Answers about names take longer.
+    DnsSlow {
+        /// So much longer.
+        by: Duration,
+        /// The names, in lower case; `None` is every name.
+        names: Option<Vec<Arc<str>>>,
+    },
     /// A receiver offers no STARTTLS.
     StartTlsOff {
         /// Its name.
@@ -52,32 +78,152 @@ pub enum FaultKind {
     },
 }
 
+/// Some of our addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ours {
+    /// These.
+    Addresses(Vec<Prefix>),
+    /// Those that mail of a binding leaves from.
+    Binding(Arc<str>),
+}
+
+/// How much longer a packet takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slowness {
+    /// So much longer one way.
+    Plus(Duration),
+    /// So many times as long.
+    Times(u32),
+}
+
 /// How a host is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// The machine is up and refuses: connection attempts fail at once.
+    /// The machine is up and refuses: connection attempts fail at once, and connections it had are
+    /// reset.
     Refused,
     /// Packets vanish: connection attempts time out, open connections hang.
     BlackHole,
+    /// A router says that there is no way: connection attempts fail at once, open connections hang.
+    Unreachable,
 }
 
 impl Down {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 2] =
-        [("refused", Self::Refused), ("blackhole", Self::BlackHole)];
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("refused", Self::Refused),
+        ("blackhole", Self::BlackHole),
+        ("unreachable", Self::Unreachable),
+    ];
+
+    const fn fault(self) -> Fault {
+        match self {
+            Self::Refused => Fault::Refuse,
+            Self::BlackHole => Fault::BlackHole,
+            Self::Unreachable => Fault::Unreachable,
+        }
+    }
 }
 
-/// The names that fail for a while, for [`Zones`](crate::dns::Zones).
+impl FaultSpec {
+    /// Whether it is in force at an instant, counted from the start of the scenario. One without a
+    /// length never is.
+    pub fn lasts_at(&self, at: Duration) -> bool {
+        (self.at..self.at + self.length).contains(&at)
+    }
+
+    /// Its name in scenarios.
+    pub const fn name(&self) -> &'static str {
+        match self.what {
+            FaultKind::HostDown { .. } => "host_down",
+            FaultKind::Partition { .. } => "partition",
+            FaultKind::Reset { .. } => "reset",
+            FaultKind::Slow { .. } => "slow",
+            FaultKind::Dns { .. } => "dns_failure",
+            FaultKind::DnsSlow { .. } => "dns_slow",
+            FaultKind::StartTlsOff { .. } => "starttls_off",
+        }
+    }
+}
+
+impl fmt::Display for FaultSpec {
+    /// `host_down of receiver strict`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.name(), self.whom)
+    }
+}
+
+/// What a fault does to the links of a world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disturbance {
+    /// Which connections.
+    pub paths: Vec<Path>,
+    /// What happens to them while it lasts.
+    pub lasting: Option<Fault>,
+    /// Whether those that are open when it begins are reset.
+    pub resets: bool,
+}
+
+/// What `fault` does to links, if anything. `bound` knows the addresses of our bindings.
+pub fn disturbance(fault: &FaultSpec, bound: impl Fn(&str) -> Vec<IpAddr>) -> Option<Disturbance> {
+    let to = |addresses: &[IpAddr]| addresses.iter().copied().map(Path::to).collect();
+    Some(match &fault.what {
+        FaultKind::HostDown { how, addresses } => down(*how, to(addresses)),
+        FaultKind::Partition { how, ours, theirs } => {
+            let ours: Vec<Prefix> = match ours {
+                Ours::Addresses(prefixes) => prefixes.clone(),
+                Ours::Binding(name) => bound(name).into_iter().map(Prefix::from).collect(),
+            };
+            down(*how, between(&ours, theirs.as_deref()))
+        }
+        FaultKind::Reset { addresses } => {
+            let lasting = (!fault.length.is_zero()).then_some(Fault::Reset);
+            Disturbance { paths: to(addresses), lasting, resets: true }
+        }
+        FaultKind::Slow { slowness, addresses } => {
+            let lasting = Some(match slowness {
+                Slowness::Plus(more) => Fault::Delay(*more),
+                Slowness::Times(times) => Fault::Stretch(*times),
+            });
+            Disturbance { paths: to(addresses), lasting, resets: false }
+        }
+        FaultKind::Dns { .. } | FaultKind::DnsSlow { .. } | FaultKind::StartTlsOff { .. } => {
+            return None;
+        }
+    })
+}
+
+/// Only a host that is there can say that it no longer knows a connection.
+fn down(how: Down, paths: Vec<Path>) -> Disturbance {
+    Disturbance { paths, lasting: Some(how.fault()), resets: how == Down::Refused }
+}
+
+/// All paths from some of our addresses to some of theirs.
+fn between(ours: &[Prefix], theirs: Option<&[IpAddr]>) -> Vec<Path> {
+    let paths = |ours: &Prefix| -> Vec<Path> {
+        let to = |theirs| Path { ours: Some(*ours), theirs };
+        match theirs {
+            None => vec![to(None)],
+            Some(all) => all.iter().map(|address| to(Some(Prefix::from(*address)))).collect(),
+        }
+    };
+    ours.iter().flat_map(paths).collect()
+}
+
+/// The names that fail or are slow for a while, for [`Zones`](crate::dns::Zones).
 pub fn outages(start: Timestamp, faults: &[FaultSpec]) -> Vec<Outage> {
-    let outage = |fault: &FaultSpec| match &fault.what {
-        FaultKind::Dns { failure, names } => {
-            let begin = start + fault.at;
-            let during = begin..begin + fault.length;
-            Some(Outage { during, failure: *failure, names: names.clone() })
-        }
-        FaultKind::HostDown { .. } | FaultKind::Reset { .. } | FaultKind::StartTlsOff { .. } => {
-            None
-        }
+    let outage = |fault: &FaultSpec| {
+        let (trouble, names) = match &fault.what {
+            FaultKind::Dns { failure, names } => (Trouble::Fails(*failure), Some(names.clone())),
+            FaultKind::DnsSlow { by, names } => (Trouble::Slow(*by), names.clone()),
+            FaultKind::HostDown { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::Reset { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::StartTlsOff { .. } => return None,
+        };
+        let begin = start + fault.at;
+        Some(Outage { during: begin..begin + fault.length, trouble, names })
     };
     faults.iter().filter_map(outage).collect()
 }
@@ -95,31 +241,107 @@ pub fn tls_postures(faults: &[FaultSpec], receiver: &ReceiverSpec) -> Vec<TlsPos
     faults.iter().filter_map(off).chain(receiver.tls.iter().cloned()).collect()
 }
 
-/// Breaks links when their time comes, and mends them.
-pub async fn play<C: Clock>(start: Timestamp, fault: FaultSpec, clock: C, links: Links) {
-    let (addresses, lasting) = match fault.what {
-        FaultKind::HostDown { how: Down::Refused, addresses } => (addresses, Some(Fault::Refuse)),
-        FaultKind::HostDown { how: Down::BlackHole, addresses } => {
-            (addresses, Some(Fault::BlackHole))
-        }
-        FaultKind::Reset { addresses } => {
-            (addresses, (!fault.length.is_zero()).then_some(Fault::Reset))
-        }
-        FaultKind::Dns { .. } | FaultKind::StartTlsOff { .. } => return,
-    };
-    let begin = start + fault.at;
+/// Disturbs links from `begin` on for `length`.
+pub async fn play<C: Clock>(
+    begin: Timestamp,
+    length: Duration,
+    disturbance: Disturbance,
+    clock: C,
+    links: Links,
+) {
+    let Disturbance { paths, lasting, resets } = disturbance;
     clock.sleep_until(begin).await;
     let mut imposed = Vec::new();
-    for address in addresses {
-        let path = Path::to(address);
-        // In a black hole open connections hang; otherwise the host says that it is gone.
-        if lasting != Some(Fault::BlackHole) {
+    for path in paths {
+        if resets {
             links.reset(path);
         }
         imposed.extend(lasting.map(|fault| links.impose(path, fault)));
     }
-    clock.sleep_until(begin + fault.length).await;
+    clock.sleep_until(begin + length).await;
     for fault in imposed {
         links.lift(fault);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([198, 18, 0, last])
+    }
+
+    fn of(what: FaultKind, seconds: u64) -> Option<Disturbance> {
+        let length = Duration::from_secs(seconds);
+        let fault = FaultSpec { at: Duration::ZERO, length, what, whom: "it".into() };
+        disturbance(&fault, |binding| match binding {
+            "bulk" => vec![IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])],
+            _ => Vec::new(),
+        })
+    }
+
+    #[test]
+    fn each_fault_disturbs_in_its_own_way() {
+        let addresses = || vec![address(1), address(2)];
+        let both: Vec<Path> = addresses().into_iter().map(Path::to).collect();
+        let down = |how| FaultKind::HostDown { how, addresses: addresses() };
+        let slow = |slowness| FaultKind::Slow { slowness, addresses: addresses() };
+        let second = Duration::from_secs(1);
+        for (what, seconds, lasting, resets) in [
+            (down(Down::Refused), 1, Some(Fault::Refuse), true),
+            (down(Down::BlackHole), 1, Some(Fault::BlackHole), false),
+            (down(Down::Unreachable), 1, Some(Fault::Unreachable), false),
+            (FaultKind::Reset { addresses: addresses() }, 1, Some(Fault::Reset), true),
+            (FaultKind::Reset { addresses: addresses() }, 0, None, true),
+            (slow(Slowness::Plus(second)), 1, Some(Fault::Delay(second)), false),
+            (slow(Slowness::Times(9)), 1, Some(Fault::Stretch(9)), false),
+        ] {
+            let expected = Disturbance { paths: both.clone(), lasting, resets };
+            assert_eq!(of(what.clone(), seconds), Some(expected), "{what:?}");
+        }
+        assert_eq!(of(FaultKind::DnsSlow { by: second, names: None }, 1), None);
+    }
+
+    #[test]
+    fn a_partition_is_between_some_of_ours_and_some_of_theirs() {
+        let prefix = || "192.0.2.0/24".parse::<Prefix>().unwrap();
+        let paths = |ours, theirs| {
+            let what = FaultKind::Partition { how: Down::BlackHole, ours, theirs };
+            of(what, 1).unwrap().paths
+        };
+        let all = paths(Ours::Addresses(vec![prefix()]), None);
+        assert_eq!(all, [Path::from(prefix())]);
+        let some = paths(Ours::Binding("bulk".into()), Some(vec![address(1), address(2)]));
+        let shown: Vec<String> = some
+            .iter()
+            .map(|path| format!("{} {}", path.ours.unwrap(), path.theirs.unwrap()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "192.0.2.1/32 198.18.0.1/32",
+                "192.0.2.1/32 198.18.0.2/32",
+                "192.0.2.2/32 198.18.0.1/32",
+                "192.0.2.2/32 198.18.0.2/32"
+            ]
+        );
+        assert_eq!(paths(Ours::Binding("idle".into()), None), []);
+    }
+
+    #[test]
+    fn a_fault_lasts_from_its_first_instant_to_before_its_last() {
+        let spec = |seconds| FaultSpec {
+            at: Duration::from_secs(10),
+            length: Duration::from_secs(seconds),
+            what: FaultKind::Reset { addresses: Vec::new() },
+            whom: "receiver r".into(),
+        };
+        for (length, second, lasts) in
+            [(5, 9, false), (5, 10, true), (5, 14, true), (5, 15, false), (0, 10, false)]
+        {
+            assert_eq!(spec(length).lasts_at(Duration::from_secs(second)), lasts, "{second}");
+        }
+        assert_eq!(spec(5).to_string(), "reset of receiver r");
     }
 }

@@ -74,6 +74,8 @@ pub(super) struct Conn {
     pub(super) listener: Option<SocketAddr>,
     /// What the server's kernel expects the handshake's last ACK to acknowledge.
     pub(super) handshake_ack: Option<u32>,
+    /// A router has said that there is no way to the server.
+    pub(super) unreachable: bool,
     /// The caller gave up before the handshake was done.
     pub(super) abandoned: bool,
     /// `accept` has handed it out.
@@ -153,6 +155,7 @@ impl Conn {
             route: Route::default(),
             listener: None,
             handshake_ack: None,
+            unreachable: false,
             abandoned: false,
             accepted: false,
             cut: false,

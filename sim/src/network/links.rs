@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 use traject_engine::Timestamp;
+use turmoil_net::TcpSegment;
 
+use super::conn::End;
 use super::world::Shared;
 
 /// The way between us and one address, the same in both directions.
@@ -124,10 +126,16 @@ pub enum Fault {
     /// goes on after a short hole, and ends in a time-out after a long one: 127 s for an attempt,
     /// about 15 minutes for an open connection that has something to send.
     BlackHole,
+    /// A router on the way says that there is no way: connection attempts fail. Connections that
+    /// are open lose their packets, as in a black hole: Linux takes such a word for a passing
+    /// trouble there.
+    Unreachable,
     /// Connections open, and are reset as soon as anybody sends something.
     Reset,
     /// Every packet takes so much longer one way.
     Delay(Duration),
+    /// Every packet takes so many times as long, the link's jitter included.
+    Stretch(u32),
 }
 
 /// Names a fault that is imposed.
@@ -187,6 +195,7 @@ pub(super) struct Route {
     pub(super) delay: Duration,
     pub(super) refuse: bool,
     pub(super) black_hole: bool,
+    pub(super) unreachable: bool,
     pub(super) reset: bool,
 }
 
@@ -264,12 +273,30 @@ impl LinkTable {
 }
 
 impl Route {
+    /// Whether what `from` sends is lost on the way. Where there is no way, attempts to connect are
+    /// answered, by a router.
+    pub(super) fn loses(&self, from: End, segment: &TcpSegment, opening: bool) -> bool {
+        let asks = from == End::Client && segment.flags.syn;
+        let answers = opening && segment.flags.rst;
+        self.black_hole || (self.unreachable && !asks && !answers)
+    }
+
+    /// Time a packet takes one way, without jitter.
+    pub(super) fn latency(&self) -> Duration {
+        self.link.latency + self.delay
+    }
+
     fn add(&mut self, fault: Fault) {
         match fault {
             Fault::Refuse => self.refuse = true,
             Fault::BlackHole => self.black_hole = true,
+            Fault::Unreachable => self.unreachable = true,
             Fault::Reset => self.reset = true,
             Fault::Delay(more) => self.delay += more,
+            Fault::Stretch(times) => {
+                self.link.latency *= times;
+                self.link.jitter *= times;
+            }
         }
     }
 }

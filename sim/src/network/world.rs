@@ -330,7 +330,8 @@ impl Network for SimNetwork {
     ///
     /// `AddrNotAvailable`: `source` is not on this side, or the ports of the source's kernel are
     /// used up. `NetworkUnreachable`: no address of the peer's family. `InvalidInput`: `source` and
-    /// `peer` are of different families. `ConnectionRefused`: nobody listens.
+    /// `peer` are of different families. `ConnectionRefused`: nobody listens. `HostUnreachable`: a
+    /// [`Fault`](super::Fault) says so.
     async fn connect(
         &self,
         source: Option<IpAddr>,
@@ -427,10 +428,14 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// The kernel knows only refusals; the wire knows that nobody answered.
+    /// The kernel knows only refusals; the wire knows that nobody answered, or a router.
     fn explain(&self, error: io::Error) -> io::Error {
-        let timed_out = self.shared.wire().timed_out(self.conn, End::Client);
-        if timed_out { io::ErrorKind::TimedOut.into() } else { error }
+        let wire = self.shared.wire();
+        match (wire.timed_out(self.conn, End::Client), wire.unreachable(self.conn)) {
+            (true, _) => io::ErrorKind::TimedOut.into(),
+            (false, true) => io::ErrorKind::HostUnreachable.into(),
+            (false, false) => error,
+        }
     }
 }
 

@@ -132,9 +132,10 @@ impl Book {
     }
 
     /// The process broke off with transactions under way: whether a receiver has what it was sent,
-    /// nobody knows.
-    pub(super) fn broke_off(&mut self) {
-        for row in self.rows.iter_mut().filter(|row| row.state == State::Pending) {
+    /// nobody knows. What was not due was in none.
+    pub(super) fn broke_off(&mut self, at: Timestamp) {
+        let perhaps = |row: &&mut Row| row.state == State::Pending && row.due_at <= at;
+        for row in self.rows.iter_mut().filter(perhaps) {
             row.lost += 1;
         }
     }

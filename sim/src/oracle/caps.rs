@@ -9,7 +9,7 @@ use traject_engine::Timestamp;
 use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{CloseReason, Event, Pair, Record};
 
-use super::{Book, Finding, PairId, ensure};
+use super::{Book, Death, Finding, PairId, ensure};
 
 /// Connections that stand.
 #[derive(Debug, Default)]
@@ -33,12 +33,16 @@ struct Open {
 
 impl Caps {
     /// The end of every connection that stands, as a record would tell it.
-    pub(super) fn all_closed(&self, book: &Book) -> Vec<Event> {
+    pub(super) fn all_closed(&self, book: &Book, how: Death) -> Vec<Event> {
+        let reason = match how {
+            Death::Ended => CloseReason::Draining,
+            Death::Killed => CloseReason::LocalError,
+        };
         let closed = |(conn, open): (&ConnId, &Open)| Event::ConnectionClosed {
             conn: *conn,
             pair: book.pair(open.pair).clone(),
             remote: open.remote,
-            reason: CloseReason::Draining,
+            reason,
             deliveries: open.deliveries,
         };
         self.open.iter().map(closed).collect()

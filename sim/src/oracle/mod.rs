@@ -126,10 +126,14 @@ impl Oracles {
     }
 
     /// The process is gone, and with it the connections it had: these records say so.
-    pub fn process_gone(&mut self, at: Timestamp) -> Vec<Record> {
-        let closed = self.caps.all_closed(&self.book);
+    pub fn process_gone(&mut self, at: Timestamp, how: Death) -> Vec<Record> {
+        let closed = self.caps.all_closed(&self.book, how);
         if !closed.is_empty() {
-            self.book.broke_off();
+            self.book.broke_off(at);
+        }
+        match how {
+            Death::Ended => {}
+            Death::Killed => self.throttles.forgotten(at),
         }
         closed.into_iter().map(|event| Record { at, event }).collect()
     }
@@ -218,6 +222,15 @@ impl Oracles {
         caps::judge_batch(&self.book, at, message, recipients)
             .map_err(|finding| finding.at(at, Entity::Message(message)))
     }
+}
+
+/// How a process came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// It was asked to end, and wrote down what a new one must know.
+    Ended,
+    /// It was killed: a new one knows what was in the spool.
+    Killed,
 }
 
 /// What a receiver said to the content of a message.

@@ -5,6 +5,7 @@
 //! tell of both only when they are over, so events come here in another order than they happened;
 //! they are put in order and judged at the end of the run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::counts::attempt_of;
 #[derive(Debug, Default)]
 pub(super) struct Throttles {
     seen: BTreeMap<(&'static str, Arc<str>), Vec<Seen>>,
+    /// When processes were killed.
+    killed: Vec<Timestamp>,
 }
 
 /// One event, and the limit that applied to it.
@@ -82,11 +85,19 @@ impl Throttles {
         }
     }
 
+    /// The process is killed: what it let pass in its last second it may not have written down
+    /// (decision L7).
+    pub(super) fn forgotten(&mut self, at: Timestamp) {
+        self.killed.push(at);
+    }
+
     /// Judges everything noted. A violation comes with its instant.
     pub(super) fn judge(&mut self) -> Result<(), (Timestamp, Finding)> {
         for ((option, scope), seen) in &mut self.seen {
             seen.sort_unstable();
-            if let Some(late) = first_excess(seen) {
+            let late =
+                lives(&self.killed).find_map(|life| first_excess(&known(seen, &life), life.from));
+            if let Some(late) = late {
                 let Seen { at, events_max, window, .. } = late;
                 let stanza = if scope.is_empty() { "global scope" } else { scope };
                 let details = format!(
@@ -100,17 +111,49 @@ impl Throttles {
     }
 }
 
-/// The first event, of those in order, with which a window holds more than its limit: the event
-/// that many places earlier is less than a window older.
-fn first_excess(seen: &[Seen]) -> Option<Seen> {
+/// The life of a process, and when those before it were killed.
+struct Life<'k> {
+    from: Timestamp,
+    until: Timestamp,
+    killed_before: &'k [Timestamp],
+}
+
+/// The lives that ended by being killed, and the last one.
+fn lives(killed: &[Timestamp]) -> impl Iterator<Item = Life<'_>> {
+    (0..=killed.len()).map(|n| Life {
+        from: n.checked_sub(1).map_or(Timestamp(0), |before| killed[before]),
+        until: killed.get(n).copied().unwrap_or(Timestamp::NEVER),
+        killed_before: &killed[..n],
+    })
+}
+
+/// Those of the events, in order, that a process was bound to know of until its end.
+fn known<'s>(seen: &'s [Seen], life: &Life<'_>) -> Cow<'s, [Seen]> {
+    if life.killed_before.is_empty() {
+        let end = seen.partition_point(|one| one.at <= life.until);
+        return Cow::Borrowed(&seen[..end]);
+    }
+    let unwritten = |at: Timestamp, end: &Timestamp| at <= *end && at + UNWRITTEN_MAX > *end;
+    let knows = |one: &&Seen| {
+        one.at <= life.until && !life.killed_before.iter().any(|end| unwritten(one.at, end))
+    };
+    Cow::Owned(seen.iter().filter(knows).copied().collect())
+}
+
+/// The first event after `from`, of those in order, with which a window holds more than its limit:
+/// the event that many places earlier is less than a window older.
+fn first_excess(seen: &[Seen], from: Timestamp) -> Option<Seen> {
     let excess = |(place, one): (usize, &Seen)| {
         let earlier = place.checked_sub(one.events_max as usize)?;
         let earlier = seen[earlier].at;
         let counts = one.at.saturating_since(earlier) < one.window && earlier >= one.since;
-        counts.then_some(*one)
+        (counts && one.at >= from).then_some(*one)
     };
     seen.iter().enumerate().find_map(excess)
 }
+
+/// How long what a throttle let pass may be known to the process alone (decision L7).
+const UNWRITTEN_MAX: Duration = Duration::from_secs(1);
 
 const MESSAGES: &str = "outbound_throttle_messages";
 const CONNECTIONS: &str = "outbound_throttle_connections";
@@ -137,8 +180,35 @@ mod tests {
             (&[0, 30, 60, 90], None),
             (&[5, 5, 5], Some(5)),
         ] {
-            let found = first_excess(&seen(instants));
+            let found = first_excess(&seen(instants), Timestamp(0));
             assert_eq!(found.map(|one| one.at.as_micros()), excess, "{instants:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_written_is_forgotten_and_nothing_else() {
+        let seen = |seconds: &[u64]| -> Vec<Seen> {
+            let (window, since) = (Duration::from_secs(60), Timestamp(0));
+            let seen =
+                |at: &u64| Seen { at: Timestamp::from_secs(*at), events_max: 2, window, since };
+            seconds.iter().map(seen).collect()
+        };
+        let excess = |seconds: &[u64], killed: &[u64]| {
+            let key = (MESSAGES, Arc::from(""));
+            let killed = killed.iter().copied().map(Timestamp::from_secs).collect();
+            let seen = BTreeMap::from([(key, seen(seconds))]);
+            Throttles { seen, killed }.judge().err().map(|(at, _)| at.as_secs())
+        };
+        for (seconds, killed, expected) in [
+            (&[10, 10, 30][..], &[][..], Some(30)),
+            (&[10, 10, 30], &[10], None),
+            (&[10, 10, 30], &[11], Some(30)),
+            (&[10, 10, 10], &[10], Some(10)),
+            (&[10, 10, 30, 30, 31], &[10], Some(31)),
+            (&[10, 10, 30, 30, 50, 50], &[10, 30], None),
+            (&[10, 10, 30, 30, 50, 50], &[10, 31], Some(50)),
+        ] {
+            assert_eq!(excess(seconds, killed), expected, "{seconds:?} {killed:?}");
         }
     }
 }

@@ -33,7 +33,7 @@ use self::process::{Door, Means, Operator, SimHandle};
 use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
 use crate::dns::SimResolver;
-use crate::event::{EventKind, EventSpec};
+use crate::event::EventSpec;
 use crate::expect::judge::ExpectationJudge;
 use crate::fault;
 use crate::network::{Link, Links, RunError, SimClock, SimNetwork, SimWorld, WorldOptions};
@@ -180,7 +180,7 @@ impl Stage {
         plan: Plan,
         deadline: Timestamp,
     ) -> Option<Played> {
-        let restarts = |event: &EventSpec| matches!(event.what, EventKind::Restart { .. });
+        let restarts = |event: &EventSpec| event.what.ends_process();
         let bodies = setup.bodies.clone();
         let spool = match scenario.events.iter().any(restarts) {
             true => SimSpool::recoverable(bodies),
@@ -188,8 +188,9 @@ impl Stage {
         };
         let seed = setup.seed;
         self.open_exchanges(&setup).await;
-        for fault in scenario.faults {
-            self.farm.spawn(fault::play(START, fault, self.clock.clone(), self.links.clone()));
+        for (begin, length, disturbance) in setup.disturbances.iter().cloned() {
+            let (clock, links) = (self.clock.clone(), self.links.clone());
+            self.farm.spawn(fault::play(begin, length, disturbance, clock, links));
         }
         let world = World {
             network: self.network.clone(),

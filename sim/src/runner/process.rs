@@ -16,6 +16,7 @@ use super::referee::Referee;
 use crate::dns::SimResolver;
 use crate::event::EventKind;
 use crate::network::{SimClock, SimNetwork};
+use crate::oracle::Death;
 use crate::spool::SimSpool;
 
 pub(super) type SimHandle = Handle<Watched, SimSpool, SimClock>;
@@ -51,6 +52,7 @@ pub(super) struct Means {
 pub(super) struct Process {
     handle: SimHandle,
     ended: oneshot::Receiver<Watched>,
+    kill: oneshot::Sender<()>,
 }
 
 impl Operator {
@@ -75,14 +77,21 @@ impl Operator {
         let machine = Watched::new(engine, Arc::clone(&self.referee), self.checks);
         let (driver, handle) = Driver::new(machine, self.world.clone(), ());
         let (end, ended) = oneshot::channel();
+        let (kill, killed) = oneshot::channel();
         self.world.network.spawn(async move {
-            // A spool in memory has nothing to fail with when it is recovered.
-            if let Ok(Finished { machine, .. }) = driver.run().await {
-                let _ = end.send(machine);
+            tokio::select! {
+                biased;
+                // All it had in memory is gone, and its sockets are closed.
+                Ok(()) = killed => {}
+                // A spool in memory has nothing to fail with when it is recovered.
+                Ok(Finished { machine, .. }) = driver.run() => {
+                    let _ = end.send(machine);
+                }
+                else => {}
             }
         });
         self.door.send_replace(Some(handle.clone()));
-        Process { handle, ended }
+        Process { handle, ended, kill }
     }
 
     /// Does what an event says. `None` when the driver has ended of itself.
@@ -101,6 +110,7 @@ impl Operator {
                 Some(process)
             }
             EventKind::Restart { down } => self.restart(process, down, deadline).await,
+            EventKind::Crash { down } => self.crash(process, down, deadline).await,
         }
     }
 
@@ -121,16 +131,42 @@ impl Operator {
                 self.gone(&process.stop().await?);
             }
         }
+        Some(self.begin_anew(down, deadline).await)
+    }
+
+    async fn crash(
+        &mut self,
+        process: Process,
+        down: Duration,
+        deadline: Timestamp,
+    ) -> Option<Process> {
+        self.door.send_replace(None);
+        // Whoever was handing in mail has done so: an answer to this comes after that.
+        let check = |machine: &Watched| machine.check();
+        if let Err(violation) = process.handle.inspect(check).await.ok()? {
+            self.referee.violated(violation);
+        }
+        let Process { kill, ended, .. } = process;
+        kill.send(()).ok()?;
+        // It leaves nothing behind.
+        let _ = ended.await;
+        self.referee.process_gone(self.world.clock.now(), Death::Killed);
+        Some(self.begin_anew(down, deadline).await)
+    }
+
+    /// Has a new process recover the spool, some time after the last one has gone.
+    async fn begin_anew(&mut self, down: Duration, deadline: Timestamp) -> Process {
+        let clock = self.world.clock.clone();
         clock.sleep_until((clock.now() + down).min(deadline)).await;
         self.world.spool = self.world.spool.restart();
-        Some(self.start())
+        self.start()
     }
 
     fn gone(&self, machine: &Watched) {
         if let Err(violation) = machine.check() {
             self.referee.violated(violation);
         }
-        self.referee.process_gone(self.world.clock.now());
+        self.referee.process_gone(self.world.clock.now(), Death::Ended);
     }
 }
 

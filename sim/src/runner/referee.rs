@@ -14,7 +14,7 @@ use traject_engine::{Input, Output, Timestamp};
 
 use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
-use crate::oracle::{Answer, Entity, Oracles, Violation};
+use crate::oracle::{Answer, Death, Entity, Oracles, Violation};
 use crate::receiver::smtp::{Breach, Witness};
 use crate::report::tally::Tally;
 use crate::trace::Trace;
@@ -158,9 +158,9 @@ impl Referee {
     }
 
     /// The process is gone.
-    pub(super) fn process_gone(&self, at: Timestamp) {
+    pub(super) fn process_gone(&self, at: Timestamp, how: Death) {
         let mut state = self.state();
-        for record in state.oracles.process_gone(at) {
+        for record in state.oracles.process_gone(at, how) {
             state.record(&record);
         }
         self.changed.notify_one();

@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::rng::Seed;
 
 use super::START;
 use crate::body::BodyFactory;
 use crate::dns::Zones;
-use crate::fault;
+use crate::fault::{self, Disturbance};
 use crate::network::Link;
 use crate::receiver::model::Receiver;
 use crate::receiver::smtp::{Site, Witness};
 use crate::receiver::spec::ReceiverSpec;
 use crate::scenario::Scenario;
 use crate::tls::Pki;
+use crate::traffic::TrafficSpec;
 
 /// The parts of a world, before it exists.
 pub(super) struct Setup {
@@ -28,6 +31,8 @@ pub(super) struct Setup {
     pub(super) sources: Vec<IpAddr>,
     /// The addresses of all exchanges.
     pub(super) addresses: Vec<ExchangeAddress>,
+    /// What faults do to links, each with when it begins and how long it lasts.
+    pub(super) disturbances: Vec<(Timestamp, Duration, Disturbance)>,
     receivers: Vec<Arc<ReceiverSpec>>,
 }
 
@@ -43,7 +48,7 @@ pub(super) struct ExchangeAddress {
 impl Setup {
     pub(super) fn new<'c>(
         scenario: &Scenario,
-        configs: impl Iterator<Item = &'c Arc<Config>>,
+        configs: impl Iterator<Item = &'c Arc<Config>> + Clone,
         seed: Seed,
     ) -> Self {
         let outages = fault::outages(START, &scenario.faults);
@@ -65,13 +70,25 @@ impl Setup {
                 }));
             }
         }
+        let bound = |binding: &str| {
+            let of_config = |config: &'c Arc<Config>| sources_of(scenario, config, binding);
+            configs.clone().flat_map(of_config).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let disturbances = scenario
+            .faults
+            .iter()
+            .filter_map(|fault| {
+                Some((START + fault.at, fault.length, fault::disturbance(fault, bound)?))
+            })
+            .collect();
         Self {
             seed,
             bodies: BodyFactory::new(seed),
             pki: Arc::new(Pki::new(seed, START)),
             zones,
-            sources: all_sources(scenario, configs),
+            sources: all_sources(scenario, configs.clone()),
             addresses,
+            disturbances,
             receivers: scenario.receivers.iter().map(with_faults).collect(),
         }
     }
@@ -124,6 +141,20 @@ pub(crate) fn sources(scenario: &Scenario, config: &Config) -> Vec<IpAddr> {
     let defaults = [IpAddr::V4(DEFAULT_SOURCE_V4), IpAddr::V6(DEFAULT_SOURCE_V6)];
     bound.retain(|address| !defaults.contains(address));
     defaults.into_iter().chain(bound).collect()
+}
+
+/// Our addresses that mail of a binding leaves from.
+fn sources_of(scenario: &Scenario, config: &Config, binding: &str) -> BTreeSet<IpAddr> {
+    let traffic = scenario.traffic.iter();
+    let sends =
+        |one: &&TrafficSpec| one.sent_by.bindings(config).iter().any(|name| **name == *binding);
+    let domains = traffic.filter(sends).flat_map(|one| one.to.iter().map(|(to, _)| to.domain()));
+    domains
+        .flat_map(|domain| match config.delivery_options(binding, domain).bind_address {
+            Some(address) => vec![address],
+            None => vec![IpAddr::V4(DEFAULT_SOURCE_V4), IpAddr::V6(DEFAULT_SOURCE_V6)],
+        })
+        .collect()
 }
 
 /// The receiver a domain belongs to.

@@ -406,6 +406,23 @@ fn a_transaction_that_a_restart_breaks_off_is_done_again() {
     assert_eq!(opened.count(), closed.count());
 }
 
+/// A crash at any instant of a burst: whatever was under way is done again, and what a receiver has
+/// twice it has because nobody heard its answer.
+#[test]
+fn a_crash_loses_nothing_whenever_it_comes() {
+    let receiver = RECEIVER.replace("latency = \"20ms\"", "latency = \"50ms\"");
+    for twentieths in 0..12 {
+        let crash = restart(&format!("{}ms", twentieths * 50), "3s").replace("restart", "crash");
+        let traffic = "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\n\
+                       messages = 200\nover = \"400ms\"\nrecipients = { min = 1, max = 3 }\n";
+        let rest = format!("{traffic}{receiver}jitter = \"9ms\"\n{crash}");
+        let report = honest(&scenario("max_outbound_connections = 5", &rest));
+        let domain = &report.domains[0];
+        assert_eq!((domain.delivered, report.end), (domain.accepted, End::Settled));
+        assert!(domain.accepted >= 200, "{}", domain.accepted);
+    }
+}
+
 #[test]
 fn a_run_may_end_while_there_is_no_process() {
     let rest = format!("{}{RECEIVER}{}", burst(3), restart("0s", "2d"));
@@ -416,7 +433,7 @@ fn a_run_may_end_while_there_is_no_process() {
 }
 
 #[test]
-fn reloads_and_restarts_at_any_moment_break_no_law() {
+fn reloads_restarts_and_crashes_at_any_moment_break_no_law() {
     let configs = [
         "max_outbound_connections = 2 retry_interval = 30",
         "binding \"bulk\" { max_deliveries_per_connection = 1 } retry_interval = 50",
@@ -437,6 +454,7 @@ fn reloads_and_restarts_at_any_moment_break_no_law() {
             let at = step * 40 - (seed * 7 + step * step) % 40;
             rest += &match (seed + step) % 4 {
                 0 => restart(&format!("{at}s"), "9s"),
+                1 => restart(&format!("{at}.{:03}s", seed * 83), "7s").replace("restart", "crash"),
                 _ => format!(
                     "[[event]]\nat = \"{at}s\"\nwhat = \"reload\"\nconfig_text = '''{}'''\n",
                     configs[(seed * 3 + step) as usize % configs.len()]

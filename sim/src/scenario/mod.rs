@@ -26,6 +26,7 @@ use crate::dns::DnsSpec;
 use crate::event::EventSpec;
 use crate::expect::Expectation;
 use crate::fault::FaultSpec;
+use crate::network::Prefix;
 use crate::receiver::spec::ReceiverSpec;
 use crate::runner;
 use crate::traffic::TrafficSpec;
@@ -71,6 +72,8 @@ struct Places {
     groups: Vec<Spanned<String>>,
     /// Each receiver.
     receivers: Vec<Range<usize>>,
+    /// Each `source` of a partition.
+    sources: Vec<Spanned<Prefix>>,
 }
 
 impl Scenario {
@@ -97,7 +100,28 @@ impl Scenario {
             }
         }
         self.check_addresses(config, &diagnostics);
+        self.check_partitions(config, &diagnostics);
         self.judged(diagnostics)
+    }
+
+    /// A partition is of addresses that mail leaves from, at some time.
+    fn check_partitions(&self, config: &Config, diagnostics: &Diagnostics) {
+        if self.places.sources.is_empty() {
+            return;
+        }
+        let mut ours = runner::sources(self, config);
+        for (_, reloaded) in self.load_reloads() {
+            ours.extend(reloaded.config.iter().flat_map(|config| runner::sources(self, config)));
+        }
+        for source in &self.places.sources {
+            let prefix = source.get_ref();
+            if !ours.iter().any(|address| prefix.contains(*address)) {
+                let known: Vec<String> = ours.iter().map(ToString::to_string).collect();
+                let message = format!("no mail leaves from {prefix}");
+                let hint = format!("our addresses are {}", known.join(", "));
+                diagnostics.error_with_hint(source.span(), message, &hint);
+            }
+        }
     }
 
     /// Whether the scenario makes sense when this configuration comes into force: no exchange lives

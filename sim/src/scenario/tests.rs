@@ -250,6 +250,33 @@ fn sections_are_checked_against_each_other() {
             "how long it lasts",
         ),
         (
+            "[[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"partition\"\n",
+            "`source` is missing",
+            "or a `binding`",
+        ),
+        (
+            "[[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"partition\"\n\
+             source = \"10.0.0.0/33\"\n",
+            "`source`: expected an address",
+            "",
+        ),
+        (
+            "[[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"slow\"\naddress = \"192.0.2.1\"\n",
+            "`plus` is missing",
+            "`times = 20`",
+        ),
+        (
+            "[[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"slow\"\nplus = \"1s\"\n\
+             times = 2\naddress = \"192.0.2.1\"\n",
+            "`plus` and `times` cannot both be given",
+            "",
+        ),
+        (
+            "[[event]]\nat = \"1m\"\nwhat = \"crash\"\nfor = \"0s\"\n",
+            "another process takes some time",
+            "",
+        ),
+        (
             "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n\
              [[receiver]]\nname = \"s\"\ndomains = [\"a.test\"]\n",
             "`a.test` already belongs to receiver `r`",
@@ -423,6 +450,26 @@ fn scenarios_and_configurations_must_fit() {
     let ours = config("binding \"bulk\" { bind_address = \"192.0.2.2\" }");
     let error = scenario.check_config(&ours).unwrap_err().to_string();
     assert!(error.contains("`strict` has 192.0.2.2, which is our own"), "{error}");
+}
+
+#[test]
+fn a_partition_is_of_addresses_that_mail_leaves_from() {
+    let partition = |source: &str| {
+        let text = format!(
+            "{FULL}\n[[fault]]\nat = \"1h\"\nfor = \"1h\"\nwhat = \"partition\"\n\
+             source = \"{source}\"\n[[event]]\nat = \"2h\"\nwhat = \"reload\"\n\
+             config_text = \"bind_address = 203.0.113.7\"\n"
+        );
+        let scenario = parse(Path::new("scenarios/full.toml"), &text).unwrap();
+        let text = "binding \"bulk\" { bind_address = 203.0.113.1 }";
+        let config = traject_engine::config::Config::from_text(text).unwrap();
+        scenario.check_config(&config)
+    };
+    assert_eq!(partition("203.0.113.1"), Ok(()));
+    assert_eq!(partition("203.0.113.7"), Ok(()), "after the reload");
+    let wrong = partition("203.0.113.8/29").unwrap_err().to_string();
+    assert!(wrong.contains("no mail leaves from 203.0.113.8/29"), "{wrong}");
+    assert!(wrong.contains("203.0.113.1"), "{wrong}");
 }
 
 #[test]

@@ -127,6 +127,29 @@ fn a_refusing_address_refuses_while_open_connections_go_on() {
 }
 
 #[test]
+fn an_unreachable_address_says_so_and_open_connections_hang() {
+    let mut lab = Lab::new();
+    let (network, farm, clock) = (lab.network.clone(), lab.farm.clone(), lab.clock.clone());
+    let links = lab.world.links();
+    lab.run(async move {
+        let listener = bind(&farm, EXCHANGE).await;
+        farm.spawn(echo(farm.clone(), listener));
+        let mut old = connect(&network, EXCHANGE).await;
+        let fault = links.impose(Path::to(ip("198.51.100.7")), Fault::Unreachable);
+        let before = elapsed(&clock);
+        let error = network.connect(None, at(EXCHANGE)).await.unwrap_err();
+        assert_eq!((error.kind(), elapsed(&clock) - before), (ErrorKind::HostUnreachable, 20.0));
+        old.write_all(b"NOOP\r\n").await.unwrap();
+        let answered = within(&clock, Duration::from_secs(1), read_exactly(&mut old, 6)).await;
+        assert_eq!(answered, None);
+        links.lift(fault);
+        assert_eq!(read_exactly(&mut old, 6).await, b"NOOP\r\n");
+        connect(&network, EXCHANGE).await;
+    });
+    lab.drain();
+}
+
+#[test]
 fn the_caller_gives_up_on_a_black_hole() {
     let mut lab = Lab::new();
     let (network, farm, clock) = (lab.network.clone(), lab.farm.clone(), lab.clock.clone());
@@ -294,7 +317,7 @@ fn a_cut_connection_is_silent_for_ever_and_its_successor_is_not() {
 }
 
 #[test]
-fn a_delay_is_added_each_way_while_it_lasts() {
+fn a_link_is_slower_each_way_while_it_lasts() {
     let mut lab = Lab::new();
     let (network, farm, clock) = (lab.network.clone(), lab.farm.clone(), lab.clock.clone());
     let links = lab.world.links();
@@ -304,10 +327,11 @@ fn a_delay_is_added_each_way_while_it_lasts() {
         let _slow = connect(&network, EXCHANGE).await;
         let slow = elapsed(&clock);
         links.lift(fault);
-        let _quick = connect(&network, EXCHANGE).await;
+        links.impose(Path::default(), Fault::Stretch(30));
+        let _stretched = connect(&network, EXCHANGE).await;
         [slow, elapsed(&clock) - slow]
     });
-    assert_eq!(times, [4020.0, 20.0]);
+    assert_eq!(times, [4020.0, 600.0]);
 }
 
 #[test]

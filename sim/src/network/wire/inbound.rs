@@ -117,7 +117,8 @@ impl Wire {
     fn arrive_syn(&mut self, conn_ref: ConnRef, syn: TcpSegment) {
         let conn = &mut self.conns[conn_ref.slot];
         self.links.refresh(&mut conn.route, conn.addresses.near, conn.addresses.far);
-        let answer = match conn.route.refuse {
+        conn.unreachable = conn.route.unreachable;
+        let answer = match conn.route.refuse || conn.route.unreachable {
             true => Answer::Refused,
             false => self.plan.knock(conn.addresses.server),
         };
@@ -140,6 +141,7 @@ impl Wire {
         self.get(conn).is_some_and(|conn| {
             conn.server.inner.is_none()
                 && !conn.route.refuse
+                && !conn.route.unreachable
                 && self.plan.knock(conn.addresses.server) == Answer::Full
         })
     }

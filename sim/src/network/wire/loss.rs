@@ -37,8 +37,10 @@ impl Wire {
             return;
         }
         self.links.refresh(&mut conn.route, conn.addresses.near, conn.addresses.far);
+        let opening = !conn.client.open;
+        let first = conn.end(from).held.front();
         if conn.cut
-            || conn.route.black_hole
+            || first.is_some_and(|first| conn.route.loses(from, first, opening))
             || (from == End::Client && self.queue_is_full(conn_ref))
         {
             return self.retry_later(conn_ref, from);
@@ -95,6 +97,6 @@ impl Wire {
 fn patience_of(conn: &Conn) -> Patience {
     match conn.client.open {
         false => Patience::opening(),
-        true => Patience::open((conn.route.link.latency + conn.route.delay) * 2),
+        true => Patience::open(conn.route.latency() * 2),
     }
 }

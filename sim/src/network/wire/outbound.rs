@@ -15,7 +15,7 @@ use turmoil_net::{Packet, TcpSegment, Transport};
 
 use super::{Event, HEADERS_BYTES, Wire};
 use crate::network::conn::{Addresses, ConnRef, End};
-use crate::network::links::Link;
+use crate::network::links::Route;
 use crate::network::plan::EPHEMERAL_PORT_MIN;
 
 /// A packet that is sent: as which one of all, when, on which connection, by whom.
@@ -47,7 +47,7 @@ impl Wire {
         conn.end_mut(end).pending_since = Some(now);
         let Addresses { near, far, local, .. } = conn.addresses;
         self.links.refresh(&mut conn.route, near, far);
-        let latency = conn.route.link.latency + conn.route.delay;
+        let latency = conn.route.latency();
         // What was collected at this very instant must be seen together with what is to come.
         let at_once = local || conn.end(end).last_sent_at == now;
         let ahead = if at_once { Duration::ZERO } else { latency.min(self.lookahead_max) };
@@ -164,12 +164,13 @@ impl Wire {
         debug_assert_eq!(conn.generation, conn_ref.generation);
         let Addresses { near, far, local, .. } = conn.addresses;
         self.links.refresh(&mut conn.route, near, far);
-        let lost = conn.cut || conn.route.black_hole;
+        let lost = conn.cut || conn.route.loses(from, &segment, !conn.client.open);
         if lost || !conn.end(from).held.is_empty() {
             return self.hold(sent, conn_ref, from, segment);
         }
         // What stays between our own addresses takes no time.
-        let link = if local { Link::default() } else { conn.route.link };
+        let route = if local { Route::default() } else { conn.route };
+        let link = route.link;
         let jitter = match link.jitter.as_micros() as u64 {
             0 => 0,
             most => {
@@ -180,7 +181,7 @@ impl Wire {
         let bytes = (HEADERS_BYTES + segment.payload.len()) as u32;
         let outbound = conn.address(from).ip() == near;
         let leaves = self.links.occupy(sent, link, far, outbound, bytes);
-        let travel = leaves + link.latency + conn.route.delay + Duration::from_micros(jitter);
+        let travel = leaves + route.latency() + Duration::from_micros(jitter);
         let due = conn.depart(from, sent, travel);
         debug_assert!(due >= self.now, "collected too late");
         let rank = conn.rank(from);

@@ -82,6 +82,11 @@ impl Wire {
         self.get(conn).is_some_and(|conn| conn.end(end).timed_out)
     }
 
+    /// Whether a router answered the attempt to connect.
+    pub(in crate::network) fn unreachable(&self, conn: ConnRef) -> bool {
+        self.get(conn).is_some_and(|conn| conn.unreachable)
+    }
+
     /// The kernel of one end will send a FIN.
     pub(in crate::network) fn note_closed(&mut self, conn_ref: ConnRef, end: End) {
         if let Some(conn) = self.get_mut(conn_ref) {

@@ -24,7 +24,7 @@ fn read(path: &Path, table: Table<'_>) -> Option<EventSpec> {
     }
     let at = table.parsed("at", units::duration);
     if !table.has("what") {
-        table.missing("what", "`what = \"reload\"` or `\"restart\"`");
+        table.missing("what", "`what = \"reload\"`, `\"restart\"` or `\"crash\"`");
     }
     let what = match table.word("what", &KINDS) {
         Some(Kind::Reload) => read_config(path, &table).map(EventKind::Reload),
@@ -32,6 +32,15 @@ fn read(path: &Path, table: Table<'_>) -> Option<EventSpec> {
             let down = table.parsed("for", units::duration);
             let down = down.map_or(Duration::ZERO, Spanned::into_inner);
             Some(EventKind::Restart { down })
+        }
+        Some(Kind::Crash) => {
+            let down = table.parsed("for", units::duration);
+            if let Some(zero) = down.as_ref().filter(|down| down.get_ref().is_zero()) {
+                let message = "another process takes some time to begin";
+                table.diagnostics().error(zero.span(), message);
+            }
+            let down = down.map_or(CRASH_DEFAULT, Spanned::into_inner);
+            Some(EventKind::Crash { down })
         }
         // What cannot be understood does not make its neighbours unknown keys.
         None => {
@@ -49,6 +58,11 @@ fn read(path: &Path, table: Table<'_>) -> Option<EventSpec> {
 enum Kind {
     Reload,
     Restart,
+    Crash,
 }
 
-const KINDS: [(&str, Kind); 2] = [("reload", Kind::Reload), ("restart", Kind::Restart)];
+const KINDS: [(&str, Kind); 3] =
+    [("reload", Kind::Reload), ("restart", Kind::Restart), ("crash", Kind::Crash)];
+
+/// How long it takes whoever watches the process to start another.
+const CRASH_DEFAULT: Duration = Duration::from_secs(1);

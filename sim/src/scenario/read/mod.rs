@@ -64,7 +64,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let dns = dns::read(&root);
     let names = Names::of(&receivers, &dns);
     let traffic = traffic::read_all(&root, &names, &mut places);
-    let faults = fault::read_all(&root, &names);
+    let faults = fault::read_all(&root, &names, &mut places);
     let events = event::read_all(path, &root);
     let expectations = expect::read_all(&root, &names, source, &mut places);
     root.finish();
