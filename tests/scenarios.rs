@@ -30,6 +30,12 @@ const CHANGES: &[Change] = &[
         fails: "attempts == 7",
     },
     Change {
+        scenario: "basics/herds-and-sources.toml",
+        instead_of: "\"10/60\"",
+        write: "\"20/60\"",
+        fails: "herd_index == 1, window 1h since 10m, domain spread.example",
+    },
+    Change {
         scenario: "basics/mixed-recipients.toml",
         instead_of: "retry_interval = 600",
         write: "retry_interval = 600 never_retry = true",

@@ -1,45 +1,29 @@
 //! Judges expectations while a run goes on.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use traject_engine::Timestamp;
+use traject_engine::ids::ConnId;
 use traject_engine::record::{Event, Pair, Record};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
 
+use super::measure::{Herd, Window};
 use super::{Comparison, Condition, Expectation, Metric, Value, When};
 use crate::counts::{Counts, attempt_of};
 use crate::describe;
 use crate::oracle::Row;
 use crate::scenario::units::show_duration;
 
-/// Counts events in every window of a length.
-#[derive(Debug, Default)]
-struct Window {
-    /// Events of the window that ends now.
-    recent: VecDeque<Timestamp>,
-    /// The most there were in any window.
-    most: u64,
-}
-
-impl Window {
-    fn count(&mut self, now: Timestamp, length: Duration) {
-        while self.recent.front().is_some_and(|first| now.saturating_since(*first) >= length) {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(now);
-        self.most = self.most.max(self.recent.len() as u64);
-    }
-}
-
 /// All expectations of a scenario.
 #[derive(Debug)]
 pub struct ExpectationJudge {
-    start: Timestamp,
     cases: Vec<Case>,
+    /// Which of our addresses each open connection goes from, if anybody wants to know.
+    sources: Option<BTreeMap<ConnId, IpAddr>>,
     /// The next instant at which one is due.
     next_due: Timestamp,
 }
@@ -64,11 +48,14 @@ pub struct ExpectationResult {
 /// One expectation being judged.
 #[derive(Debug)]
 struct Case {
+    /// When the scenario begins.
+    start: Timestamp,
     expectation: Expectation,
     counts: Counts,
     /// Matching replies.
     replies: u64,
-    window: Window,
+    window: Option<Window>,
+    herd: Option<Herd>,
     /// Whether the condition was true after the last event.
     held: bool,
     /// The event after which the condition was first false (`never`: true); for a condition that
@@ -84,11 +71,19 @@ struct Broken {
     actual: String,
 }
 
+impl Broken {
+    fn by(start: Timestamp, record: &Record, actual: String) -> Self {
+        Self { at: record.at, by: describe::event(start, record), actual }
+    }
+}
+
 impl ExpectationJudge {
     /// The judge of `expectations` in a world that begins at `start`.
     pub fn new(start: Timestamp, expectations: &[Expectation]) -> Self {
-        let cases: Vec<Case> = expectations.iter().cloned().map(Case::new).collect();
-        let mut judge = Self { start, cases, next_due: Timestamp::NEVER };
+        let cases = expectations.iter().cloned().map(|one| Case::new(start, one)).collect();
+        let wanted = expectations.iter().any(|one| one.scope.sources.is_some());
+        let sources = wanted.then(BTreeMap::new);
+        let mut judge = Self { cases, sources, next_due: Timestamp::NEVER };
         judge.find_next_due();
         judge
     }
@@ -98,10 +93,26 @@ impl ExpectationJudge {
         if record.at > self.next_due {
             self.settle_due(record.at);
         }
+        let source = self.source_of(&record.event);
         for case in &mut self.cases {
-            if case.settled.is_none() && case.count(record, pair, before) {
-                case.look(self.start, record);
+            let covered = case.expectation.scope.covers_source(source);
+            if covered && case.settled.is_none() && case.count(record, pair, before) {
+                case.look(record);
             }
+        }
+    }
+
+    /// Which of our addresses it went from, if there is or was a connection.
+    fn source_of(&mut self, event: &Event) -> Option<IpAddr> {
+        let sources = self.sources.as_mut()?;
+        match event {
+            Event::ConnectionOpened { conn, local, .. } => {
+                sources.insert(*conn, local.ip());
+                Some(local.ip())
+            }
+            Event::ConnectionClosed { conn, .. } => sources.remove(conn),
+            Event::ConnectionMigrated { conn, .. } => sources.get(conn).copied(),
+            other => sources.get(&attempt_of(other)?.conn?).copied(),
         }
     }
 
@@ -109,13 +120,12 @@ impl ExpectationJudge {
     /// about a later time is not judged.
     pub fn finish(mut self, end: Timestamp, complete: bool) -> Vec<ExpectationResult> {
         self.settle_due(if complete { Timestamp::NEVER } else { end });
-        let start = self.start;
-        self.cases.into_iter().map(|case| case.result(start, end, complete)).collect()
+        self.cases.into_iter().map(|case| case.result(end, complete)).collect()
     }
 
     fn settle_due(&mut self, now: Timestamp) {
         for case in &mut self.cases {
-            if case.due(self.start).is_some_and(|due| due < now) && case.settled.is_none() {
+            if case.due().is_some_and(|due| due < now) && case.settled.is_none() {
                 case.settle();
             }
         }
@@ -124,18 +134,23 @@ impl ExpectationJudge {
 
     fn find_next_due(&mut self) {
         let open = self.cases.iter().filter(|case| case.settled.is_none());
-        let next = open.filter_map(|case| case.due(self.start)).min();
+        let next = open.filter_map(Case::due).min();
         self.next_due = next.unwrap_or(Timestamp::NEVER);
     }
 }
 
 impl Case {
-    fn new(expectation: Expectation) -> Self {
+    fn new(start: Timestamp, expectation: Expectation) -> Self {
+        let window = expectation.window;
+        let herd =
+            expectation.since.zip(window).map(|(since, span)| Herd::new(start + since, span));
         let mut case = Self {
+            start,
             expectation,
             counts: Counts::default(),
             replies: 0,
-            window: Window::default(),
+            window: window.filter(|_| herd.is_none()).map(Window::new),
+            herd,
             held: true,
             broken: None,
             settled: None,
@@ -144,9 +159,9 @@ impl Case {
         case
     }
 
-    fn due(&self, start: Timestamp) -> Option<Timestamp> {
+    fn due(&self) -> Option<Timestamp> {
         match self.expectation.when {
-            When::By(by) => Some(start + by),
+            When::By(by) => Some(self.start + by),
             When::AtEnd | When::Always | When::Never => None,
         }
     }
@@ -171,15 +186,26 @@ impl Case {
         {
             return false;
         }
+        let attempts_before = self.counts.attempts;
         self.counts.apply(record, before);
+        let attempts = self.counts.attempts - attempts_before;
         if let Some(glob) = &self.expectation.reply {
             let matches = reply_of(&record.event).is_some_and(|one| glob.matches(&one.to_string()));
             self.replies += u64::from(matches);
         }
-        if let Some(length) = self.expectation.window
-            && counts_in_window(self.expectation.condition.metric, &record.event)
+        if let Some(window) = &mut self.window {
+            let metric = self.expectation.condition.metric;
+            let number = number_in_window(metric, &record.event, attempts);
+            if number > 0 {
+                window.count(record.at, number);
+            }
+        }
+        if let Some(herd) = &mut self.herd
+            && attempts > 0
+            && herd.count(record.at, attempts)
         {
-            self.window.count(record.at, length);
+            // What made the fullest minute so full, as far as anybody knows by now.
+            self.broken = Some(Broken::by(self.start, record, self.actual()));
         }
         true
     }
@@ -200,10 +226,12 @@ impl Case {
     }
 
     /// Looks whether the condition changed with this record.
-    fn look(&mut self, start: Timestamp, record: &Record) {
+    fn look(&mut self, record: &Record) {
         let metric = self.expectation.condition.metric;
         let broke = if matches!(metric, Metric::DeliveredWithin(_)) {
             self.broken.is_none() && self.is_late(record)
+        } else if metric.is_known_at_the_end() {
+            false
         } else {
             let (held, holds) = (self.held, self.holds());
             self.held = holds;
@@ -214,8 +242,7 @@ impl Case {
             }
         };
         if broke {
-            let by = describe::event(start, record);
-            self.broken = Some(Broken { at: record.at, by, actual: self.actual() });
+            self.broken = Some(Broken::by(self.start, record, self.actual()));
         }
     }
 
@@ -233,7 +260,7 @@ impl Case {
         self.settled = Some((self.holds(), self.actual()));
     }
 
-    fn result(mut self, start: Timestamp, end: Timestamp, complete: bool) -> ExpectationResult {
+    fn result(mut self, end: Timestamp, complete: bool) -> ExpectationResult {
         let (passed, actual) = match (self.expectation.when, &self.broken) {
             (When::Always | When::Never, Some(broken)) => (Some(false), broken.actual.clone()),
             (When::Always | When::Never, None) => (complete.then_some(true), self.actual()),
@@ -243,11 +270,11 @@ impl Case {
             },
         };
         let failed = passed == Some(false);
-        let broken = self.broken.filter(|_| failed);
+        let broken = self.broken.take().filter(|_| failed);
         // A condition that never came true is broken by nothing that happened.
-        let since = |at: Timestamp| at.saturating_since(start).as_secs_f64();
+        let since = |at: Timestamp| at.saturating_since(self.start).as_secs_f64();
         let deadline = match self.expectation.when {
-            When::By(by) => Some(since((start + by).min(end))),
+            When::By(by) => Some(since((self.start + by).min(end))),
             _ => Some(since(end)),
         };
         ExpectationResult {
@@ -302,7 +329,12 @@ impl Case {
             Metric::PeakConnections => counts.peak_connections,
             Metric::ConnectionsOpened => counts.opened,
             Metric::ConnectionFailures => counts.connection_failures,
-            Metric::DeliveriesInWindow | Metric::ConnectionsInWindow => self.window.most,
+            Metric::DeliveriesInWindow | Metric::AttemptsInWindow | Metric::ConnectionsInWindow => {
+                self.window.as_ref().map_or(0, Window::most)
+            }
+            Metric::HerdIndex => {
+                return Amount::Number(self.herd.as_ref().map_or(0.0, Herd::index));
+            }
             Metric::Replies => self.replies,
             Metric::AttemptsPerRecipient => {
                 return Amount::Number(counts.attempts as f64 / counts.accepted.max(1) as f64);
@@ -335,12 +367,13 @@ impl Case {
     }
 }
 
-/// Whether an event is one of those that a quantity counts in windows.
-fn counts_in_window(metric: Metric, event: &Event) -> bool {
+/// How much an event is of what a quantity counts in windows.
+fn number_in_window(metric: Metric, event: &Event, attempts: u64) -> u64 {
     match metric {
-        Metric::DeliveriesInWindow => matches!(event, Event::Delivery(_)),
-        Metric::ConnectionsInWindow => matches!(event, Event::ConnectionOpened { .. }),
-        _ => false,
+        Metric::DeliveriesInWindow => u64::from(matches!(event, Event::Delivery(_))),
+        Metric::AttemptsInWindow => attempts,
+        Metric::ConnectionsInWindow => u64::from(matches!(event, Event::ConnectionOpened { .. })),
+        _ => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Expectations: what a scenario says must hold.
 
 pub mod judge;
+mod measure;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::glob::Glob;
+use crate::network::Prefix;
 use crate::scenario::units;
 
 /// One `[[expect]]` of a scenario.
@@ -21,8 +23,11 @@ pub struct Expectation {
     pub scope: Scope,
     /// Only replies like this are counted (`replies`).
     pub reply: Option<Glob>,
-    /// The length of the window (`deliveries_in_window`, `connections_in_window`).
+    /// The length of the window (`deliveries_in_window` and its like), or of the time after a
+    /// recovery (`herd_index`).
     pub window: Option<Duration>,
+    /// When the recovery was, counted from the start of the scenario (`herd_index`).
+    pub since: Option<Duration>,
     /// The line of the scenario it stands on.
     pub line: usize,
 }
@@ -62,6 +67,8 @@ pub struct Scope {
     pub binding: Option<Arc<str>>,
     /// Only what happened at these addresses.
     pub addresses: Option<Vec<IpAddr>>,
+    /// Only what went from these addresses of ours.
+    pub sources: Option<Vec<Prefix>>,
 }
 
 impl Scope {
@@ -75,6 +82,12 @@ impl Scope {
     pub fn covers_address(&self, address: Option<IpAddr>) -> bool {
         let Some(addresses) = &self.addresses else { return true };
         address.is_some_and(|address| addresses.contains(&address))
+    }
+
+    /// Whether what went from `source` is counted.
+    pub fn covers_source(&self, source: Option<IpAddr>) -> bool {
+        let Some(sources) = &self.sources else { return true };
+        source.is_some_and(|source| sources.iter().any(|prefix| prefix.contains(source)))
     }
 }
 
@@ -109,8 +122,12 @@ pub enum Metric {
     ConnectionFailures,
     /// The most recipients delivered in any window of a length.
     DeliveriesInWindow,
+    /// The most attempts in any window of a length.
+    AttemptsInWindow,
     /// The most connections opened in any window of a length.
     ConnectionsInWindow,
+    /// The attempts of the fullest minute after a recovery over those of an average one.
+    HerdIndex,
     /// Replies that match the pattern and decided an attempt, or before any message that an
     /// exchange was set aside.
     Replies,
@@ -121,7 +138,7 @@ pub enum Metric {
 
 impl Metric {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 20] = [
+    pub const NAMES: [(&'static str, Self); 22] = [
         ("accepted", Self::Accepted),
         ("delivered", Self::Delivered),
         ("plaintext", Self::Plaintext),
@@ -136,7 +153,9 @@ impl Metric {
         ("connections_opened", Self::ConnectionsOpened),
         ("connection_failures", Self::ConnectionFailures),
         ("deliveries_in_window", Self::DeliveriesInWindow),
+        ("attempts_in_window", Self::AttemptsInWindow),
         ("connections_in_window", Self::ConnectionsInWindow),
+        ("herd_index", Self::HerdIndex),
         ("replies", Self::Replies),
         ("t50", Self::DeliveredWithin(50)),
         ("t95", Self::DeliveredWithin(95)),
@@ -146,7 +165,40 @@ impl Metric {
 
     /// Whether it is about a window, whose length the expectation gives.
     pub const fn needs_window(self) -> bool {
-        matches!(self, Self::DeliveriesInWindow | Self::ConnectionsInWindow)
+        matches!(
+            self,
+            Self::DeliveriesInWindow | Self::AttemptsInWindow | Self::ConnectionsInWindow
+        )
+    }
+
+    /// Whether it is known only when the time it is about is over.
+    pub const fn is_known_at_the_end(self) -> bool {
+        matches!(self, Self::DeliveredWithin(_) | Self::HerdIndex)
+    }
+
+    /// Whether it can be told which of our addresses it went from: there was a connection.
+    pub const fn has_source(self) -> bool {
+        match self {
+            Self::Delivered
+            | Self::Plaintext
+            | Self::Bounced
+            | Self::Deferrals
+            | Self::Attempts
+            | Self::Connections
+            | Self::PeakConnections
+            | Self::ConnectionsOpened
+            | Self::DeliveriesInWindow
+            | Self::AttemptsInWindow
+            | Self::ConnectionsInWindow
+            | Self::HerdIndex => true,
+            Self::Accepted
+            | Self::Expired
+            | Self::Pending
+            | Self::ConnectionFailures
+            | Self::Replies
+            | Self::AttemptsPerRecipient
+            | Self::DeliveredWithin(_) => false,
+        }
     }
 
     /// Whether it counts what happens at exchanges, rather than what became of accepted mail.
@@ -162,7 +214,9 @@ impl Metric {
             | Self::ConnectionFailures
             | Self::ConnectionsOpened
             | Self::DeliveriesInWindow
+            | Self::AttemptsInWindow
             | Self::ConnectionsInWindow
+            | Self::HerdIndex
             | Self::Replies => true,
             Self::Accepted
             | Self::Expired
@@ -327,6 +381,9 @@ impl fmt::Display for Expectation {
         if let Some(window) = self.window {
             write!(f, ", window {}", units::show_duration(window))?;
         }
+        if let Some(since) = self.since {
+            write!(f, " since {}", units::show_duration(since))?;
+        }
         if let When::By(at) = self.when {
             write!(f, " by {}", units::show_duration(at))?;
         }
@@ -373,7 +430,7 @@ mod tests {
             label: String::new(),
             domains: Some(vec!["a.test".into(), "b.test".into()]),
             binding: Some("bulk".into()),
-            addresses: None,
+            ..Scope::default()
         };
         assert!(scope.covers("bulk", "b.test"));
         assert!(!scope.covers("bulk", "c.test"));
@@ -388,6 +445,17 @@ mod tests {
             (&Scope::default(), None, true),
         ] {
             assert_eq!(scope.covers_address(asked), covered);
+        }
+        let network = Some(vec!["192.0.2.0/24".parse().unwrap()]);
+        let of_network = Scope { sources: network, ..Scope::default() };
+        let other = Some(IpAddr::from([192, 0, 3, 1]));
+        for (scope, asked, covered) in [
+            (&of_network, address(1), true),
+            (&of_network, other, false),
+            (&of_network, None, false),
+            (&Scope::default(), None, true),
+        ] {
+            assert_eq!(scope.covers_source(asked), covered);
         }
     }
 }

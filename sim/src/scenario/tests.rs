@@ -282,6 +282,22 @@ fn sections_are_checked_against_each_other() {
             "`a.test` already belongs to receiver `r`",
             "",
         ),
+        ("[[expect]]\nthat = \"herd_index <= 3\"\n", "`since` is missing", "no fault ends"),
+        (
+            "[[expect]]\nalways = \"herd_index <= 3\"\nsince = \"1h\"\n",
+            "known only when it is over",
+            "as `that`",
+        ),
+        (
+            "[[expect]]\nthat = \"delivered > 3\"\nsince = \"1h\"\n",
+            "`since` goes with `herd_index`",
+            "",
+        ),
+        (
+            "[[expect]]\nthat = \"connection_failures == 0\"\nsource = \"192.0.2.1\"\n",
+            "this cannot be told of one of our addresses",
+            "`peak_connections <= 20`",
+        ),
         ("[[expect]]\nthat = \"delivred > 3\"\n", "`delivred` is not a metric", "`delivered`?"),
         ("[[expect]]\nalways = \"t95 <= 1m\"\n", "known only when it is over", "as `that`"),
         (

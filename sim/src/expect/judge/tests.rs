@@ -22,8 +22,8 @@ fn stream() -> Vec<Record> {
 
 fn expectation(when: When, condition: &str, scope: Scope, reply: Option<&str>) -> Expectation {
     let condition = Condition::parse(condition).unwrap();
-    let (reply, window) = (reply.map(Glob::new), None);
-    Expectation { when, condition, scope, reply, window, line: 1 }
+    let (reply, window, since) = (reply.map(Glob::new), None, None);
+    Expectation { when, condition, scope, reply, window, since, line: 1 }
 }
 
 fn judge(expectation: Expectation) -> ExpectationResult {
@@ -88,6 +88,42 @@ fn windows_hold_what_is_less_than_their_length_apart() {
     assert_eq!((broken.passed, broken.broken_at_s), (Some(false), Some(601.0)));
     assert_eq!(broken.expectation, "always connections_in_window <= 1, window 10m1s");
     assert_eq!(in_window("deliveries_in_window <= 1", 9999).actual, "deliveries_in_window = 1");
+    // The second attempt of a recipient of whom nobody knew the first is two.
+    assert_eq!(in_window("attempts_in_window <= 2", 600).actual, "attempts_in_window = 2");
+    assert_eq!(in_window("attempts_in_window <= 2", 601).actual, "attempts_in_window = 3");
+}
+
+#[test]
+fn a_herd_is_judged_at_the_end_and_blamed_on_its_fullest_minute() {
+    let herd = |condition: &str, since| {
+        let mut one = expectation(When::AtEnd, condition, Scope::default(), None);
+        one.since = Some(Duration::from_secs(since));
+        one.window = Some(Duration::from_secs(1200));
+        judge(one)
+    };
+    // One attempt at 1 s, two at 601 s: 2 in the fullest of 20 minutes, 3 in all.
+    let broken = herd("herd_index <= 13.3", 0);
+    assert_eq!((broken.passed, &*broken.actual), (Some(false), "herd_index = 13.333"));
+    assert_eq!(broken.broken_at_s, Some(601.0));
+    assert_eq!(broken.expectation, "herd_index <= 13.3, window 20m since 0s");
+    assert_eq!(herd("herd_index <= 13.4", 0).passed, Some(true));
+    assert_eq!(herd("herd_index == 20", 2).passed, Some(true));
+    assert_eq!(herd("herd_index == 0", 602).passed, Some(true));
+}
+
+#[test]
+fn our_own_addresses_choose_what_is_counted() {
+    let from = |condition: &str, source: &str| {
+        let sources = Some(vec![source.parse().unwrap()]);
+        let scope = Scope { sources, ..Scope::default() };
+        judge(expectation(When::AtEnd, condition, scope, None)).passed == Some(true)
+    };
+    // Every connection goes from 192.0.2.1; the second is closed.
+    assert!(from("peak_connections == 2", "192.0.2.1"));
+    assert!(from("connections == 1", "192.0.2.0/24"));
+    assert!(from("peak_connections == 0", "192.0.2.2"));
+    assert!(from("delivered == 1", "192.0.2.1"));
+    assert!(from("attempts == 0", "192.0.2.2"));
 }
 
 #[test]
@@ -95,8 +131,7 @@ fn scopes_and_replies_choose_what_is_counted() {
     let of = |domain: &str| Scope {
         label: String::new(),
         domains: Some(vec![domain.into()]),
-        binding: None,
-        addresses: None,
+        ..Scope::default()
     };
     let passes = |condition, scope, reply| {
         judge(expectation(When::AtEnd, condition, scope, reply)).passed == Some(true)

@@ -50,6 +50,7 @@ fn report() -> Report {
             scope: Scope::default(),
             reply: None,
             window: None,
+            since: None,
             line: 7,
         })
         .collect();

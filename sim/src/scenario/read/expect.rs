@@ -8,27 +8,37 @@ use toml::Spanned;
 use super::super::diagnostic::Position;
 use super::super::reader::Table;
 use super::super::{Places, units};
-use super::Names;
+use super::{Names, read_prefix, show_prefix};
 use crate::expect::{Condition, ConditionError, Expectation, Metric, Scope, Value, When};
+use crate::fault::FaultSpec;
 use crate::glob::Glob;
+use crate::network::Prefix;
 use crate::traffic::domain_name;
 
 pub(super) fn read_all(
     root: &Table<'_>,
     names: &Names,
-    source: &str,
+    (text, faults): (&str, &[FaultSpec]),
     places: &mut Places,
 ) -> Vec<Expectation> {
+    // When the last fault that lasts is over.
+    let lasting = faults.iter().filter(|fault| !fault.length.is_zero());
+    let recovery = lasting.map(|fault| fault.at + fault.length).max();
     let mut all = Vec::new();
     for table in root.tables("expect") {
         places.bindings.extend(table.text("binding"));
-        all.extend(read(table, names, source));
+        let line = Position::of(text, table.span().start).line;
+        all.extend(read(table, names, recovery, line));
     }
     all
 }
 
-fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {
-    let line = Position::of(source, table.span().start).line;
+fn read(
+    table: Table<'_>,
+    names: &Names,
+    recovery: Option<Duration>,
+    line: usize,
+) -> Option<Expectation> {
     let by = table.parsed("by", units::duration);
     let written = [
         ("that", table.text("that")),
@@ -47,6 +57,7 @@ fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {
     let condition = first.as_ref().and_then(|(_, text)| read_condition(&table, text));
     check_reply(&table, condition, reply.as_ref());
     let window = read_window(&table, condition);
+    let since = read_since(&table, condition, recovery);
     check_exchange(&table, condition, first.as_ref().map(|(_, text)| text), &scope);
     if first.is_none() && !["that", "always", "never"].iter().any(|key| table.has(key)) {
         table.missing("that", "`that = \"delivered >= 99%\"`, or `always`, or `never`");
@@ -66,15 +77,15 @@ fn read(table: Table<'_>, names: &Names, source: &str) -> Option<Expectation> {
         ("always", None) => When::Always,
         _ => When::Never,
     };
-    let is_time = matches!(condition, Some(Condition { metric: Metric::DeliveredWithin(_), .. }));
-    if is_time && matches!(when, When::Always | When::Never) {
+    let at_end = condition.is_some_and(|condition| condition.metric.is_known_at_the_end());
+    if at_end && matches!(when, When::Always | When::Never) {
         let hint = "write it as `that`, with `by` if it must hold before the end";
-        let message = "such a time is known only when it is over";
+        let message = "such a quantity is known only when it is over";
         table.diagnostics().error_with_hint(text.span(), message, hint);
     }
     table.finish();
     let reply = reply.map(|reply| Glob::new(reply.get_ref()));
-    Some(Expectation { when, condition: condition?, scope, reply, window, line })
+    Some(Expectation { when, condition: condition?, scope, reply, window, since, line })
 }
 
 fn read_condition(table: &Table<'_>, text: &Spanned<String>) -> Option<Condition> {
@@ -114,20 +125,48 @@ fn check_reply(table: &Table<'_>, condition: Option<Condition>, reply: Option<&S
 /// `window`: with the quantities that count in windows, and only with them.
 fn read_window(table: &Table<'_>, condition: Option<Condition>) -> Option<Duration> {
     let window = table.parsed("window", units::duration);
+    if let Some(window) = window.as_ref().filter(|window| window.get_ref().is_zero()) {
+        table.diagnostics().error(window.span(), "nothing fits into a window of no length");
+    }
+    if condition.is_some_and(|condition| condition.metric == Metric::HerdIndex) {
+        return Some(window.map_or(HERD_SPAN_DEFAULT, Spanned::into_inner));
+    }
     match (condition.map(|condition| condition.metric.needs_window()), &window) {
         (Some(true), None) if !table.has("window") => {
             table.missing("window", "how long the window is: `window = \"1m\"`");
         }
-        (Some(true), Some(window)) if window.get_ref().is_zero() => {
-            table.diagnostics().error(window.span(), "nothing fits into a window of no length");
-        }
         (Some(false), Some(window)) => {
-            let message = "`window` goes with `deliveries_in_window` and `connections_in_window`";
+            let message = "`window` goes with quantities `..._in_window` and with `herd_index`";
             table.diagnostics().error(window.span(), message);
         }
         _ => {}
     }
     window.map(Spanned::into_inner)
+}
+
+/// `since`: when the recovery was that a herd index is about; without, when the last fault ended.
+fn read_since(
+    table: &Table<'_>,
+    condition: Option<Condition>,
+    recovery: Option<Duration>,
+) -> Option<Duration> {
+    let since = table.parsed("since", units::duration);
+    let is_herd = condition.map(|condition| condition.metric == Metric::HerdIndex);
+    match (is_herd, since) {
+        (Some(true), None) => {
+            if recovery.is_none() && !table.has("since") {
+                table
+                    .missing("since", "no fault ends: say when the recovery was, `since = \"4h\"`");
+            }
+            recovery
+        }
+        (Some(true), Some(since)) => Some(since.into_inner()),
+        (Some(false), Some(since)) => {
+            table.diagnostics().error(since.span(), "`since` goes with `herd_index`");
+            None
+        }
+        (None, _) | (Some(false), None) => None,
+    }
 }
 
 /// At an exchange only what happens there can be counted.
@@ -144,9 +183,14 @@ fn check_exchange(
         let hint = "count what happens there: `delivered == 20`, `connection_failures <= 3`";
         table.diagnostics().error_with_hint(text.span(), message, hint);
     }
+    if scope.sources.is_some() && (share || !condition.metric.has_source()) {
+        let message = "this cannot be told of one of our addresses";
+        let hint = "count what goes over its connections: `peak_connections <= 20`";
+        table.diagnostics().error_with_hint(text.span(), message, hint);
+    }
 }
 
-/// `receiver` or `domain`, `binding`, and `exchange`.
+/// `receiver` or `domain`, `binding`, `exchange`, and `source`.
 fn read_scope(table: &Table<'_>, names: &Names) -> Scope {
     let mut labels = Vec::new();
     let mut domains: Option<Vec<Arc<str>>> = None;
@@ -167,5 +211,15 @@ fn read_scope(table: &Table<'_>, names: &Names) -> Scope {
     let exchange = table.text("exchange");
     labels.extend(exchange.iter().map(|exchange| format!("exchange {}", exchange.get_ref())));
     let addresses = exchange.map(|exchange| names.addresses(table, &exchange));
-    Scope { label: labels.join(", "), domains, binding, addresses }
+    let sources = table.texts("source");
+    let sources = sources.map(|texts| -> Vec<Prefix> {
+        texts.iter().filter_map(|text| read_prefix(table, text)).map(Spanned::into_inner).collect()
+    });
+    for prefix in sources.iter().flatten() {
+        labels.push(format!("source {}", show_prefix(*prefix)));
+    }
+    Scope { label: labels.join(", "), domains, binding, addresses, sources }
 }
+
+/// How long after a recovery is looked at for a herd.
+const HERD_SPAN_DEFAULT: Duration = Duration::from_secs(3600);

@@ -8,10 +8,10 @@ use toml::Spanned;
 
 use super::super::reader::Table;
 use super::super::{Places, units};
-use super::Names;
+use super::{Names, read_prefix, show_prefix};
 use crate::dns::DnsFailure;
 use crate::fault::{Down, FaultKind, FaultSpec, Ours, Slowness};
-use crate::network::{Prefix, PrefixError};
+use crate::network::Prefix;
 use crate::receiver::spec::ReceiverSpec;
 use crate::traffic::domain_name;
 
@@ -124,7 +124,8 @@ fn read_ours(table: &Table<'_>, places: &mut Places) -> Option<(Ours, String)> {
             let prefixes: Vec<Spanned<Prefix>> =
                 sources.into_iter().filter_map(|text| read_prefix(table, &text)).collect();
             places.sources.extend(prefixes.iter().cloned());
-            let shown: Vec<String> = prefixes.iter().map(|one| show(*one.get_ref())).collect();
+            let shown: Vec<String> =
+                prefixes.iter().map(|one| show_prefix(*one.get_ref())).collect();
             let prefixes = prefixes.into_iter().map(Spanned::into_inner).collect();
             Some((Ours::Addresses(prefixes), shown.join(", ")))
         }
@@ -147,24 +148,6 @@ fn read_ours(table: &Table<'_>, places: &mut Places) -> Option<(Ours, String)> {
             None
         }
     }
-}
-
-fn read_prefix(table: &Table<'_>, text: &Spanned<String>) -> Option<Spanned<Prefix>> {
-    match text.get_ref().parse() {
-        Ok(prefix) => Some(Spanned::new(text.span(), prefix)),
-        Err(why) => {
-            let why: PrefixError = why;
-            table.diagnostics().error(text.span(), format!("`source`: {why}"));
-            None
-        }
-    }
-}
-
-/// A prefix as people write it.
-fn show(prefix: Prefix) -> String {
-    let text = prefix.to_string();
-    let single = text.strip_suffix("/32").or_else(|| text.strip_suffix("/128"));
-    single.map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// `plus` or `times`.

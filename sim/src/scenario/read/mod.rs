@@ -22,6 +22,7 @@ use super::diagnostic::{Diagnostics, ScenarioError, nearest};
 use super::reader::Table;
 use super::{ConfigSource, Places, Scenario, units};
 use crate::dns::DnsSpec;
+use crate::network::{Prefix, PrefixError};
 use crate::receiver::spec::ReceiverSpec;
 use crate::traffic::address_of_literal;
 
@@ -66,7 +67,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let traffic = traffic::read_all(&root, &names, &mut places);
     let faults = fault::read_all(&root, &names, &mut places);
     let events = event::read_all(path, &root);
-    let expectations = expect::read_all(&root, &names, source, &mut places);
+    let expectations = expect::read_all(&root, &names, (source, &faults), &mut places);
     root.finish();
     Some(Scenario {
         path: path.to_owned(),
@@ -190,6 +191,25 @@ impl Names {
         }
         found
     }
+}
+
+/// Some of our addresses, as `source` names them.
+fn read_prefix(table: &Table<'_>, text: &Spanned<String>) -> Option<Spanned<Prefix>> {
+    match text.get_ref().parse() {
+        Ok(prefix) => Some(Spanned::new(text.span(), prefix)),
+        Err(why) => {
+            let why: PrefixError = why;
+            table.diagnostics().error(text.span(), format!("`source`: {why}"));
+            None
+        }
+    }
+}
+
+/// A prefix as people write it.
+fn show_prefix(prefix: Prefix) -> String {
+    let text = prefix.to_string();
+    let single = text.strip_suffix("/32").or_else(|| text.strip_suffix("/128"));
+    single.map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// Longest horizon: beyond it a scenario is a mistake.
