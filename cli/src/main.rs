@@ -1,6 +1,7 @@
 //! `traject`: check a configuration, simulate what it does, deliver mail with it.
 
 mod check;
+mod classify;
 mod daemon;
 mod diagnostics;
 mod diff;
@@ -32,6 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(check::Args),
+    Classify(classify::Args),
     Explain(explain::Args),
     Options(options::Args),
     Daemon(daemon::Args),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.verb {
         Verb::Check(args) => check::run(&args),
+        Verb::Classify(args) => classify::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Options(args) => options::run(&args),
         Verb::Daemon(args) => daemon::run(&args),

@@ -577,6 +577,7 @@ impl Engine {
                 transport: over.transport.clone(),
                 stage,
                 reply,
+                class: None,
             };
             let (event, wait) = outcome(&options, attempts, age, result, attempt);
             delivered |= matches!(event, Event::Delivery(_));

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use slab::Slab;
 
+use crate::bounce;
 use crate::config::Config;
 use crate::config::memo::OptionsMemo;
 use crate::delivery::Outbound;
@@ -55,6 +56,8 @@ pub struct Engine {
     pub(crate) now: Timestamp,
     outputs: VecDeque<Output>,
     pub(crate) timers: Timers,
+    /// Of failures, for the records.
+    classes: bounce::Memo,
     pub(crate) ids: Ids,
     pub(crate) messages: Messages,
     pub(crate) queues: Slab<Queue>,
@@ -102,6 +105,7 @@ impl Engine {
             now,
             outputs: VecDeque::new(),
             timers: Timers::default(),
+            classes: bounce::Memo::default(),
             ids: Ids::starting_at(now),
             messages: Messages::default(),
             queues: Slab::new(),
@@ -255,7 +259,8 @@ impl Engine {
         self.outputs.push_back(output);
     }
 
-    pub(crate) fn record(&mut self, event: Event) {
+    pub(crate) fn record(&mut self, mut event: Event) {
+        event.classify(|stage, reply| self.classes.class(stage, reply));
         let record = Box::new(Record { at: self.now, event });
         self.outputs.push_back(Output::Record(record));
     }

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod binding;
+pub mod bounce;
 mod check;
 pub mod config;
 mod delivery;

@@ -99,6 +99,7 @@ pub(crate) fn attempt(second: u64, attempts: u16, stage: Stage, reply: Reply) ->
         transport: Transport::Clear { why: ClearReason::NotWanted },
         stage,
         reply,
+        class: None,
     }
 }
 

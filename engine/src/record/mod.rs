@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounce::BounceClass;
 use crate::dns::{DnsErrorKind, Question};
 use crate::ids::{ConnId, MessageId};
 use crate::io::{NetError, SpoolError};
@@ -70,6 +71,9 @@ pub struct Attempt {
     pub stage: Stage,
     /// The decisive reply: the peer's, or ours where [`Reply::local`] says so.
     pub reply: Reply,
+    /// What sort of failure it was; `None` for a delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<BounceClass>,
 }
 
 /// What protected a connection to an exchange. With [`Event::TlsFailed`] this is everything that
@@ -357,6 +361,22 @@ pub enum Event {
         /// What it did.
         what: Box<str>,
     },
+}
+
+impl Event {
+    /// Has a failure say what sort it is. An expiry is of the sort that the last attempt was.
+    pub(crate) fn classify(&mut self, class: impl FnOnce(Stage, &Reply) -> BounceClass) {
+        match self {
+            Self::TransientFailure { attempt, .. } | Self::PermanentFailure(attempt) => {
+                attempt.class = Some(class(attempt.stage, &attempt.reply));
+            }
+            Self::Expiry { attempt, last_reply, .. } => {
+                let reply = last_reply.as_ref().unwrap_or(&attempt.reply);
+                attempt.class = Some(class(attempt.stage, reply));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Why a recipient is given up after a transient failure.

@@ -420,6 +420,7 @@ impl Engine {
             transport: Transport::Nothing,
             stage,
             reply,
+            class: None,
         }
     }
 }
