@@ -30,6 +30,7 @@ use crate::smtp::client::{ClientInput, ClientOutput};
 use crate::smtp::server::{ServerInput, ServerOutput};
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, Timers, Wakeup, WakeupReason};
+use crate::waits::WaitChange;
 
 /// A mail transfer agent as one value.
 ///
@@ -80,6 +81,8 @@ pub struct Engine {
     /// A timer is set to write down what throttles have let pass.
     pub(crate) shaping_to_be_written: bool,
     pub(crate) listeners: Listeners,
+    /// What queues wait for, as it changed; kept only when somebody watches.
+    pub(crate) wait_changes: Option<Vec<WaitChange>>,
     /// Buffers used again and again.
     pub(crate) client_outputs: Vec<ClientOutput>,
     pub(crate) server_outputs: Vec<ServerOutput>,
@@ -124,6 +127,7 @@ impl Engine {
             draining: false,
             shaping_to_be_written: false,
             listeners,
+            wait_changes: None,
             client_outputs: Vec::new(),
             server_outputs: Vec::new(),
         }

@@ -36,6 +36,7 @@ mod snapshot;
 pub mod time;
 mod timers;
 pub mod tls;
+pub mod waits;
 pub mod why;
 
 pub use binding::binding_of_group;

@@ -63,7 +63,9 @@ impl Engine {
         }
         self.seek_siblings(slot, reason);
         let queue = &mut self.queues[slot];
-        queue.reason = reason;
+        let before = core::mem::replace(&mut queue.reason, reason);
+        self.note_wait(slot, before);
+        let queue = &mut self.queues[slot];
         if queue.is_unused() {
             return self.remove_queue(slot);
         }

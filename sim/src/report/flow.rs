@@ -1,162 +1,334 @@
-//! What state the connections of a pair were in, integrated over time: the answer to "why did this
-//! mail wait".
+//! What the mail of a pair waited for, integrated over time: the answer to "why did it wait".
+//!
+//! The engine says what each queue waits for, and the records say what came of connections. A limit
+//! the engine names is what holds mail back; while it only waits for a connection, it is what the
+//! last one failed with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
+use traject_engine::ids::ConnId;
+use traject_engine::queue::reason::QueueReason;
 use traject_engine::record::{CloseReason, Event};
+use traject_engine::tls::policy::Consequence;
+use traject_engine::waits::{Allows, Limit, WaitChange};
 
-/// The state of a pair's connections over time.
+use super::LimiterKind;
+use crate::counts::attempt_of;
+use crate::scenario::units::show_duration;
+
+/// What holds mail back: a kind, and which of that kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cause {
+    /// What sort of thing.
+    pub kind: LimiterKind,
+    /// The option and its stanza, the reply, the trouble. Empty while it is not known whether
+    /// anything is the matter: a connection is being opened or secured.
+    pub detail: Arc<str>,
+}
+
+impl Cause {
+    fn new(kind: LimiterKind, detail: impl Into<Arc<str>>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// Nothing may be the matter.
+    fn unknown(kind: LimiterKind) -> Self {
+        Self { kind, detail: Arc::default() }
+    }
+}
+
+/// What the mail of a pair waits for, over time.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    /// `max_outbound_connections`.
-    cap: u32,
+    /// What the engine says.
+    waits: Waits,
     open: u32,
+    /// Connections that may be on their way to TLS.
+    securing: BTreeSet<ConnId>,
+    /// Whether the pair asks for TLS.
+    wants_tls: bool,
+    /// Addresses where TLS failed, and until when it is not tried again.
+    tls_given_up: BTreeMap<IpAddr, Timestamp>,
     /// Why the last attempt to connect failed; `None` when it did not.
-    trouble: Option<String>,
-    since: Timestamp,
-    totals: Totals,
-    /// The totals at each change of state, to integrate over any time.
-    history: Vec<(Timestamp, State, Totals)>,
-    /// How long no connection could be made, by what was the matter.
-    troubles: BTreeMap<String, Duration>,
+    trouble: Option<Cause>,
+    /// Every cause there was, in the order of appearance.
+    held: Vec<Held>,
+    /// The one in force, by its position, and since when.
+    current: Option<(usize, Timestamp)>,
 }
 
-/// A state of a pair's connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Mail flows, or there is none.
-    Flowing,
-    /// As many connections as are allowed are open.
-    AtCap,
-    /// No connection can be made.
-    Down,
+/// What the engine says that mail waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Waits {
+    /// It does not.
+    No,
+    /// A connection, or a turn on one.
+    Connection,
+    /// `max_outbound_connections` of the pair.
+    Cap(Cause),
+    /// Something else that must change first.
+    Limit(Cause),
 }
 
-/// How long a pair was in a state that holds mail back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// At its cap.
-    pub at_cap: Duration,
-    /// Without a connection, after a failure to make one.
-    pub down: Duration,
+/// A cause, and when it was in force.
+#[derive(Clone, Debug)]
+struct Held {
+    cause: Cause,
+    /// Stretches of time, in order, with the time it was in force before each.
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: Timestamp,
+    to: Timestamp,
+    before: Duration,
 }
 
 impl Flow {
-    /// A pair without connections.
-    pub fn new(start: Timestamp, cap: u32) -> Self {
-        let totals = Totals::default();
-        let history = vec![(start, State::Flowing, totals)];
-        let troubles = BTreeMap::new();
-        Self { cap, open: 0, trouble: None, since: start, totals, history, troubles }
+    /// A pair without connections, that asks for TLS or not.
+    pub fn new(wants_tls: bool) -> Self {
+        Self {
+            waits: Waits::No,
+            open: 0,
+            securing: BTreeSet::new(),
+            wants_tls,
+            tls_given_up: BTreeMap::new(),
+            trouble: None,
+            held: Vec::new(),
+            current: None,
+        }
+    }
+
+    /// Another configuration is in force.
+    pub fn set_wants_tls(&mut self, wants_tls: bool) {
+        self.wants_tls = wants_tls;
+    }
+
+    /// The engine says that mail waits for something else now.
+    pub fn waits_for(&mut self, at: Timestamp, change: &WaitChange) {
+        self.waits = waits(change.reason, change.limit.as_ref());
+        self.look(at);
+    }
+
+    /// There is no process: nothing moves.
+    pub fn process_gone(&mut self, at: Timestamp) {
+        self.waits = Waits::Limit(Cause::new(LimiterKind::NoProcess, "the process is down"));
+        self.open = 0;
+        self.securing.clear();
+        self.trouble = None;
+        self.look(at);
+    }
+
+    /// There is a process again, which knows nothing yet.
+    pub fn process_came(&mut self, at: Timestamp) {
+        self.waits = Waits::No;
+        self.look(at);
     }
 
     /// Follows a record of the pair.
     pub fn apply(&mut self, at: Timestamp, event: &Event) {
-        let before = self.state();
-        let trouble = self.trouble.clone();
         match event {
-            Event::ConnectionOpened { .. } => {
+            Event::ConnectionOpened { conn, remote, .. } => {
                 self.open += 1;
                 self.trouble = None;
-            }
-            Event::ConnectionFailed { error, .. } => self.trouble = Some(error.text().to_owned()),
-            Event::ConnectionClosed { reason, deliveries, .. } => {
-                self.open = self.open.saturating_sub(1);
-                if *deliveries == 0 && is_trouble(*reason) && self.trouble.is_none() {
-                    self.trouble = Some("connections break off".to_owned());
+                let given_up = self.tls_given_up.get(&remote.ip()).is_some_and(|until| *until > at);
+                if self.wants_tls && !given_up {
+                    self.securing.insert(*conn);
                 }
             }
-            _ => return,
+            Event::ConnectionFailed { error, .. } => {
+                self.trouble = Some(Cause::new(LimiterKind::Unreachable, error.text()));
+            }
+            Event::TlsEstablished { conn, .. } => {
+                self.securing.remove(conn);
+            }
+            Event::TlsFailed { conn, remote, reply, consequence, until, .. } => {
+                self.securing.remove(conn);
+                if *consequence != Consequence::Unfit {
+                    self.tls_given_up.insert(remote.ip(), *until);
+                }
+                let cause = Cause::new(LimiterKind::Tls, reply.to_string());
+                self.position(&cause);
+                self.trouble = Some(cause);
+            }
+            Event::ConnectionClosed { conn, reason, deliveries, .. } => {
+                self.open = self.open.saturating_sub(1);
+                self.securing.remove(conn);
+                if *deliveries == 0 && is_trouble(*reason) && self.trouble.is_none() {
+                    let text = "connections break off";
+                    self.trouble = Some(Cause::new(LimiterKind::Unreachable, text));
+                }
+            }
+            other => match attempt_of(other).and_then(|attempt| attempt.conn) {
+                Some(conn) if self.securing.remove(&conn) => {}
+                _ => return,
+            },
         }
-        self.change(at, before, trouble);
-    }
-
-    /// Another cap is in force.
-    pub fn set_cap(&mut self, at: Timestamp, cap: u32) {
-        let before = self.state();
-        self.cap = cap;
-        self.change(at, before, self.trouble.clone());
+        self.look(at);
     }
 
     /// A sibling passed a connection on.
     pub fn connection_came(&mut self, at: Timestamp) {
-        let before = self.state();
         self.open += 1;
-        let trouble = self.trouble.take();
-        self.change(at, before, trouble);
+        self.trouble = None;
+        self.look(at);
     }
 
     /// A connection passed on to a sibling.
     pub fn connection_went(&mut self, at: Timestamp) {
-        let (before, trouble) = (self.state(), self.trouble.clone());
         self.open = self.open.saturating_sub(1);
-        self.change(at, before, trouble);
+        self.look(at);
     }
 
     /// Something is the matter: the DNS does not tell where to connect to, or an exchange refuses
     /// us before any message.
     pub fn troubled(&mut self, at: Timestamp, what: &str) {
-        let before = self.state();
-        let trouble = self.trouble.replace(what.to_owned());
-        self.change(at, before, trouble);
+        self.trouble = Some(Cause::new(LimiterKind::Unreachable, what));
+        self.look(at);
     }
 
-    /// How long no connection could be made until `now`, by what was the matter.
-    pub fn troubles(&self, now: Timestamp) -> BTreeMap<String, Duration> {
-        let mut troubles = self.troubles.clone();
-        if let (State::Down, Some(trouble)) = (self.state(), &self.trouble) {
-            *troubles.entry(trouble.clone()).or_default() += now.saturating_since(self.since);
-        }
-        troubles
+    /// What held mail back between two instants, and for how long; `to` is not in the past.
+    pub fn between(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = (&Cause, Duration)> {
+        self.held.iter().enumerate().filter_map(move |(n, held)| {
+            let total = |at| held.until(at) + self.current_until(n, at);
+            let lasted = total(to).saturating_sub(total(from));
+            (!lasted.is_zero()).then_some((&held.cause, lasted))
+        })
     }
 
-    /// What held mail back between two instants; `to` is not in the past.
-    pub fn between(&self, from: Timestamp, to: Timestamp) -> Totals {
-        let (start, end) = (self.totals_at(from), self.totals_at(to));
-        Totals {
-            at_cap: end.at_cap.saturating_sub(start.at_cap),
-            down: end.down.saturating_sub(start.down),
-        }
+    /// Every cause that was ever known.
+    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
+        self.held.iter().map(|held| &held.cause)
     }
 
-    fn state(&self) -> State {
-        match (self.open, &self.trouble) {
-            (0, Some(_)) => State::Down,
-            (open, _) if open > 0 && open >= self.cap => State::AtCap,
-            _ => State::Flowing,
+    fn current_until(&self, position: usize, at: Timestamp) -> Duration {
+        match self.current {
+            Some((current, since)) if current == position => at.saturating_since(since),
+            _ => Duration::ZERO,
         }
     }
 
-    /// The state was `before`, because of `trouble`, until now.
-    fn change(&mut self, at: Timestamp, before: State, trouble: Option<String>) {
-        let after = self.state();
-        if after != before || (after == State::Down && trouble != self.trouble) {
-            let lasted = at.saturating_since(self.since);
-            self.totals = advance(self.totals, before, lasted);
-            if let (State::Down, Some(trouble)) = (before, trouble) {
-                *self.troubles.entry(trouble).or_default() += lasted;
-            }
-            self.since = at;
-            self.history.push((at, after, self.totals));
+    /// What holds mail back now.
+    fn cause(&self) -> Option<Cause> {
+        let unsecured = self.open > 0 && self.open as usize == self.securing.len();
+        match (&self.waits, &self.trouble) {
+            (Waits::Limit(cause), _) => Some(cause.clone()),
+            (_, Some(trouble)) if self.open == 0 => Some(trouble.clone()),
+            (Waits::No, _) => None,
+            _ if self.open == 0 => Some(Cause::unknown(LimiterKind::Unreachable)),
+            _ if unsecured => Some(Cause::unknown(LimiterKind::Tls)),
+            (Waits::Cap(cause), _) => Some(cause.clone()),
+            (Waits::Connection, _) => None,
         }
     }
 
-    fn totals_at(&self, at: Timestamp) -> Totals {
-        let next = self.history.partition_point(|(since, ..)| *since <= at);
-        let (since, state, totals) = self.history[next.saturating_sub(1)];
-        advance(totals, state, at.saturating_since(since))
+    /// Something has happened: the cause may be another from now on.
+    fn look(&mut self, at: Timestamp) {
+        let cause = self.cause();
+        let same = match (&self.current, &cause) {
+            (Some((n, _)), Some(cause)) => self.held[*n].cause == *cause,
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        if let Some((n, since)) = self.current.take() {
+            self.held[n].close(since, at);
+        }
+        self.current = cause.map(|cause| (self.position(&cause), at));
+    }
+
+    fn position(&mut self, cause: &Cause) -> usize {
+        if let Some(known) = self.held.iter().position(|held| held.cause == *cause) {
+            return known;
+        }
+        // What receivers say may differ each time.
+        let others = Cause::new(cause.kind, OTHERS);
+        if self.held.len() >= CAUSES_MAX && *cause != others {
+            return self.position(&others);
+        }
+        self.held.push(Held { cause: cause.clone(), stretches: Vec::new() });
+        self.held.len() - 1
     }
 }
 
-fn advance(mut totals: Totals, state: State, time: Duration) -> Totals {
-    match state {
-        State::Flowing => {}
-        State::AtCap => totals.at_cap += time,
-        State::Down => totals.down += time,
+impl Held {
+    fn close(&mut self, from: Timestamp, to: Timestamp) {
+        if from == to {
+            return;
+        }
+        let before = self.stretches.last().map_or(Duration::ZERO, Stretch::total);
+        self.stretches.push(Stretch { from, to, before });
     }
-    totals
+
+    /// How long it was in force until `at`, the stretch that still lasts left out.
+    fn until(&self, at: Timestamp) -> Duration {
+        let next = self.stretches.partition_point(|stretch| stretch.from <= at);
+        let Some(last) = self.stretches[..next].last() else { return Duration::ZERO };
+        last.before + at.min(last.to).saturating_since(last.from)
+    }
+}
+
+impl Stretch {
+    fn total(&self) -> Duration {
+        self.before + self.to.saturating_since(self.from)
+    }
+}
+
+/// What a queue's reason says about its mail.
+fn waits(reason: QueueReason, limit: Option<&Limit>) -> Waits {
+    let because = |kind| Waits::Limit(Cause::new(kind, limit.map(limit_words).unwrap_or_default()));
+    match reason {
+        QueueReason::Empty | QueueReason::Draining => Waits::No,
+        QueueReason::Delayed { .. }
+        | QueueReason::Resolving
+        | QueueReason::DnsFailed { .. }
+        | QueueReason::ConnectionGoal
+        | QueueReason::HostsSetAside { .. }
+        | QueueReason::Probing => Waits::Connection,
+        QueueReason::MaxOutboundConnections => {
+            let words = limit.map(limit_words).unwrap_or_default();
+            Waits::Cap(Cause::new(LimiterKind::ConnectionCap, words))
+        }
+        QueueReason::ServerMaxOutboundConnections
+        | QueueReason::ScopeMaxOutboundConnections
+        | QueueReason::HostMaxOutboundConnections => because(LimiterKind::SharedConnectionCap),
+        QueueReason::ThrottledMessages { .. } | QueueReason::ThrottledConnections { .. } => {
+            because(LimiterKind::Throttle)
+        }
+        QueueReason::LookupInLine => {
+            Waits::Limit(Cause::new(LimiterKind::LookupLimit, "dns_rate_limit_mx_queries"))
+        }
+        QueueReason::Suspended => {
+            Waits::Limit(Cause::new(LimiterKind::Suspended, "suspend_delivery"))
+        }
+        QueueReason::DefaultBindingSuspended => {
+            Waits::Limit(Cause::new(LimiterKind::Suspended, "default_binding = suspended"))
+        }
+    }
+}
+
+fn limit_words(limit: &Limit) -> String {
+    let allows = match limit.allows {
+        Allows::Connections(max) => max.to_string(),
+        Allows::Rate(rate) => format!("{} in {}", rate.events, show_duration(rate.per)),
+    };
+    let stanza = match limit.stanza.as_deref() {
+        None => String::new(),
+        Some("") => ", set in the global scope".to_owned(),
+        Some(stanza) => format!(", set in {stanza}"),
+    };
+    format!("{} = {allows}{stanza}", limit.option)
 }
 
 /// Whether a connection that delivered nothing ended because something is wrong.
@@ -176,45 +348,11 @@ fn is_trouble(reason: CloseReason) -> bool {
     }
 }
 
+/// Different causes of one pair that are told apart.
+const CAUSES_MAX: usize = 64;
+
+/// What the causes of a kind beyond those are called.
+const OTHERS: &str = "various";
+
 #[cfg(test)]
-mod tests {
-    use traject_engine::ids::ConnId;
-    use traject_engine::io::NetError;
-
-    use super::*;
-    use crate::test_records::{START, at, closed, opened, pair, record, remote};
-
-    #[test]
-    fn waiting_is_told_apart_by_the_state_of_the_connections() {
-        let mut flow = Flow::new(START, 2);
-        let failed = Event::ConnectionFailed {
-            conn: ConnId(9),
-            pair: pair("a.test"),
-            remote: remote(1),
-            exchange: "mx".into(),
-            error: NetError::Refused,
-            took: Duration::ZERO,
-        };
-        for record in [
-            opened(10, 2, 1, 1),
-            opened(20, 4, 1, 2),
-            closed(50, 2, 3),
-            closed(60, 4, 3),
-            record(70, failed),
-            opened(100, 6, 1, 1),
-        ] {
-            flow.apply(record.at, &record.event);
-        }
-        let seconds = |from, to| {
-            let totals = flow.between(at(from), at(to));
-            (totals.at_cap.as_secs(), totals.down.as_secs())
-        };
-        assert_eq!(seconds(0, 10), (0, 0));
-        assert_eq!(seconds(0, 200), (30, 30));
-        assert_eq!(seconds(30, 40), (10, 0));
-        assert_eq!(seconds(45, 80), (5, 10));
-        assert_eq!(seconds(100, 300), (0, 0));
-        let refused = ("connection refused".to_owned(), Duration::from_secs(30));
-        assert_eq!(flow.troubles(at(300)), BTreeMap::from([refused]));
-    }
-}
+mod tests;

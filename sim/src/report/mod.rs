@@ -2,20 +2,22 @@
 //!
 //! The unit of counting is the recipient: a message to three recipients counts three times.
 
+pub mod backlog;
+mod build;
 pub mod flow;
 pub mod tally;
 pub mod text;
 pub mod timeline;
+mod waiting;
 pub mod why;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
-use traject_engine::Timestamp;
 use traject_engine::smtp::stage::Stage;
 
-use self::tally::{DomainTally, Tally};
-use crate::counts::{Counts, Transports};
+use crate::counts::Transports;
 use crate::expect::judge::ExpectationResult;
 use crate::trace::TraceHash;
 
@@ -40,8 +42,12 @@ pub struct Report {
     pub simulated_s: f64,
     /// Everything together.
     pub totals: Totals,
+    /// Everything together over time.
+    pub timeline: TimelineReport,
     /// Domain by domain, in the order of their names.
     pub domains: Vec<DomainReport>,
+    /// What broke and what was done during the run, as the scenario says, in order of time.
+    pub happenings: Vec<Happening>,
     /// What the scenario said must hold.
     pub expectations: Vec<ExpectationResult>,
     /// The command that runs it again.
@@ -49,7 +55,7 @@ pub struct Report {
 }
 
 /// Version of the JSON form.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,8 +130,12 @@ pub struct DomainReport {
     pub t100_s: Option<f64>,
     /// The most connections that were open at once.
     pub peak_connections: u64,
-    /// The most the configuration allows.
+    /// The most the configuration allows, or allowed at some time.
     pub max_connections: u64,
+    /// How many it allows from an instant on; several when a reload changed it.
+    pub connection_caps: Vec<CapReport>,
+    /// The connections of each of our addresses.
+    pub sources: Vec<SourceReport>,
     /// Connections that were opened.
     pub connections: u64,
     /// Connections that could not be made.
@@ -136,10 +146,35 @@ pub struct DomainReport {
     pub replies: Vec<ReplyReport>,
     /// What mail waited for most.
     pub limited_by: Option<Limiter>,
+    /// Everything mail waited for, the longest first.
+    pub waits: Vec<Limiter>,
     /// Why what is pending does not go out, in the engine's words.
     pub pending_because: Option<String>,
-    /// Deliveries over time.
+    /// What happened over time.
     pub timeline: TimelineReport,
+    /// Failed attempts over time by the reply that decided them, most frequent first; beyond the
+    /// first few replies, added up.
+    pub failures: Vec<FailureTimeline>,
+}
+
+/// How many connections are allowed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CapReport {
+    /// Seconds from the start.
+    pub from_s: f64,
+    /// So many, added up over the bindings.
+    pub max: u64,
+}
+
+/// The connections of one of our addresses to a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceReport {
+    /// Our address.
+    pub address: IpAddr,
+    /// The most connections that were open at once.
+    pub peak_connections: u64,
+    /// Connections that were opened.
+    pub connections: u64,
 }
 
 /// One reply and what it did.
@@ -172,28 +207,82 @@ pub struct Limiter {
 }
 
 /// What can hold mail back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimiterKind {
     /// The wait for the retry after a receiver's reply.
     RetryAfterReply,
     /// The wait for the retry after a connection broke or stalled.
     RetryAfterTrouble,
-    /// `max_outbound_connections`: all of them were open.
+    /// TLS did not come about: handshakes that failed, and the wait for the retry after them.
+    Tls,
+    /// `outbound_throttle_messages` or `outbound_throttle_connections`.
+    Throttle,
+    /// `max_outbound_connections` of the pair: all of them were open.
     ConnectionCap,
+    /// A cap on connections that is shared with others.
+    SharedConnectionCap,
+    /// The line for a look-up in the DNS.
+    LookupLimit,
     /// No connection could be made.
     Unreachable,
+    /// The configuration holds the mail.
+    Suspended,
+    /// The process was down.
+    NoProcess,
     /// Nothing: the dialogues themselves, and turns on few connections.
     Dialogue,
 }
 
-/// Deliveries over time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What happened over time, in buckets of the same length since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TimelineReport {
     /// Length of a bucket in seconds.
     pub bucket_s: u64,
-    /// Recipients delivered in each bucket since the start.
+    /// Recipients delivered in each bucket; buckets after the last delivery are left out.
     pub delivered: Vec<u64>,
+    /// The most connections that were open in each bucket.
+    pub connections: Vec<u64>,
+    /// The most recipients that were to be sent, or being sent, in each bucket.
+    pub active: Vec<u64>,
+    /// The most recipients that waited for their next attempt in each bucket.
+    pub delayed: Vec<u64>,
+}
+
+/// Failed attempts with one reply over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureTimeline {
+    /// How far the dialogue had come; none for several replies together.
+    pub stage: Option<Stage>,
+    /// The reply.
+    pub reply: String,
+    /// How many in each bucket of the timeline; buckets after the last one are left out.
+    pub counts: Vec<u64>,
+}
+
+/// Something the scenario has happen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Happening {
+    /// What sort of thing.
+    pub kind: HappeningKind,
+    /// Seconds from the start to its begin.
+    pub from_s: f64,
+    /// Seconds from the start to its end; the same for something that takes no time.
+    pub to_s: f64,
+    /// What it is, in a few words.
+    pub what: String,
+}
+
+/// Sorts of happenings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HappeningKind {
+    /// A `[[fault]]`.
+    Fault,
+    /// An `[[event]]`.
+    Event,
+    /// A receiver behaves differently for a while.
+    Receiver,
 }
 
 /// What a report says beside its numbers.
@@ -215,6 +304,8 @@ pub struct Facts {
     pub simulated: Duration,
     /// The command that runs it again.
     pub replay: String,
+    /// What the scenario has happen.
+    pub happenings: Vec<Happening>,
 }
 
 /// What is known of a domain beside its numbers.
@@ -226,56 +317,9 @@ pub struct DomainFacts {
     pub deferred_now: u64,
     /// Why nothing goes out.
     pub pending_because: Option<String>,
-    /// When the run ended.
-    pub ended_at: Timestamp,
 }
 
 impl Report {
-    /// A report of what was tallied. `of_domain` tells what else is known of a domain.
-    pub fn new(
-        facts: Facts,
-        tally: &Tally,
-        of_domain: impl Fn(&str) -> DomainFacts,
-        expectations: Vec<ExpectationResult>,
-    ) -> Self {
-        let mut sum = Counts::default();
-        for domain in tally.domains().values() {
-            sum.add(&domain.counts);
-        }
-        let width = tally.domains().values().map(|domain| domain.timeline.width()).max();
-        let width = width.unwrap_or_default();
-        let domains = tally
-            .domains()
-            .iter()
-            .map(|(name, domain)| domain_report(name, domain, of_domain(name), width))
-            .collect();
-        Self {
-            version: VERSION,
-            title: facts.title,
-            scenario: facts.scenario,
-            config: facts.config,
-            seed: facts.seed,
-            trace_hash: facts.trace_hash,
-            end: facts.end,
-            simulated_s: facts.simulated.as_secs_f64(),
-            totals: Totals {
-                messages: tally.messages,
-                accepted: sum.accepted,
-                delivered: sum.delivered,
-                bounced: sum.bounced,
-                expired: sum.expired,
-                pending: sum.pending(),
-                attempts: sum.attempts,
-                deferrals: sum.deferrals,
-                connections: sum.opened,
-                connection_failures: sum.connection_failures,
-            },
-            domains,
-            expectations,
-            replay: facts.replay,
-        }
-    }
-
     /// How many expectations did not hold.
     pub fn failed_expectations(&self) -> usize {
         self.expectations.iter().filter(|one| one.passed == Some(false)).count()
@@ -286,98 +330,4 @@ impl Report {
         // Unwrap is OK because a report is plain data with text keys.
         serde_json::to_string_pretty(self).expect("a report can be written") + "\n"
     }
-}
-
-fn domain_report(
-    name: &str,
-    domain: &DomainTally,
-    facts: DomainFacts,
-    width: Duration,
-) -> DomainReport {
-    let counts = &domain.counts;
-    let within =
-        |percent| counts.delivered_within(percent).map(|delay: Duration| delay.as_secs_f64());
-    let timeline = domain.timeline.clone().widened_to(width);
-    DomainReport {
-        domain: name.to_owned(),
-        receiver: facts.receiver,
-        accepted: counts.accepted,
-        delivered: counts.delivered,
-        bounced: counts.bounced,
-        expired: counts.expired,
-        pending: counts.pending(),
-        deferred_now: facts.deferred_now,
-        attempts: counts.attempts,
-        deferrals: counts.deferrals,
-        t50_s: within(50),
-        t95_s: within(95),
-        t99_s: within(99),
-        t100_s: within(100),
-        peak_connections: counts.peak_connections,
-        max_connections: domain.cap(),
-        connections: counts.opened,
-        connection_failures: counts.connection_failures,
-        transports: counts.transports,
-        replies: reply_reports(domain),
-        limited_by: limiter(domain, facts.ended_at),
-        pending_because: facts.pending_because,
-        timeline: TimelineReport {
-            bucket_s: timeline.width().as_secs(),
-            delivered: timeline.counts().to_vec(),
-        },
-    }
-}
-
-fn reply_reports(domain: &DomainTally) -> Vec<ReplyReport> {
-    let mut replies: Vec<ReplyReport> = domain
-        .replies
-        .iter()
-        .map(|tally| ReplyReport {
-            stage: Some(tally.stage),
-            reply: tally.reply.to_string(),
-            local: tally.reply.local,
-            count: tally.count,
-            waited_s: tally.waited.as_secs_f64(),
-        })
-        .collect();
-    if domain.other_replies > 0 {
-        replies.push(ReplyReport {
-            stage: None,
-            reply: "other replies".to_owned(),
-            local: false,
-            count: domain.other_replies,
-            waited_s: 0.0,
-        });
-    }
-    replies.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reply.cmp(&b.reply)));
-    replies
-}
-
-/// The greatest part of all waiting; `None` when nobody waited.
-fn limiter(domain: &DomainTally, end: Timestamp) -> Option<Limiter> {
-    let mut causes: Vec<(LimiterKind, String, Duration)> = domain
-        .replies
-        .iter()
-        .map(|tally| {
-            let kind = if tally.reply.local {
-                LimiterKind::RetryAfterTrouble
-            } else {
-                LimiterKind::RetryAfterReply
-            };
-            (kind, tally.reply.to_string(), tally.waited)
-        })
-        .collect();
-    let cap = format!("max_outbound_connections = {}", domain.cap());
-    let trouble = domain.trouble(end).unwrap_or_default();
-    causes.push((LimiterKind::ConnectionCap, cap, domain.held.at_cap));
-    causes.push((LimiterKind::Unreachable, trouble, domain.held.down));
-    causes.push((LimiterKind::Dialogue, String::new(), domain.flowing));
-    let total: Duration = causes.iter().map(|(_, _, waited)| *waited).sum();
-    let (kind, detail, waited) = causes.into_iter().max_by_key(|(_, _, waited)| *waited)?;
-    (!total.is_zero()).then(|| Limiter {
-        kind,
-        detail,
-        share: waited.as_secs_f64() / total.as_secs_f64(),
-        seconds_per_recipient: waited.as_secs_f64() / domain.counts.accepted.max(1) as f64,
-    })
 }

@@ -1,20 +1,25 @@
 //! Counts a run domain by domain while it goes on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::dns::Question;
+use traject_engine::ids::ConnId;
 use traject_engine::record::{Event, Pair, Record};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
+use traject_engine::tls::policy::TlsMode;
+use traject_engine::waits::WaitChange;
 
-use super::flow::{Flow, Totals};
-use super::timeline::Timeline;
+use super::backlog::Backlog;
+use super::flow::{Cause, Flow};
+use super::timeline::{Gauge, Timeline};
 use crate::counts::{Counts, attempt_of};
-use crate::oracle::{Book, Row};
+use crate::oracle::{Book, Row, State};
 
 /// The numbers of a run.
 #[derive(Debug)]
@@ -28,7 +33,13 @@ pub struct Tally {
     pub accepted: u64,
     /// Recipients that failed or were given up so far.
     pub failed: u64,
+    /// Recipients that wait, over time.
+    pub backlog: Backlog,
+    /// Connections, over time.
+    pub connections: Gauge,
     domains: BTreeMap<Arc<str>, DomainTally>,
+    /// Our address of each connection.
+    source_of: BTreeMap<ConnId, IpAddr>,
 }
 
 /// The numbers of one domain.
@@ -42,11 +53,21 @@ pub struct DomainTally {
     pub replies: Vec<ReplyTally>,
     /// Attempts decided by replies beyond [`REPLIES_MAX`] different ones.
     pub other_replies: u64,
-    /// Time recipients waited while their queue was in such a state, added up.
-    pub held: Totals,
+    /// Those of them that failed, over time.
+    pub other_failures: Timeline,
+    /// Recipients that wait, over time.
+    pub backlog: Backlog,
+    /// Connections, over time.
+    pub connections: Gauge,
+    /// By our address.
+    pub sources: BTreeMap<IpAddr, SourceTally>,
+    /// Time recipients waited because of something, added up.
+    pub held: BTreeMap<Cause, Duration>,
     /// Time recipients waited without being held back: for their turn and in the dialogue.
     pub flowing: Duration,
-    /// By binding.
+    /// The connections that were allowed until a reload changed them, and when that was.
+    caps: Vec<(Duration, u64)>,
+    /// By binding, with `max_outbound_connections`.
     flows: BTreeMap<Arc<str>, (u32, Flow)>,
 }
 
@@ -61,12 +82,42 @@ pub struct ReplyTally {
     pub count: u64,
     /// Time that recipients waited for the retry it led to, added up.
     pub waited: Duration,
+    /// The attempts that failed with it, over time.
+    pub failures: Timeline,
+}
+
+/// The connections of one of our addresses to a domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceTally {
+    /// Open now.
+    pub open: u64,
+    /// The most that were open at once.
+    pub peak: u64,
+    /// Connections that were opened.
+    pub opened: u64,
+}
+
+impl SourceTally {
+    fn came(&mut self) {
+        self.open += 1;
+        self.peak = self.peak.max(self.open);
+    }
 }
 
 impl Tally {
     /// Nothing yet.
     pub fn new(start: Timestamp) -> Self {
-        Self { start, messages: 0, delivered: 0, accepted: 0, failed: 0, domains: BTreeMap::new() }
+        Self {
+            start,
+            messages: 0,
+            delivered: 0,
+            accepted: 0,
+            failed: 0,
+            backlog: Backlog::default(),
+            connections: Gauge::default(),
+            domains: BTreeMap::new(),
+            source_of: BTreeMap::new(),
+        }
     }
 
     /// The domains, in order.
@@ -82,26 +133,26 @@ impl Tally {
         before: Option<&Row>,
         book: &Book,
     ) {
-        let start = self.start;
+        let (start, since) = (self.start, record.at.saturating_since(self.start));
         match &record.event {
             Event::Reception { recipients, binding, .. } => {
                 self.messages += 1;
                 self.accepted += recipients.len() as u64;
+                self.backlog.accepted(since, recipients.len() as u64);
                 for mailbox in recipients {
                     let queue = book.queue_domain(binding, &mailbox.domain);
-                    self.domain(queue).flow(start, binding, queue, book);
+                    self.domain(queue).flow(binding, queue, book);
                     // Behind a gateway mail has no connections of its own, but the gateway's cap.
                     let domain = self.domain(&mailbox.domain);
-                    domain.flow(start, binding, queue, book);
+                    domain.flow(binding, queue, book);
                     domain.counts.accept();
+                    domain.backlog.accepted(since, 1);
                 }
                 return;
             }
-            Event::ConnectionMigrated { from, to, .. } => {
-                return self.connection_migrated(record.at, from, to, book);
+            Event::ConnectionMigrated { conn, from, to, .. } => {
+                return self.connection_migrated(record.at, *conn, from, to, book);
             }
-            Event::Delivery(_) => self.delivered += 1,
-            Event::PermanentFailure(_) | Event::Expiry { .. } => self.failed += 1,
             Event::DnsFailure { question: Question::Mx(name), text, .. } => {
                 if let Some(domain) = self.domains.get_mut(name) {
                     for (_, flow) in domain.flows.values_mut() {
@@ -110,46 +161,163 @@ impl Tally {
                 }
                 return;
             }
+            Event::Delivery(_) => self.delivered += 1,
+            Event::PermanentFailure(_) | Event::Expiry { .. } => self.failed += 1,
             _ => {}
         }
         let Some(pair) = pair else { return };
-        let flow = self.domain(&pair.domain).flow(start, &pair.binding, &pair.domain, book);
+        // Behind a gateway the queue and its connections are the gateway's, the mail is not.
+        let attempt = attempt_of(&record.event);
+        let queue = attempt.map_or(pair, |attempt| &attempt.pair);
+        let flow = self.domain(&queue.domain).flow(&queue.binding, &queue.domain, book);
         flow.apply(record.at, &record.event);
         if let Event::HostSetAside { reply, .. } = &record.event {
             flow.troubled(record.at, &reply.to_string());
         }
-        let totals = before.map(|row| flow.between(row.due_at, record.at));
-        // Behind a gateway the queue and its connections are the gateway's, the mail is not.
-        let attempt = attempt_of(&record.event);
-        let domain = self.domain(attempt.map_or(&pair.domain, |attempt| &attempt.mailbox.domain));
-        if let (Some(row), Some(totals)) = (before, totals) {
-            let waited = record.at.saturating_since(row.due_at);
-            domain.held.at_cap += totals.at_cap;
-            domain.held.down += totals.down;
-            domain.flowing += waited.saturating_sub(totals.at_cap + totals.down);
+        if let (Some(row), Some(attempt)) = (before, attempt) {
+            let begun = Timestamp(record.at.0.saturating_sub(attempt.took.as_micros() as u64));
+            self.charge(row.due_at, begun.max(row.due_at), queue, &attempt.mailbox.domain);
+            self.domain(&attempt.mailbox.domain).flowing += record.at.saturating_since(begun);
         }
+        self.follow(&record.event, since);
+        let domain = self.domain(attempt.map_or(&pair.domain, |attempt| &attempt.mailbox.domain));
         domain.counts.apply(record, before);
         domain.note(start, record);
+        self.count_connection(&record.event, pair, since);
     }
 
-    /// Another configuration is in force.
-    pub fn reload(&mut self, at: Timestamp, config: &Config) {
-        for (domain, tally) in &mut self.domains {
-            for (binding, (_, flow)) in &mut tally.flows {
-                let options = config.delivery_options(binding, domain);
-                flow.set_cap(at, options.max_outbound_connections);
+    /// The mail of a queue waits for something else from now on.
+    pub fn waits(&mut self, at: Timestamp, change: &WaitChange, book: &Book) {
+        let pair = &change.pair;
+        self.domain(&pair.domain).flow(&pair.binding, &pair.domain, book).waits_for(at, change);
+    }
+
+    /// There is no process any more.
+    pub fn process_gone(&mut self, at: Timestamp) {
+        self.each_flow(|flow| flow.process_gone(at));
+    }
+
+    /// There is a process, the first or one after another.
+    pub fn process_came(&mut self, at: Timestamp) {
+        self.each_flow(|flow| flow.process_came(at));
+    }
+
+    /// The run is over: what is due and not done has waited until now.
+    pub fn finish(&mut self, at: Timestamp, book: &Book) {
+        for row in book.rows() {
+            if row.state == State::Pending && row.due_at < at {
+                let mail = book.pair(row.pair);
+                let domain = Arc::clone(book.queue_domain(&mail.binding, &mail.domain));
+                let queue = Pair { binding: Arc::clone(&mail.binding), domain };
+                self.charge(row.due_at, at, &queue, &mail.domain);
             }
         }
     }
 
-    fn connection_migrated(&mut self, at: Timestamp, from: &Pair, to: &Pair, book: &Book) {
+    /// Another configuration is in force.
+    pub fn reload(&mut self, at: Timestamp, config: &Config) {
         let start = self.start;
+        for (domain, tally) in &mut self.domains {
+            let before = tally.cap();
+            for (binding, (cap, flow)) in &mut tally.flows {
+                let options = config.delivery_options(binding, domain);
+                *cap = options.max_outbound_connections;
+                flow.set_wants_tls(options.tls.mode != TlsMode::No);
+            }
+            tally.caps.push((at.saturating_since(start), before));
+        }
+    }
+
+    /// A recipient of mail to `domain` waited in a queue from when it was due until its attempt.
+    fn charge(&mut self, due: Timestamp, until: Timestamp, queue: &Pair, domain: &Arc<str>) {
+        let flow =
+            self.domains.get(&queue.domain).and_then(|tally| tally.flows.get(&queue.binding));
+        let told: Vec<(Cause, Duration)> = flow
+            .map(|(_, flow)| flow.between(due, until))
+            .into_iter()
+            .flatten()
+            .map(|(cause, lasted)| (cause.clone(), lasted))
+            .collect();
+        let domain = self.domain(domain);
+        let held: Duration = told.iter().map(|(_, lasted)| *lasted).sum();
+        domain.flowing += until.saturating_since(due).saturating_sub(held);
+        for (cause, lasted) in told {
+            *domain.held.entry(cause).or_default() += lasted;
+        }
+    }
+
+    /// Keeps the queue sizes of everything together.
+    fn follow(&mut self, event: &Event, since: Duration) {
+        match event {
+            Event::Delivery(_) | Event::PermanentFailure(_) | Event::Expiry { .. } => {
+                self.backlog.done(since);
+            }
+            Event::TransientFailure { next_attempt_at, .. } => {
+                self.backlog.delayed(since, 1, next_attempt_at.saturating_since(self.start));
+            }
+            Event::QueueDelayed { recipients, next_attempt_at, .. } => {
+                let due = next_attempt_at.saturating_since(self.start);
+                self.backlog.delayed(since, u64::from(*recipients), due);
+            }
+            _ => {}
+        }
+    }
+
+    fn count_connection(&mut self, event: &Event, pair: &Pair, since: Duration) {
+        match event {
+            Event::ConnectionOpened { conn, local, .. } => {
+                let source = local.ip();
+                self.source_of.insert(*conn, source);
+                let domain = self.domain(&pair.domain);
+                let tally = domain.sources.entry(source).or_default();
+                tally.opened += 1;
+                tally.came();
+                domain.connections.set(since, domain.counts.connections);
+                self.connections.set(since, self.connections.now() + 1);
+            }
+            Event::ConnectionClosed { conn, .. } => {
+                let source = self.source_of.remove(conn);
+                let domain = self.domain(&pair.domain);
+                if let Some(tally) = source.and_then(|source| domain.sources.get_mut(&source)) {
+                    tally.open = tally.open.saturating_sub(1);
+                }
+                domain.connections.set(since, domain.counts.connections);
+                self.connections.set(since, self.connections.now().saturating_sub(1));
+            }
+            _ => {}
+        }
+    }
+
+    fn connection_migrated(
+        &mut self,
+        at: Timestamp,
+        conn: ConnId,
+        from: &Pair,
+        to: &Pair,
+        book: &Book,
+    ) {
+        let since = at.saturating_since(self.start);
+        let source = self.source_of.get(&conn).copied();
         let domain = self.domain(&from.domain);
         domain.counts.connection_went();
-        domain.flow(start, &from.binding, &from.domain, book).connection_went(at);
+        domain.connections.set(since, domain.counts.connections);
+        if let Some(tally) = source.and_then(|source| domain.sources.get_mut(&source)) {
+            tally.open = tally.open.saturating_sub(1);
+        }
+        domain.flow(&from.binding, &from.domain, book).connection_went(at);
         let domain = self.domain(&to.domain);
         domain.counts.connection_came();
-        domain.flow(start, &to.binding, &to.domain, book).connection_came(at);
+        domain.connections.set(since, domain.counts.connections);
+        if let Some(source) = source {
+            domain.sources.entry(source).or_default().came();
+        }
+        domain.flow(&to.binding, &to.domain, book).connection_came(at);
+    }
+
+    fn each_flow(&mut self, mut tell: impl FnMut(&mut Flow)) {
+        for (_, flow) in self.domains.values_mut().flat_map(|domain| domain.flows.values_mut()) {
+            tell(flow);
+        }
     }
 
     fn domain(&mut self, name: &Arc<str>) -> &mut DomainTally {
@@ -167,15 +335,16 @@ impl DomainTally {
         self.flows.values().map(|(cap, _)| u64::from(*cap)).sum()
     }
 
-    /// What was the matter longest when no connection could be made, until `now`.
-    pub fn trouble(&self, now: Timestamp) -> Option<String> {
-        let mut all: BTreeMap<String, Duration> = BTreeMap::new();
-        for (_, flow) in self.flows.values() {
-            for (trouble, lasted) in flow.troubles(now) {
-                *all.entry(trouble).or_default() += lasted;
-            }
-        }
-        all.into_iter().max_by_key(|(_, lasted)| *lasted).map(|(trouble, _)| trouble)
+    /// Connections the configuration allowed over time: since when, and how many.
+    pub fn caps(&self) -> Vec<(Duration, u64)> {
+        let begins = std::iter::once(Duration::ZERO).chain(self.caps.iter().map(|(at, _)| *at));
+        let maxima = self.caps.iter().map(|(_, max)| *max).chain([self.cap()]);
+        begins.zip(maxima).collect()
+    }
+
+    /// Everything that was ever the matter.
+    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
+        self.flows.values().flat_map(|(_, flow)| flow.causes())
     }
 
     /// The bindings that sent here.
@@ -184,18 +353,13 @@ impl DomainTally {
     }
 
     /// The flow of a binding to this domain, which is called `name`.
-    fn flow(
-        &mut self,
-        start: Timestamp,
-        binding: &Arc<str>,
-        name: &Arc<str>,
-        book: &Book,
-    ) -> &mut Flow {
+    fn flow(&mut self, binding: &Arc<str>, name: &Arc<str>, book: &Book) -> &mut Flow {
         if !self.flows.contains_key(binding) {
             let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(name) };
             let options = book.find_options(&pair);
             let cap = options.map_or(0, |options| options.max_outbound_connections);
-            self.flows.insert(Arc::clone(binding), (cap, Flow::new(start, cap)));
+            let wants_tls = options.is_some_and(|options| options.tls.mode != TlsMode::No);
+            self.flows.insert(Arc::clone(binding), (cap, Flow::new(wants_tls)));
         }
         // Unwrap is OK because it was inserted above if it was not there.
         let (_, flow) = self.flows.get_mut(binding).unwrap();
@@ -203,40 +367,67 @@ impl DomainTally {
     }
 
     fn note(&mut self, start: Timestamp, record: &Record) {
+        let since = record.at.saturating_since(start);
         match &record.event {
             Event::Delivery(attempt) => {
-                self.timeline.count(record.at.saturating_since(start));
-                self.reply(attempt.stage, &attempt.reply, Duration::ZERO);
+                self.timeline.count(since);
+                self.backlog.done(since);
+                self.reply(attempt.stage, &attempt.reply);
             }
             Event::TransientFailure { attempt, next_attempt_at } => {
-                let wait = next_attempt_at.saturating_since(record.at);
-                self.reply(attempt.stage, &attempt.reply, wait);
+                self.backlog.delayed(since, 1, next_attempt_at.saturating_since(start));
+                if let Some(tally) = self.reply(attempt.stage, &attempt.reply) {
+                    tally.waited += next_attempt_at.saturating_since(record.at);
+                    tally.failures.count(since);
+                } else {
+                    self.other_failures.count(since);
+                }
             }
-            Event::PermanentFailure(attempt) => {
-                self.reply(attempt.stage, &attempt.reply, Duration::ZERO);
-            }
+            Event::PermanentFailure(attempt) => self.ended(since, attempt.stage, &attempt.reply),
             Event::Expiry { attempt, last_reply, .. } => {
                 let reply = last_reply.as_ref().unwrap_or(&attempt.reply);
-                self.reply(attempt.stage, reply, Duration::ZERO);
+                self.ended(since, attempt.stage, reply);
+            }
+            Event::QueueDelayed { recipients, next_attempt_at, .. } => {
+                let due = next_attempt_at.saturating_since(start);
+                self.backlog.delayed(since, u64::from(*recipients), due);
             }
             // A connection that could not be made is counted as such.
             Event::HostSetAside { stage, reply, .. } if *stage != Stage::Connect => {
-                self.reply(*stage, reply, Duration::ZERO);
+                self.reply(*stage, reply);
             }
             _ => {}
         }
     }
 
-    fn reply(&mut self, stage: Stage, reply: &Reply, waited: Duration) {
-        let same = |known: &&mut ReplyTally| known.stage == stage && known.reply == *reply;
-        if let Some(known) = self.replies.iter_mut().find(same) {
-            known.count += 1;
-            known.waited += waited;
-        } else if self.replies.len() < REPLIES_MAX {
-            self.replies.push(ReplyTally { stage, reply: reply.clone(), count: 1, waited });
-        } else {
-            self.other_replies += 1;
+    /// A recipient is given up or refused for good.
+    fn ended(&mut self, since: Duration, stage: Stage, reply: &Reply) {
+        self.backlog.done(since);
+        match self.reply(stage, reply) {
+            Some(tally) => tally.failures.count(since),
+            None => self.other_failures.count(since),
         }
+    }
+
+    /// Counts a reply; `None` when it is one of too many.
+    fn reply(&mut self, stage: Stage, reply: &Reply) -> Option<&mut ReplyTally> {
+        let same = |known: &ReplyTally| known.stage == stage && known.reply == *reply;
+        let position = match self.replies.iter().position(same) {
+            Some(known) => known,
+            None if self.replies.len() < REPLIES_MAX => {
+                let (waited, failures) = (Duration::ZERO, Timeline::default());
+                let reply = reply.clone();
+                self.replies.push(ReplyTally { stage, reply, count: 0, waited, failures });
+                self.replies.len() - 1
+            }
+            None => {
+                self.other_replies += 1;
+                return None;
+            }
+        };
+        let tally = &mut self.replies[position];
+        tally.count += 1;
+        Some(tally)
     }
 }
 

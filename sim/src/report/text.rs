@@ -6,7 +6,7 @@ use std::time::Duration;
 use traject_engine::smtp::stage::Stage;
 
 use super::timeline::Timeline;
-use super::{DomainReport, End, LimiterKind, Report};
+use super::{DomainReport, End, LimiterKind, Report, SourceReport};
 use crate::counts::Transports;
 use crate::describe::short;
 use crate::expect::judge::ExpectationResult;
@@ -133,6 +133,9 @@ impl Page {
         self.line(&axis);
         if domain.transports.is_tls_wanted() {
             self.labelled("transport", &transport_text(&domain.transports));
+        }
+        if domain.sources.len() > 1 {
+            self.labelled("from", &sources_text(&domain.sources));
         }
         for (n, reply) in domain.replies.iter().take(REPLIES_SHOWN).enumerate() {
             let label = if n == 0 { "replies" } else { "" };
@@ -263,7 +266,7 @@ const fn if_any(title: &'static str, cell: fn(&DomainReport) -> String) -> Colum
     Column { title, cell, only_if_any: true }
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     always("domain", |one| one.domain.clone()),
     always("accepted", |one| grouped(one.accepted)),
     always("delivered", |one| grouped(one.delivered)),
@@ -273,6 +276,7 @@ const COLUMNS: [Column; 11] = [
     always("tries", |one| format!("{:.2}", one.attempts as f64 / one.accepted.max(1) as f64)),
     always("t50", |one| seconds(one.t50_s)),
     always("t95", |one| seconds(one.t95_s)),
+    always("t99", |one| seconds(one.t99_s)),
     always("t100", |one| seconds(one.t100_s)),
     always("conns", |one| format!("{}/{}", one.peak_connections, one.max_connections)),
 ];
@@ -303,6 +307,19 @@ fn transport_text(mix: &Transports) -> String {
     text.join(" · ")
 }
 
+/// The peaks of our addresses, the highest first.
+fn sources_text(sources: &[SourceReport]) -> String {
+    let mut sources: Vec<&SourceReport> = sources.iter().collect();
+    sources.sort_by_key(|one| std::cmp::Reverse(one.peak_connections));
+    let shown = sources.iter().take(SOURCES_SHOWN);
+    let shown = shown.map(|one| format!("{} from {}", one.peak_connections, one.address));
+    let mut text = format!("at most {}", shown.collect::<Vec<_>>().join(", "));
+    if sources.len() > SOURCES_SHOWN {
+        text.push_str(&format!(" and {} more addresses", sources.len() - SOURCES_SHOWN));
+    }
+    text
+}
+
 fn limit_text(domain: &DomainReport) -> String {
     let Some(limiter) = &domain.limited_by else {
         return "nothing: no mail had to wait".to_owned();
@@ -320,6 +337,18 @@ fn limit_text(domain: &DomainReport) -> String {
         LimiterKind::ConnectionCap => {
             format!("the connection cap, {}, all in use ({share})", limiter.detail)
         }
+        LimiterKind::SharedConnectionCap => {
+            format!("a cap shared with other mail, {} ({share})", limiter.detail)
+        }
+        LimiterKind::Throttle => format!("the throttle {} ({share})", limiter.detail),
+        LimiterKind::LookupLimit => {
+            format!("the line for look-ups in the DNS, {} ({share})", limiter.detail)
+        }
+        LimiterKind::Tls => format!("TLS that does not come about: {} ({share})", limiter.detail),
+        LimiterKind::Suspended => {
+            format!("the configuration, which holds it: {} ({share})", limiter.detail)
+        }
+        LimiterKind::NoProcess => format!("the server itself: {} ({share})", limiter.detail),
         LimiterKind::Unreachable => {
             format!("no exchange could be reached: {} ({share})", limiter.detail)
         }
@@ -361,6 +390,9 @@ fn pad_end(text: &str, width: usize) -> String {
 
 /// Columns of a timeline.
 const SPARK_COLUMNS: usize = 72;
+
+/// Our addresses shown for a domain.
+const SOURCES_SHOWN: usize = 4;
 
 /// Replies shown for a domain.
 const REPLIES_SHOWN: usize = 4;

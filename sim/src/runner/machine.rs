@@ -35,7 +35,8 @@ pub enum Checks {
 }
 
 impl Watched {
-    pub(super) fn new(engine: Engine, referee: Arc<Referee>, checks: Checks) -> Self {
+    pub(super) fn new(mut engine: Engine, referee: Arc<Referee>, checks: Checks) -> Self {
+        engine.watch_waits();
         Self {
             engine,
             referee,
@@ -87,6 +88,13 @@ impl Machine for Watched {
 
     fn poll(&mut self) -> Option<Output> {
         let output = self.engine.poll();
+        if output.is_none() {
+            // After the records of the input, which say what came of connections.
+            let changes = self.engine.take_wait_changes();
+            if !changes.is_empty() {
+                self.referee.waits(self.now, &changes);
+            }
+        }
         match &output {
             Some(output) => {
                 self.outstanding.output(self.now, output);

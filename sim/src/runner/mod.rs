@@ -2,6 +2,7 @@
 //! it, and reports.
 
 mod failure;
+mod happenings;
 mod machine;
 mod process;
 mod referee;
@@ -28,6 +29,7 @@ pub use self::machine::Checks;
 pub use self::referee::{Progress, ProgressSink};
 pub(crate) use self::setup::sources;
 
+use self::happenings::happenings;
 use self::machine::Watched;
 use self::process::{Door, Means, Operator, SimHandle};
 use self::referee::{Parts, Phase, Referee};
@@ -382,11 +384,12 @@ fn conclude(
         end,
         simulated: at.saturating_since(START),
         replay: names.options.replay.clone(),
+        happenings: happenings(names.scenario, at.saturating_since(START)),
     };
     let snapshot = machine.as_ref().map(|machine| machine.engine().snapshot());
+    state.finish(at);
     let book = state.oracles.book();
     let of_domain = |domain: &str| DomainFacts {
-        ended_at: at,
         receiver: setup::receiver_of(names.scenario, domain),
         deferred_now: book
             .rows()

@@ -74,6 +74,7 @@ impl Operator {
     pub(super) fn start(&self) -> Process {
         let now = self.world.clock.now();
         let engine = Engine::new(Arc::clone(&self.config), self.seed, now);
+        self.referee.process_came(now);
         let machine = Watched::new(engine, Arc::clone(&self.referee), self.checks);
         let (driver, handle) = Driver::new(machine, self.world.clone(), ());
         let (end, ended) = oneshot::channel();

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use traject_engine::ids::MessageId;
 use traject_engine::record::{Event, Record};
+use traject_engine::waits::WaitChange;
 use traject_engine::{Input, Output, Timestamp};
 
 use crate::counts::PairFinder;
@@ -157,12 +158,27 @@ impl Referee {
         }
     }
 
+    /// The mail of queues waits for something else now.
+    pub(super) fn waits(&self, at: Timestamp, changes: &[WaitChange]) {
+        let mut state = self.state();
+        let State { tally, oracles, .. } = &mut *state;
+        for change in changes {
+            tally.waits(at, change, oracles.book());
+        }
+    }
+
+    /// There is a process, the first or one after another.
+    pub(super) fn process_came(&self, at: Timestamp) {
+        self.state().tally.process_came(at);
+    }
+
     /// The process is gone.
     pub(super) fn process_gone(&self, at: Timestamp, how: Death) {
         let mut state = self.state();
         for record in state.oracles.process_gone(at, how) {
             state.record(&record);
         }
+        state.tally.process_gone(at);
         self.changed.notify_one();
     }
 
@@ -285,6 +301,11 @@ impl State {
             self.records = None;
             self.write_error = Some(error);
         }
+    }
+
+    /// The run is over.
+    pub(super) fn finish(&mut self, at: Timestamp) {
+        self.tally.finish(at, self.oracles.book());
     }
 
     /// Everything is written.

@@ -10,6 +10,8 @@ use super::*;
 use crate::report::{DomainReport, LimiterKind};
 use crate::scenario::{ConfigSource, parse};
 
+mod waiting;
+
 /// Runs a scenario whose configuration is inline, checking the engine after every input.
 fn play(text: &str) -> Outcome {
     play_with(text, RunOptions::default())
