@@ -108,6 +108,12 @@ const CHANGES: &[Change] = &[
         fails: "expired == 3 by 1h9m",
     },
     Change {
+        scenario: "delivery/receivers-push-back.toml",
+        instead_of: "retry_interval = 1200",
+        write: "retry_interval = 1201",
+        fails: "t100 == 2h20m, receiver strict",
+    },
+    Change {
         scenario: "delivery/throttle-of-600-a-minute.toml",
         instead_of: "\"600/60\"",
         write: "\"601/60\"",

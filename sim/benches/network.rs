@@ -69,7 +69,7 @@ fn world(destinations: usize, jitter: Duration) -> SimWorld {
         epoch: Timestamp::from_secs(1_800_000_000),
         seed: Seed::from_u64(1),
         sources: vec!["192.0.2.1".parse().unwrap()],
-        link: Link { latency: Duration::from_millis(20), jitter, bandwidth: None },
+        link: Link { latency: Duration::from_millis(20), jitter, ..Link::default() },
         ..WorldOptions::default()
     });
     let farm = world.farm();

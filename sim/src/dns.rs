@@ -329,7 +329,7 @@ impl<C: Clock> Resolver for SimResolver<C> {
 mod tests {
     use super::*;
     use crate::network::{SimWorld, WorldOptions};
-    use crate::receiver::spec::{Exchange, Extensions, Latency, Protocol};
+    use crate::receiver::spec::{Bandwidth, Exchange, Extensions, Latency, Protocol};
 
     fn receiver() -> ReceiverSpec {
         let exchange = |host: &str, preference, last: u8| Exchange {
@@ -346,6 +346,8 @@ mod tests {
             latency: Latency { base: Duration::ZERO, jitter: Duration::ZERO },
             extensions: Extensions::default(),
             limits: Vec::new(),
+            unknown: None,
+            bandwidth: Bandwidth::default(),
             greylist: None,
             rules: Vec::new(),
             tls: Vec::new(),

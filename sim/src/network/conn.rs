@@ -12,7 +12,7 @@ use std::time::Duration;
 use traject_engine::Timestamp;
 use turmoil_net::TcpSegment;
 
-use super::links::Route;
+use super::links::{Link, Route, line_up};
 
 /// Connections at one time: slots that the class E block can name.
 pub(super) const CONNECTIONS_MAX: usize = 1 << 27;
@@ -139,6 +139,8 @@ pub(super) struct Terminal {
     pub(super) sent: u64,
     /// When the latest of them is due.
     pub(super) last_due: Timestamp,
+    /// Until when what it sends occupies its share of a bandwidth.
+    pub(super) busy: Timestamp,
     /// Packets that were lost, and those behind them, until they are sent again.
     pub(super) held: VecDeque<TcpSegment>,
     /// How often the held packets were sent again.
@@ -199,6 +201,18 @@ impl Conn {
     /// depend on when packets are collected.
     pub(super) fn rank(&self, from: End) -> u64 {
         self.number * 2 + u64::from(from == End::Server)
+    }
+
+    /// How long `bytes` that `from` sends take to leave, at the bandwidth of a connection.
+    pub(super) fn occupy(
+        &mut self,
+        from: End,
+        sent: Timestamp,
+        link: Link,
+        bytes: u32,
+    ) -> Duration {
+        let Some(bandwidth) = link.connection_bandwidth else { return Duration::ZERO };
+        line_up(&mut self.end_mut(from).busy, sent, bandwidth, bytes)
     }
 
     /// A segment leaves `from` at `sent`; answers when it is due: never before an earlier one.

@@ -25,6 +25,8 @@ pub struct Link {
     /// Bytes a second in each direction, headers included, shared by all connections of the
     /// address. `None` is no limit; zero counts as one.
     pub bandwidth: Option<u64>,
+    /// The same for each connection.
+    pub connection_bandwidth: Option<u64>,
 }
 
 /// A set of addresses: all that begin with the same bits.
@@ -266,10 +268,20 @@ impl LinkTable {
     ) -> Duration {
         let Some(bandwidth) = link.bandwidth else { return Duration::ZERO };
         let busy = self.busy.entry((far, outbound)).or_default();
-        let takes = u64::from(bytes) * 1_000_000 / bandwidth.max(1);
-        *busy = now.max(*busy) + Duration::from_micros(takes);
-        busy.saturating_since(now)
+        line_up(busy, now, bandwidth, bytes)
     }
+}
+
+/// How long `bytes` take to leave on a line that is `busy` until then, at so many bytes a second.
+pub(super) fn line_up(
+    busy: &mut Timestamp,
+    now: Timestamp,
+    bandwidth: u64,
+    bytes: u32,
+) -> Duration {
+    let takes = u64::from(bytes) * 1_000_000 / bandwidth.max(1);
+    *busy = now.max(*busy) + Duration::from_micros(takes);
+    busy.saturating_since(now)
 }
 
 impl Route {

@@ -33,6 +33,8 @@ pub(super) enum Progress {
         message: MessageId,
         /// Whether it holds bytes above 127.
         eight_bit: bool,
+        /// How many bytes it has.
+        size: u64,
     },
 }
 
@@ -50,7 +52,8 @@ impl<'f> Content<'f> {
                 match rest {
                     [b'.', b'\r', b'\n', ..] => {
                         let BodyFacts { message, eight_bit, .. } = self.finish()?;
-                        return Ok(Progress::Done { consumed: at + 3, message, eight_bit });
+                        let (consumed, size) = (at + 3, self.compared);
+                        return Ok(Progress::Done { consumed, message, eight_bit, size });
                     }
                     [] | [b'.'] | [b'.', b'\r'] => return Ok(Progress::More { consumed: at }),
                     [b'.', ..] => at += 1,

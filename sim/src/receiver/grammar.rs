@@ -20,6 +20,8 @@ pub enum Command<'a> {
         sender: &'a str,
         /// Whether 8-bit content is announced.
         eight_bit: bool,
+        /// How many bytes are announced.
+        size: Option<u64>,
     },
     /// RCPT TO, with the recipient.
     Rcpt(&'a str),
@@ -214,11 +216,13 @@ impl Grammar {
             ("MAIL", rest) => {
                 let (path, parameters) = path_of(rest, "FROM:")?;
                 let eight_bit = parameters.contains(&"BODY=8BITMIME");
+                let size = parameters.iter().find_map(|one| one.strip_prefix("SIZE="));
+                let size = size.and_then(|size| size.parse().ok());
                 self.check_parameters(parameters)?;
                 if !path.is_empty() && !path.contains('@') {
                     return Err(format!("`{path}` is no reverse-path"));
                 }
-                Ok(Command::Mail { sender: path, eight_bit })
+                Ok(Command::Mail { sender: path, eight_bit, size })
             }
             ("RCPT", rest) => {
                 let (path, parameters) = path_of(rest, "TO:")?;
@@ -478,7 +482,7 @@ mod tests {
         grammar.offers_tls(true);
         assert_eq!(grammar.command(b"STARTTLS\r\n"), Ok(Command::StartTls));
         assert!(!Command::StartTls.may_be_followed());
-        grammar.replied(Command::Mail { sender: "", eight_bit: false }, true);
+        grammar.replied(Command::Mail { sender: "", eight_bit: false, size: None }, true);
         refused(&grammar, "inside a transaction");
         grammar.end();
         grammar.secured();

@@ -94,7 +94,7 @@ pub async fn serve<N: Network, C: Clock, W: Witness>(
         let (site, host, clock) = (Arc::clone(&site), Arc::clone(&host), clock.clone());
         let at_end = network.clone();
         network.spawn(async move {
-            let mut session = site.model().connect(clock.now(), peer.ip());
+            let mut session = site.model().connect(clock.now(), peer.ip(), &host);
             let mut dialogue = Dialogue::<N, C, W> {
                 site: &site,
                 host: &host,
@@ -236,7 +236,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             Command::Ehlo(name) | Command::Lhlo(name) => Event::Ehlo(name),
             Command::Helo(name) => Event::Helo(name),
             Command::Xclient(attributes) => Event::Xclient(address_in(attributes)),
-            Command::Mail { sender, eight_bit } => Event::Mail { sender, eight_bit },
+            Command::Mail { sender, eight_bit, size } => Event::Mail { sender, eight_bit, size },
             Command::Rcpt(_) if !self.grammar.accepts_recipients() => {
                 return self.say(command, "503 5.5.1 Need MAIL first\r\n").await;
             }
@@ -300,11 +300,11 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
     async fn receive(&mut self, session: &mut Session) -> Result<(), End> {
         let bodies = &self.site.bodies;
         let mut content = Content::new(bodies);
-        let (message, eight_bit) = loop {
+        let (message, eight_bit, size) = loop {
             match content.read(&self.input[self.read_to..]).map_err(End::Breach)? {
-                Progress::Done { consumed, message, eight_bit } => {
+                Progress::Done { consumed, message, eight_bit, size } => {
                     self.read_to += consumed;
-                    break (message, eight_bit);
+                    break (message, eight_bit, size);
                 }
                 Progress::More { consumed } => {
                     self.read_to += consumed;
@@ -319,7 +319,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
         }
         match self.site.spec.protocol {
             Protocol::Smtp => {
-                let event = Event::Body { message: message.0, recipient: None, eight_bit };
+                let event = Event::Body { message: message.0, recipient: None, eight_bit, size };
                 self.answer_message(session, message, 0..self.recipients.len(), event).await?;
             }
             // A reply for each recipient accepted, in their order (RFC 2033 section 4.2).
@@ -327,7 +327,7 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
                 for place in 0..self.recipients.len() {
                     let name = self.recipients[place].clone();
                     let recipient = Some(name.as_str());
-                    let event = Event::Body { message: message.0, recipient, eight_bit };
+                    let event = Event::Body { message: message.0, recipient, eight_bit, size };
                     self.answer_message(session, message, place..place + 1, event).await?;
                 }
             }

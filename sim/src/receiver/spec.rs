@@ -1,13 +1,20 @@
 //! A receiver as data: what a scenario says about it.
 
+mod curve;
+mod limit;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use curve::Curve;
+pub use limit::{Block, CountedBy, Escalation, Limit, Limited, Per, Trip, Unknown};
+
 use super::tls::TlsPosture;
 use crate::glob::Glob;
+use crate::scenario::units;
 
 /// One receiver: a set of domains whose exchanges behave alike and share their state.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,10 +31,14 @@ pub struct ReceiverSpec {
     pub port: u16,
     /// Time a packet takes to or from it.
     pub latency: Latency,
+    /// How fast bytes come through.
+    pub bandwidth: Bandwidth,
     /// What its EHLO reply offers.
     pub extensions: Extensions,
     /// What it allows. All are looked at, in this order; the first exceeded one answers.
     pub limits: Vec<Limit>,
+    /// Mailboxes it does not have.
+    pub unknown: Option<Unknown>,
     /// Whether it makes strangers wait.
     pub greylist: Option<Greylist>,
     /// Its other replies. The first that matches answers; else the receiver says yes.
@@ -64,6 +75,15 @@ pub struct Latency {
     pub base: Duration,
     /// Added to it: uniform in `0..jitter`.
     pub jitter: Duration,
+}
+
+/// Bytes a second in each direction, packet headers included; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Of each connection.
+    pub connection: Option<u64>,
+    /// Of all connections with one address of an exchange.
+    pub address: Option<u64>,
 }
 
 /// What an EHLO reply offers.
@@ -245,76 +265,64 @@ pub enum Act {
     Stall,
 }
 
-/// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limited {
-    /// Connections open at once.
-    Connections {
-        /// That many are allowed.
-        max: u32,
+/// What a receiver does at a stage, as its spec says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Always the same.
+    Act(Act),
+    /// One of several replies: receivers change their texts.
+    OneOf {
+        /// The replies; never empty.
+        replies: Vec<ReplyText>,
+        /// Which.
+        order: Order,
     },
-    /// New connections in any stretch of time.
-    ConnectionRate {
-        /// That many are allowed.
-        max: u32,
-        /// The length of the stretch.
-        window: Duration,
-    },
-    /// Messages begun (MAIL accepted) in any stretch of time.
-    MessageRate {
-        /// That many are allowed.
-        max: u32,
-        /// The length of the stretch.
-        window: Duration,
-    },
-    /// Messages of one connection.
-    MessagesPerConnection {
-        /// That many are allowed.
-        max: u32,
-    },
-    /// Recipients of one message.
-    RecipientsPerMessage {
-        /// That many are allowed.
-        max: u32,
-    },
+    /// It goes along, but lets the client wait so long for this and every later reply of the
+    /// connection. Of several the longest counts.
+    Tarpit(Duration),
 }
 
-/// Whose connections and messages are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Per {
-    /// Each source address for itself.
-    Address,
-    /// Each /24 (IPv4) or /64 (IPv6).
-    Network,
-    /// Everybody.
-    All,
-}
-
-impl Per {
-    /// The address that stands for everybody who is counted together with `source`.
-    pub fn group(self, source: IpAddr) -> IpAddr {
-        match (self, source) {
-            (Self::Address, _) => source,
-            (Self::Network, IpAddr::V4(v4)) => IpAddr::V4((u32::from(v4) & !0xff).into()),
-            (Self::Network, IpAddr::V6(v6)) => {
-                IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
+impl fmt::Display for Response {
+    /// What the receiver does, after its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Act(Act::Reply(reply)) => write!(f, "says {} {}", reply.code, reply.text),
+            Self::Act(Act::Reset) => write!(f, "resets"),
+            Self::Act(Act::Close) => write!(f, "hangs up"),
+            Self::Act(Act::Stall) => write!(f, "does not answer"),
+            Self::OneOf { replies, .. } => {
+                for (n, reply) in replies.iter().enumerate() {
+                    let word = if n == 0 { "says" } else { " or" };
+                    write!(f, "{word} {} {}", reply.code, reply.text)?;
+                }
+                Ok(())
             }
-            (Self::All, _) => IpAddr::V4(0.into()),
+            Self::Tarpit(delay) => {
+                write!(f, "takes {} longer for each reply", units::show_duration(*delay))
+            }
         }
     }
 }
 
-/// One limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// What is limited.
-    pub what: Limited,
-    /// Whose counts are added up.
-    pub per: Per,
-    /// Where an excess shows.
-    pub stage: Stage,
-    /// What is done about it.
-    pub act: Act,
+/// Which one of several replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Drawn by the seed.
+    #[default]
+    Random,
+    /// One after the other, over all connections.
+    Turn,
+}
+
+impl Response {
+    /// Whether the same thing is judged alike every time: it is refused for good.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Act(act) => matches!(act, Act::Reply(reply) if reply.is_permanent()),
+            Self::OneOf { replies, .. } => replies.iter().all(ReplyText::is_permanent),
+            Self::Tarpit(_) => false,
+        }
+    }
 }
 
 /// What makes a sender known to a greylist. The source always counts as its network (/24, /64) or
@@ -349,6 +357,8 @@ pub struct Greylist {
 pub struct Rule {
     /// Where it applies.
     pub stage: Stage,
+    /// Only at exchanges of these names.
+    pub exchange: Option<Glob>,
     /// Only for connections from these addresses of ours.
     pub source: Option<Glob>,
     /// Only where we call ourselves so.
@@ -361,16 +371,19 @@ pub struct Rule {
     pub recipient: Option<Glob>,
     /// Only for messages with 8-bit content that MAIL did not announce (RFC 6152).
     pub unannounced_8bit: bool,
-    /// How often it applies when it matches. A permanent refusal is drawn once for each thing it
-    /// judges (a mailbox that does not exist still does not exist tomorrow), anything else anew
-    /// each time.
-    pub probability: f64,
+    /// Only for messages of more bytes: before the content comes by what MAIL announced (RFC
+    /// 1870), then by what came.
+    pub larger_than: Option<u64>,
+    /// How often it applies when it matches, by the time. A permanent refusal is drawn once for
+    /// each thing it judges (a mailbox that does not exist still does not exist tomorrow),
+    /// anything else anew each time.
+    pub probability: Curve,
     /// Only within this time, counted from the start of the scenario.
     pub window: Range<Duration>,
     /// Wait before acting.
     pub delay: Duration,
     /// What is done.
-    pub act: Act,
+    pub response: Response,
     /// At [`Stage::Body`]: the receiver takes the message, whatever it then does.
     pub keeps_message: bool,
 }
@@ -381,6 +394,25 @@ pub const REPLY_LINE_BYTES_MAX: usize = 510;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn responses_in_words() {
+        let reply = |line| ReplyText::parse(line).unwrap();
+        let replies = vec![reply("450 4.2.1 One"), reply("451 4.3.0 Two")];
+        for (response, words) in [
+            (Response::Act(Act::Reply(reply("451 4.7.1 Later"))), "says 451 4.7.1 Later"),
+            (Response::Act(Act::Stall), "does not answer"),
+            (Response::Act(Act::Reset), "resets"),
+            (Response::Act(Act::Close), "hangs up"),
+            (
+                Response::OneOf { replies, order: Order::Turn },
+                "says 450 4.2.1 One or 451 4.3.0 Two",
+            ),
+            (Response::Tarpit(Duration::from_secs(5)), "takes 5s longer for each reply"),
+        ] {
+            assert_eq!(response.to_string(), words);
+        }
+    }
 
     #[test]
     fn replies_of_several_lines() {
@@ -410,15 +442,5 @@ mod tests {
             assert!(ReplyText::parse(broken).is_err(), "{broken:?}");
         }
         assert!(ReplyText::parse(&format!("451 {}", "x".repeat(600))).is_err());
-    }
-
-    #[test]
-    fn groups_of_sources() {
-        let source: IpAddr = "192.0.2.77".parse().unwrap();
-        assert_eq!(Per::Address.group(source), source);
-        assert_eq!(Per::Network.group(source).to_string(), "192.0.2.0");
-        assert_eq!(Per::All.group(source), Per::All.group("2001:db8::1".parse().unwrap()));
-        let v6: IpAddr = "2001:db8:1:2:3::4".parse().unwrap();
-        assert_eq!(Per::Network.group(v6).to_string(), "2001:db8:1:2::");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::event::EventKind;
-use crate::receiver::spec::{Act, ReceiverSpec};
+use crate::receiver::spec::ReceiverSpec;
 use crate::report::{Happening, HappeningKind};
 use crate::scenario::{ConfigSource, Scenario};
 
@@ -50,13 +50,8 @@ fn phases(
     };
     let rules = receiver.rules.iter().filter(move |rule| limited(&rule.window));
     rules.map(|rule| {
-        let does = match &rule.act {
-            Act::Reply(reply) => format!("says {} {}", reply.code, reply.text),
-            Act::Reset => "resets".to_owned(),
-            Act::Close => "hangs up".to_owned(),
-            Act::Stall => "does not answer".to_owned(),
-        };
-        let what = format!("{} {does}", receiver.name);
+        let place = rule.exchange.as_ref().map(|host| format!(" at {}", host.as_str()));
+        let what = format!("{}{} {}", receiver.name, place.unwrap_or_default(), rule.response);
         (HappeningKind::Receiver, rule.window.start, rule.window.end, what)
     })
 }
@@ -84,6 +79,7 @@ mod tests {
             mx = [{ host = "mx.a.example", addresses = ["198.51.100.1"] }]
             [[receiver.reply]]
             stage = "rcpt"
+            exchange = "mx.*"
             reply = "451 4.3.0 Busy"
             after = "30m"
             before = "40m"
@@ -123,7 +119,7 @@ mod tests {
             [
                 (10.0, 11.0, "dns_failure of name a.example"),
                 (20.0, 20.0, "reload"),
-                (30.0, 40.0, "a says 451 4.3.0 Busy"),
+                (30.0, 40.0, "a at mx.* says 451 4.3.0 Busy"),
                 (50.0, 52.0, "restart"),
                 (60.0, 120.0, "host_down of receiver a"),
             ]

@@ -59,8 +59,12 @@ impl Setup {
         let zones = Zones::new(scenario.dns.clone(), START, &scenario.receivers, outages);
         let mut addresses = Vec::new();
         for (receiver, spec) in scenario.receivers.iter().enumerate() {
-            let link =
-                Link { latency: spec.latency.base, jitter: spec.latency.jitter, ..Link::default() };
+            let link = Link {
+                latency: spec.latency.base,
+                jitter: spec.latency.jitter,
+                bandwidth: spec.bandwidth.address,
+                connection_bandwidth: spec.bandwidth.connection,
+            };
             for exchange in &spec.exchanges {
                 addresses.extend(exchange.addresses.iter().map(|address| ExchangeAddress {
                     host: Arc::clone(&exchange.host),

@@ -97,6 +97,15 @@ impl<'a> Table<'a> {
     /// A number, with or without a fraction, within `0..=max`.
     pub(crate) fn number(&self, key: &'static str, max: f64) -> Option<f64> {
         let value = self.get(key)?;
+        self.number_of(value, key, max)
+    }
+
+    pub(crate) fn number_of(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+        max: f64,
+    ) -> Option<f64> {
         let read = match value.get_ref() {
             DeValue::Integer(integer) => integer.as_str().replace('_', "").parse().ok(),
             DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),

@@ -1,5 +1,7 @@
 //! Reading scenarios: what a full one means, and what broken ones are told.
 
+mod receivers;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use traject_engine::tls::info::{CipherSuite, TlsVersion};
 use super::{ConfigSource, Scenario, parse};
 use crate::expect::When;
 use crate::fault::{Down, FaultKind};
-use crate::receiver::spec::{Act, Limited, Per, ReplyText, Stage};
+use crate::receiver::spec::{Act, CountedBy, Limited, Per, ReplyText, Response, Stage};
 use crate::receiver::tls::{HandshakeAct, StartTlsAnswer, TlsPosture};
 use crate::tls::{CertificateKind, CertificateSpec};
 use crate::traffic::{Fanout, Shape};
@@ -149,8 +151,11 @@ fn a_full_scenario_is_read() {
         .collect();
     assert_eq!(addresses, ["198.18.0.1", "192.0.2.2", "2001:db8::2"]);
     assert_eq!(strict.limits[0].what, Limited::Connections { max: 5 });
-    assert_eq!((strict.limits[1].per, strict.limits[1].stage), (Per::All, Stage::Rcpt));
-    assert_eq!(strict.rules[1].act, Act::Reset);
+    assert_eq!(
+        (strict.limits[1].per, strict.limits[1].stage),
+        (CountedBy::Source(Per::All), Stage::Rcpt)
+    );
+    assert_eq!(strict.rules[1].response, Response::Act(Act::Reset));
     assert!(strict.rules[1].keeps_message);
     assert!(!strict.extensions.pipelining);
 

@@ -55,6 +55,15 @@ pub fn rate(text: &str) -> Result<(u32, Duration), String> {
     Ok((count, window))
 }
 
+/// Bytes a second: `100KB/s`.
+pub fn bandwidth(text: &str) -> Result<u64, String> {
+    let bytes = text.trim().strip_suffix("/s").ok_or("a bandwidth looks like `100KB/s`")?;
+    match size(bytes)? {
+        0 => Err("a bandwidth cannot be zero".into()),
+        bytes => Ok(bytes),
+    }
+}
+
 /// A length of time in the form [`duration`] reads, at most two units: `1h30m`, `5.3s`, `250ms`.
 pub fn show_duration(length: Duration) -> String {
     let micros = length.as_micros();
@@ -171,6 +180,14 @@ mod tests {
         assert!(rate("600").is_err());
         assert!(rate("x/h").is_err());
         assert!(rate("5/0s").is_err());
+    }
+
+    #[test]
+    fn bandwidths() {
+        assert_eq!(bandwidth("100KB/s"), Ok(100_000));
+        for wrong in ["100KB", "100KB/m", "0B/s", "fast"] {
+            assert!(bandwidth(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

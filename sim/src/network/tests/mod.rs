@@ -74,7 +74,7 @@ fn link(latency: u64, jitter: u64) -> Link {
     Link {
         latency: Duration::from_micros(latency),
         jitter: Duration::from_micros(jitter),
-        bandwidth: None,
+        ..Link::default()
     }
 }
 

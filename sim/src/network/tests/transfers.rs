@@ -124,6 +124,34 @@ fn a_bandwidth_stretches_a_transfer() {
 }
 
 #[test]
+fn a_bandwidth_of_each_connection_is_its_own() {
+    let slow = Link { connection_bandwidth: Some(150_000), ..link(10_000, 0) };
+    let mut lab = Lab::with(WorldOptions { link: slow, ..options() });
+    let (network, farm, clock) = (lab.network.clone(), lab.farm.clone(), lab.clock.clone());
+    let spent = lab.run(async move {
+        let listener = bind(&farm, EXCHANGE).await;
+        let mut pairs = Vec::new();
+        for _ in 0..3 {
+            let (client, server) =
+                tokio::join!(connect(&network, EXCHANGE), farm.accept(&listener));
+            pairs.push((client, server.unwrap().0));
+        }
+        let begun = elapsed(&clock);
+        for (client, _) in &mut pairs {
+            client.write_all(&body(20 * 1460)).await.unwrap();
+        }
+        let mut spent = Vec::new();
+        for (_, server) in &mut pairs {
+            read_exactly(server, 20 * 1460).await;
+            spent.push(elapsed(&clock) - begun);
+        }
+        spent
+    });
+    // Twenty packets of 1,500 bytes at 10 ms each, three times at once.
+    assert_eq!(spent, [210.0; 3]);
+}
+
+#[test]
 fn a_thousand_connections_at_once() {
     let mut lab = Lab::new();
     let (network, farm) = (lab.network.clone(), lab.farm.clone());

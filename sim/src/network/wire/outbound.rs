@@ -181,6 +181,7 @@ impl Wire {
         let bytes = (HEADERS_BYTES + segment.payload.len()) as u32;
         let outbound = conn.address(from).ip() == near;
         let leaves = self.links.occupy(sent, link, far, outbound, bytes);
+        let leaves = leaves.max(conn.occupy(from, sent, link, bytes));
         let travel = leaves + route.latency() + Duration::from_micros(jitter);
         let due = conn.depart(from, sent, travel);
         debug_assert!(due >= self.now, "collected too late");

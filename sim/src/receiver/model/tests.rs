@@ -4,8 +4,12 @@ use std::ops::Range;
 
 use super::*;
 use crate::glob::Glob;
-use crate::receiver::spec::Limit;
-use crate::receiver::spec::{Exchange, Extensions, GreylistKey, Latency, Per, Protocol};
+use crate::receiver::spec::{
+    Bandwidth, Curve, Exchange, Extensions, Greylist, GreylistKey, Latency, Per, Protocol,
+};
+
+mod excess;
+mod more_rules;
 
 fn spec() -> ReceiverSpec {
     ReceiverSpec {
@@ -21,30 +25,44 @@ fn spec() -> ReceiverSpec {
         latency: Latency { base: Duration::from_millis(20), jitter: Duration::ZERO },
         extensions: Extensions::default(),
         limits: Vec::new(),
+        unknown: None,
+        bandwidth: Bandwidth::default(),
         greylist: None,
         rules: Vec::new(),
         tls: Vec::new(),
     }
 }
 
+fn says(reply: &str) -> Response {
+    Response::Act(Act::Reply(ReplyText::parse(reply).unwrap()))
+}
+
 fn limit(what: Limited, stage: Stage) -> Limit {
-    let act = Act::Reply(ReplyText::parse("421 4.7.0 Too many").unwrap());
-    Limit { what, per: Per::Address, stage, act }
+    Limit {
+        what,
+        per: CountedBy::Source(Per::Address),
+        stage,
+        response: says("421 4.7.0 Too many"),
+        load: Curve::constant(1.0),
+        escalation: None,
+    }
 }
 
 fn rule(stage: Stage, reply: &str) -> Rule {
     Rule {
         stage,
+        exchange: None,
         source: None,
         ehlo: None,
         client: None,
         sender: None,
         recipient: None,
         unannounced_8bit: false,
-        probability: 1.0,
+        larger_than: None,
+        probability: Curve::constant(1.0),
         window: Duration::ZERO..Duration::MAX,
         delay: Duration::ZERO,
-        act: Act::Reply(ReplyText::parse(reply).unwrap()),
+        response: says(reply),
         keeps_message: false,
     }
 }
@@ -54,11 +72,15 @@ fn receiver(spec: ReceiverSpec) -> Receiver {
 }
 
 fn mail(sender: &str) -> Event<'_> {
-    Event::Mail { sender, eight_bit: false }
+    Event::Mail { sender, eight_bit: false, size: None }
 }
 
 const fn body(message: u64) -> Event<'static> {
-    Event::Body { message, recipient: None, eight_bit: false }
+    Event::Body { message, recipient: None, eight_bit: false, size: 1000 }
+}
+
+fn host() -> Arc<str> {
+    "mx.a.test".into()
 }
 
 fn source(last: u8) -> IpAddr {
@@ -85,7 +107,7 @@ fn connections_are_counted_per_source_while_they_are_open() {
     spec.limits = vec![limit(Limited::Connections { max: 2 }, Stage::Banner)];
     let mut receiver = receiver(spec);
     let open = |receiver: &mut Receiver, last| {
-        let mut session = receiver.connect(at(0), source(last));
+        let mut session = receiver.connect(at(0), source(last), &host());
         let code = code(&receiver.decide(at(0), &mut session, Event::Banner));
         (session, code)
     };
@@ -106,7 +128,7 @@ fn an_excess_shows_at_its_stage_and_not_before() {
     let mut spec = spec();
     spec.limits = vec![limit(Limited::Connections { max: 0 }, Stage::Mail)];
     let mut receiver = receiver(spec);
-    let mut session = receiver.connect(at(0), source(1));
+    let mut session = receiver.connect(at(0), source(1), &host());
     let events = [Event::Banner, Event::Ehlo("us.test"), mail("a@b.test")];
     let codes = events.map(|event| code(&receiver.decide(at(0), &mut session, event)));
     assert_eq!(codes, [250, 250, 421]);
@@ -118,7 +140,7 @@ fn a_message_rate_holds_in_every_window() {
     let window = Duration::from_secs(60);
     spec.limits = vec![limit(Limited::MessageRate { max: 2, window }, Stage::Mail)];
     let mut receiver = receiver(spec);
-    let mut session = receiver.connect(at(0), source(1));
+    let mut session = receiver.connect(at(0), source(1), &host());
     let sent = [(0, 250), (30, 250), (59, 421), (60, 250), (61, 421), (90, 250)];
     for (second, expected) in sent {
         let decision = receiver.decide(at(second), &mut session, mail("a@b.test"));
@@ -134,7 +156,7 @@ fn messages_of_a_connection_and_recipients_of_a_message_are_limited() {
         limit(Limited::RecipientsPerMessage { max: 1 }, Stage::Rcpt),
     ];
     let mut receiver = receiver(spec);
-    let mut session = receiver.connect(at(0), source(1));
+    let mut session = receiver.connect(at(0), source(1), &host());
     let mut hear = |event| code(&receiver.decide(at(0), &mut session, event));
     let dialogue = [
         (mail("a@b.test"), 250),
@@ -179,7 +201,7 @@ fn a_greylist_admits_who_comes_back_in_time() {
     spec.greylist = Some(greylist);
     let mut receiver = receiver(spec);
     let mut try_once = |last, sender, recipient, minute: u64| {
-        let mut session = receiver.connect(at(60 * minute), source(last));
+        let mut session = receiver.connect(at(60 * minute), source(last), &host());
         receiver.decide(at(60 * minute), &mut session, mail(sender));
         code(&receiver.decide(at(60 * minute), &mut session, Event::Rcpt(recipient)))
     };
@@ -211,7 +233,7 @@ fn rules_match_by_stage_argument_and_time() {
         (7200, "a@b.test", "x@a.test", [250, 250]),
         (0, "a@SPAM.test", "x@a.test", [553, 250]),
     ] {
-        let mut session = receiver.connect(at(second), source(1));
+        let mut session = receiver.connect(at(second), source(1), &host());
         let events = [mail(sender), Event::Rcpt(recipient)];
         let codes = events.map(|event| code(&receiver.decide(at(second), &mut session, event)));
         assert_eq!(codes, expected, "{sender} to {recipient} at {second} s");
@@ -222,12 +244,12 @@ fn rules_match_by_stage_argument_and_time() {
 fn chances_are_met_and_only_refusals_for_good_last() {
     let mut spec = spec();
     let mut later = rule(Stage::Rcpt, "450 4.2.1 Later");
-    later.probability = 0.25;
+    later.probability = Curve::constant(0.25);
     let mut never = rule(Stage::Rcpt, "550 5.1.1 No such user");
-    never.probability = 0.25;
+    never.probability = Curve::constant(0.25);
     spec.rules = vec![later, never];
     let mut receiver = receiver(spec);
-    let mut session = receiver.connect(at(0), source(1));
+    let mut session = receiver.connect(at(0), source(1), &host());
     let mut ask = |recipient: &str| {
         receiver.decide(at(0), &mut session, mail("a@b.test"));
         code(&receiver.decide(at(0), &mut session, Event::Rcpt(recipient)))
@@ -250,11 +272,11 @@ fn chances_are_met_and_only_refusals_for_good_last() {
 fn a_kept_message_is_accepted_whatever_is_said() {
     let mut spec = spec();
     let mut lost = rule(Stage::Body, "250 unused");
-    lost.act = Act::Reset;
+    lost.response = Response::Act(Act::Reset);
     lost.keeps_message = true;
     spec.rules = vec![lost];
     let mut receiver = receiver(spec);
-    let mut session = receiver.connect(at(0), source(1));
+    let mut session = receiver.connect(at(0), source(1), &host());
     let decision = receiver.decide(at(0), &mut session, body(1));
     assert_eq!((decision.act, decision.accepts), (Some(Act::Reset), true));
 }
@@ -275,8 +297,8 @@ fn rules_see_who_speaks_for_whom_and_how() {
     let by_recipient = with(&|rule| rule.recipient = glob("x@*"));
     let by_content = with(&|rule| rule.unannounced_8bit = true);
     let hello = |name| Event::Ehlo(name);
-    let of = |recipient, eight_bit| Event::Body { message: 9, recipient, eight_bit };
-    let announced = Event::Mail { sender: "n@brand.test", eight_bit: true };
+    let of = |recipient, eight_bit| Event::Body { message: 9, recipient, eight_bit, size: 1000 };
+    let announced = Event::Mail { sender: "n@brand.test", eight_bit: true, size: None };
     for (spec, last, events, code_wanted) in [
         (&by_source, 7, vec![body(9)], 554),
         (&by_source, 8, vec![body(9)], 250),
@@ -293,7 +315,7 @@ fn rules_see_who_speaks_for_whom_and_how() {
         (&by_content, 7, vec![announced, of(None, true)], 250),
     ] {
         let mut receiver = receiver(spec.clone());
-        let mut session = receiver.connect(at(0), source(last));
+        let mut session = receiver.connect(at(0), source(last), &host());
         let mut last_code = 0;
         for event in &events {
             last_code = code(&receiver.decide(at(0), &mut session, *event));

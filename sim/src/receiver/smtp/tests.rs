@@ -14,7 +14,8 @@ use super::*;
 use crate::body::BodyFacts;
 use crate::network::{Link, SimWorld, WorldOptions};
 use crate::receiver::spec::{
-    Exchange, Extensions, Latency, ReplyText, Rule, Stage, XclientAttributes,
+    Bandwidth, Curve, Exchange, Extensions, Latency, ReplyText, Response, Rule, Stage,
+    XclientAttributes,
 };
 use crate::tls::Entropy;
 
@@ -62,6 +63,8 @@ fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
         latency: Latency { base: Duration::from_millis(20), jitter: Duration::ZERO },
         extensions,
         limits: Vec::new(),
+        unknown: None,
+        bandwidth: Bandwidth::default(),
         greylist: None,
         rules,
         tls: Vec::new(),
@@ -71,16 +74,18 @@ fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
 fn rule(stage: Stage, act: Act) -> Rule {
     Rule {
         stage,
+        exchange: None,
         source: None,
         ehlo: None,
         client: None,
         sender: None,
         recipient: None,
         unannounced_8bit: false,
-        probability: 1.0,
+        larger_than: None,
+        probability: Curve::constant(1.0),
         window: Duration::ZERO..Duration::MAX,
         delay: Duration::ZERO,
-        act,
+        response: Response::Act(act),
         keeps_message: false,
     }
 }

@@ -4,7 +4,9 @@ mod dns;
 mod event;
 mod expect;
 mod fault;
+mod limit;
 mod receiver;
+mod response;
 mod tls;
 mod traffic;
 

@@ -10,10 +10,11 @@ use toml::de::DeValue;
 
 use super::super::reader::Table;
 use super::super::{Places, units};
+use super::{limit, response};
 use crate::glob::Glob;
 use crate::receiver::spec::{
-    Act, Exchange, Extensions, Greylist, GreylistKey, Latency, Limit, Limited, Per, Protocol,
-    ReceiverSpec, ReplyText, Rule, Stage, XclientAttributes,
+    Bandwidth, Exchange, Extensions, Greylist, GreylistKey, Latency, Per, Protocol, ReceiverSpec,
+    ReplyText, Response, Rule, Stage, XclientAttributes,
 };
 use crate::traffic::domain_name;
 
@@ -67,10 +68,16 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
         base: duration("latency", LATENCY_DEFAULT),
         jitter: duration("jitter", Duration::ZERO),
     };
+    let per_second = |key| table.parsed(key, units::bandwidth).map(Spanned::into_inner);
+    let bandwidth = Bandwidth {
+        connection: per_second("bandwidth"),
+        address: per_second("exchange_bandwidth"),
+    };
     let protocol = table.word("protocol", &PROTOCOLS).unwrap_or_default();
     let port = table.integer("port", 1..1 << 16).map(|port| *port.get_ref() as u16);
     let extensions = read_extensions(&table);
-    let limits = table.tables("limit").into_iter().filter_map(read_limit).collect();
+    let limits = table.tables("limit").into_iter().filter_map(limit::read).collect();
+    let unknown = table.table("unknown").and_then(limit::read_unknown);
     let greylist = table.table("greylist").and_then(read_greylist);
     let rules = table.tables("reply").into_iter();
     let rules = rules.filter_map(|table| read_rule(table, protocol)).collect();
@@ -86,8 +93,10 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
             Protocol::Lmtp => LMTP_PORT,
         }),
         latency,
+        bandwidth,
         extensions,
         limits,
+        unknown,
         greylist,
         rules,
         tls,
@@ -232,90 +241,6 @@ fn read_attributes(
     offered
 }
 
-/// One line, or a list of the lines of one reply.
-fn read_reply(table: &Table<'_>) -> Option<Spanned<ReplyText>> {
-    let value = table.get("reply")?;
-    let DeValue::Array(_) = value.get_ref() else {
-        return table.parsed("reply", ReplyText::parse);
-    };
-    let lines = table.texts("reply")?;
-    let lines: Vec<&str> = lines.iter().map(|line| line.get_ref().as_str()).collect();
-    match ReplyText::parse_lines(&lines) {
-        Ok(reply) => Some(Spanned::new(value.span(), reply)),
-        Err(why) => {
-            table.diagnostics().error(value.span(), why);
-            None
-        }
-    }
-}
-
-/// What is done: `reply = "451 ..."` or `action = "reset"`.
-fn read_act(table: &Table<'_>) -> Option<Act> {
-    let reply = read_reply(table);
-    let words = [("reset", Act::Reset), ("close", Act::Close), ("stall", Act::Stall)];
-    let positions: Vec<(&str, usize)> =
-        words.iter().enumerate().map(|(n, (word, _))| (*word, n)).collect();
-    let action = table.word("action", &positions).map(|n| words[n].1.clone());
-    match (reply, action) {
-        (Some(reply), None) => Some(Act::Reply(reply.into_inner())),
-        (None, Some(action)) => Some(action),
-        (Some(reply), Some(_)) => {
-            let message = "`reply` and `action` cannot both be given";
-            table.diagnostics().error(reply.span(), message);
-            None
-        }
-        (None, None) => {
-            if !table.has("reply") && !table.has("action") {
-                let hint = "`reply = \"451 4.7.1 Later\"`, or `action = \"reset\"`, \
-                            `\"close\"` or `\"stall\"`";
-                table.missing("reply", hint);
-            }
-            None
-        }
-    }
-}
-
-fn read_limit(table: Table<'_>) -> Option<Limit> {
-    if !table.has("what") {
-        table.missing("what", "`what = \"connections\"`, `\"messages\"`, ...");
-    }
-    let what = table.word("what", &LIMITS)?;
-    let rate = |table: &Table<'_>| table.parsed("max", units::rate).map(Spanned::into_inner);
-    let count =
-        |table: &Table<'_>| table.integer("max", 0..1 << 32).map(|max| max.into_inner() as u32);
-    if !table.has("max") {
-        table.missing("max", "`max = 5`; for a rate `max = \"600/h\"`");
-    }
-    let (what, default_stage) = match what {
-        LimitWord::Connections => {
-            (count(&table).map(|max| Limited::Connections { max }), Stage::Banner)
-        }
-        LimitWord::ConnectionRate => {
-            let limited = |(max, window)| Limited::ConnectionRate { max, window };
-            (rate(&table).map(limited), Stage::Banner)
-        }
-        LimitWord::Messages => {
-            (rate(&table).map(|(max, window)| Limited::MessageRate { max, window }), Stage::Mail)
-        }
-        LimitWord::MessagesPerConnection => {
-            (count(&table).map(|max| Limited::MessagesPerConnection { max }), Stage::Mail)
-        }
-        LimitWord::RecipientsPerMessage => {
-            (count(&table).map(|max| Limited::RecipientsPerMessage { max }), Stage::Rcpt)
-        }
-    };
-    let per = [("address", Per::Address), ("network", Per::Network), ("all", Per::All)];
-    let per = table.word("per", &per).unwrap_or(Per::Address);
-    let stage = table.word("stage", &Stage::NAMES).unwrap_or(default_stage);
-    if stage < default_stage {
-        let message = "this limit cannot show at so early a stage";
-        table.diagnostics().error(table.span(), message);
-    }
-    let act = read_act(&table);
-    table.finish();
-    Some(Limit { what: what?, per, stage, act: act? })
-}
-
 fn read_greylist(table: Table<'_>) -> Option<Greylist> {
     let duration =
         |key, default| table.parsed(key, units::duration).map_or(default, Spanned::into_inner);
@@ -375,6 +300,7 @@ fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
         }
         Some(Glob::new(text.get_ref()))
     };
+    let exchange = glob("exchange", Stage::Banner, Stage::Rset);
     let source = glob("source", Stage::Banner, Stage::Body);
     let ehlo = glob("ehlo", Stage::Ehlo, Stage::Body);
     let client = glob("client", Stage::Mail, Stage::Body);
@@ -384,14 +310,25 @@ fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
         (Protocol::Lmtp, Some(Stage::Body)) => glob("recipient", Stage::Body, Stage::Body),
         _ => glob("recipient", Stage::Rcpt, Stage::Rcpt),
     };
-    let probability = table.number("probability", 1.0).unwrap_or(1.0);
+    let larger_than = table.parsed("larger_than", units::size);
+    if let (Some(size), Some(stage)) = (&larger_than, stage)
+        && !(Stage::Mail..=Stage::Body).contains(&stage)
+    {
+        table.diagnostics().error(size.span(), "`larger_than` is not known at this stage");
+    }
+    let probability = response::read_curve(&table, "probability", 1.0);
     let after = table.parsed("after", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
     let before = table.parsed("before", units::duration).map_or(Duration::MAX, Spanned::into_inner);
     if before <= after {
         table.diagnostics().error(table.span(), "`before` must be later than `after`");
     }
-    let delay = table.parsed("delay", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
-    let act = read_act(&table);
+    let delay = table.parsed("delay", units::duration).map(Spanned::into_inner);
+    let response = response::read(&table, delay);
+    // Where it is what a tarpit adds, it is not waited twice.
+    let delay = match &response {
+        Some(Response::Tarpit(_)) => Duration::ZERO,
+        _ => delay.unwrap_or_default(),
+    };
     let keeps_message = table.boolean("keeps_message").unwrap_or(false);
     let unannounced_8bit = table.boolean("unannounced_8bit").unwrap_or(false);
     for (key, is_set) in [("keeps_message", keeps_message), ("unannounced_8bit", unannounced_8bit)]
@@ -401,40 +338,28 @@ fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
             table.diagnostics().error(table.span(), message);
         }
     }
+    if keeps_message && matches!(response, Some(Response::Tarpit(_))) {
+        table.diagnostics().error(table.span(), "a tarpit keeps every message anyway");
+    }
     table.finish();
     let window = after..before;
     Some(Rule {
         stage: stage?,
+        exchange,
         source,
         ehlo,
         client,
         sender,
         recipient,
         unannounced_8bit,
+        larger_than: larger_than.map(Spanned::into_inner),
         probability,
         window,
         delay,
-        act: act?,
+        response: response?,
         keeps_message,
     })
 }
-
-#[derive(Clone, Copy)]
-enum LimitWord {
-    Connections,
-    ConnectionRate,
-    Messages,
-    MessagesPerConnection,
-    RecipientsPerMessage,
-}
-
-const LIMITS: [(&str, LimitWord); 5] = [
-    ("connections", LimitWord::Connections),
-    ("connection_rate", LimitWord::ConnectionRate),
-    ("messages", LimitWord::Messages),
-    ("messages_per_connection", LimitWord::MessagesPerConnection),
-    ("recipients_per_message", LimitWord::RecipientsPerMessage),
-];
 
 /// Exchanges without an address get the ones after this (RFC 2544's benchmarking network).
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
