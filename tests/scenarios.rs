@@ -342,6 +342,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "delivered == 100% by 15m",
         ],
     ),
+    ("crash-and-impatience", &["duplicates <= 10", "deferrals == 0", "delivered == 300 by 11m"]),
     (
         "gmail-false-550",
         &[
@@ -371,6 +372,14 @@ const WRONG: &[(&str, &[&str])] = &[
         &[
             "never replies > 0 like 421 rp-003*",
             "always connections <= 5, exchange olc.protection.outlook.com",
+        ],
+    ),
+    (
+        "recovery-herd",
+        &[
+            "never replies > 0 like 451 4.3.2*",
+            "herd_index <= 4, window 1h since 4h, receiver back",
+            "delivered >= 3700 by 5h",
         ],
     ),
     ("sina-ramp-hole", &["always deliveries_in_window <= 135, window 1h", "deferrals == 0"]),

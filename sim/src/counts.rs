@@ -26,6 +26,8 @@ pub struct Counts {
     pub deferrals: u64,
     /// Attempts.
     pub attempts: u64,
+    /// Copies that receivers took of what they, or others, had already.
+    pub duplicates: u64,
     /// Connections open now.
     pub connections: u64,
     /// The most that were open at once.
@@ -172,6 +174,7 @@ impl Counts {
         self.expired += other.expired;
         self.deferrals += other.deferrals;
         self.attempts += other.attempts;
+        self.duplicates += other.duplicates;
         self.connections += other.connections;
         self.peak_connections += other.peak_connections;
         self.opened += other.opened;

@@ -79,6 +79,8 @@ pub enum Metric {
     Expired,
     /// Recipients not done.
     Pending,
+    /// Copies that receivers took of what they, or others, had already.
+    Duplicates,
     /// How many in a hundred of those delivered got their mail in clear.
     Plaintext,
     /// Attempts for each accepted recipient.
@@ -102,6 +104,7 @@ impl Metric {
         Self::Bounced,
         Self::Expired,
         Self::Pending,
+        Self::Duplicates,
         Self::Plaintext,
         Self::Tries,
         Self::T50,
@@ -118,6 +121,7 @@ impl Metric {
             Self::Bounced => "bounced",
             Self::Expired => "expired",
             Self::Pending => "pending",
+            Self::Duplicates => "duplicates",
             Self::Plaintext => "plaintext",
             Self::Tries => "tries",
             Self::T50 => "t50",
@@ -150,6 +154,7 @@ impl Metric {
             Self::Bounced => Some(domain.bounced as f64),
             Self::Expired => Some(domain.expired as f64),
             Self::Pending => Some(domain.pending as f64),
+            Self::Duplicates => Some(domain.duplicates as f64),
             Self::Plaintext => {
                 Some(100.0 * domain.transports.clear() as f64 / domain.delivered.max(1) as f64)
             }

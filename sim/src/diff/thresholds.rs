@@ -23,11 +23,12 @@ enum Allowance {
 }
 
 /// No recipient may be worse off; times and tries may grow a little; connections as they like.
-const DEFAULTS: [(Metric, &str); 11] = [
+const DEFAULTS: [(Metric, &str); 12] = [
     (Metric::Delivered, "0"),
     (Metric::Bounced, "0"),
     (Metric::Expired, "0"),
     (Metric::Pending, "0"),
+    (Metric::Duplicates, "0"),
     (Metric::Plaintext, "0"),
     (Metric::Tries, "10%"),
     (Metric::T50, "10% or 1s"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use traject_engine::Timestamp;
-use traject_engine::ids::ConnId;
+use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{Event, Pair, Record};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
@@ -98,6 +98,24 @@ impl ExpectationJudge {
             let covered = case.expectation.scope.covers_source(source);
             if covered && case.settled.is_none() && case.count(record, pair, before) {
                 case.look(record);
+            }
+        }
+    }
+
+    /// A receiver took a copy of what it, or another, had already.
+    pub fn duplicate(&mut self, at: Timestamp, pair: &Pair, message: MessageId, recipient: &str) {
+        if at > self.next_due {
+            self.settle_due(at);
+        }
+        for case in &mut self.cases {
+            if case.settled.is_some() || !case.expectation.scope.covers(&pair.binding, &pair.domain)
+            {
+                continue;
+            }
+            case.counts.duplicates += 1;
+            if case.turns() {
+                let by = format!("message {message} to {recipient} is taken a second time");
+                case.broken = Some(Broken { at, by, actual: case.actual() });
             }
         }
     }
@@ -233,16 +251,21 @@ impl Case {
         } else if metric.is_known_at_the_end() {
             false
         } else {
-            let (held, holds) = (self.held, self.holds());
-            self.held = holds;
-            match self.expectation.when {
-                When::Always => !holds && self.broken.is_none(),
-                When::Never => holds && self.broken.is_none(),
-                When::By(_) | When::AtEnd => held && !holds,
-            }
+            self.turns()
         };
         if broke {
             self.broken = Some(Broken::by(self.start, record, self.actual()));
+        }
+    }
+
+    /// Whether the condition is broken now, and was not before.
+    fn turns(&mut self) -> bool {
+        let (held, holds) = (self.held, self.holds());
+        self.held = holds;
+        match self.expectation.when {
+            When::Always => !holds && self.broken.is_none(),
+            When::Never => holds && self.broken.is_none(),
+            When::By(_) | When::AtEnd => held && !holds,
         }
     }
 
@@ -325,6 +348,7 @@ impl Case {
             Metric::Pending => counts.pending(),
             Metric::Deferrals => counts.deferrals,
             Metric::Attempts => counts.attempts,
+            Metric::Duplicates => counts.duplicates,
             Metric::Connections => counts.connections,
             Metric::PeakConnections => counts.peak_connections,
             Metric::ConnectionsOpened => counts.opened,

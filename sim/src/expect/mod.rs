@@ -112,6 +112,8 @@ pub enum Metric {
     Attempts,
     /// Attempts for each accepted recipient, on average.
     AttemptsPerRecipient,
+    /// Copies that receivers took of what they, or others, had already.
+    Duplicates,
     /// Connections open.
     Connections,
     /// The most connections that were open at once.
@@ -138,7 +140,7 @@ pub enum Metric {
 
 impl Metric {
     /// All, with their names in scenarios.
-    pub const NAMES: [(&'static str, Self); 22] = [
+    pub const NAMES: [(&'static str, Self); 23] = [
         ("accepted", Self::Accepted),
         ("delivered", Self::Delivered),
         ("plaintext", Self::Plaintext),
@@ -148,6 +150,7 @@ impl Metric {
         ("deferrals", Self::Deferrals),
         ("attempts", Self::Attempts),
         ("attempts_per_recipient", Self::AttemptsPerRecipient),
+        ("duplicates", Self::Duplicates),
         ("connections", Self::Connections),
         ("peak_connections", Self::PeakConnections),
         ("connections_opened", Self::ConnectionsOpened),
@@ -194,6 +197,7 @@ impl Metric {
             Self::Accepted
             | Self::Expired
             | Self::Pending
+            | Self::Duplicates
             | Self::ConnectionFailures
             | Self::Replies
             | Self::AttemptsPerRecipient
@@ -221,6 +225,7 @@ impl Metric {
             Self::Accepted
             | Self::Expired
             | Self::Pending
+            | Self::Duplicates
             | Self::AttemptsPerRecipient
             | Self::DeliveredWithin(_) => false,
         }

@@ -6,16 +6,17 @@ use traject_engine::ids::MessageId;
 use traject_engine::record::{Attempt, Event};
 use traject_engine::smtp::stage::Stage;
 
-use super::{Answer, Book, Finding, Row, State, ensure};
+use super::{Answer, Book, Finding, PairId, Row, State, ensure};
 
-/// A receiver answered the content of a message for one recipient.
+/// A receiver answered the content of a message for one recipient. Tells whose mail it is when it
+/// took a copy that it or another had already.
 pub(super) fn judge_answer(
     at: Timestamp,
     message: MessageId,
     recipient: &str,
     answer: Answer,
     book: &mut Book,
-) -> Result<(), Finding> {
+) -> Result<Option<PairId>, Finding> {
     let row = book.row_named(message, recipient)?;
     let who = || format!("message {message} for {recipient}");
     ensure(LAW, row.state == State::Pending, || {
@@ -28,7 +29,8 @@ pub(super) fn judge_answer(
     row.copies += u16::from(answer.taken);
     ensure(LAW, row.copies <= row.lost + 1, || {
         format!("{} copies of {}, and {} lost connections", row.copies, who(), row.lost)
-    })
+    })?;
+    Ok((answer.taken && row.copies > 1).then_some(row.pair))
 }
 
 /// The engine says what became of a recipient.

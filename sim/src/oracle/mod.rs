@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{Event, Record};
+use traject_engine::record::{Event, Pair, Record};
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::{Input, Output, Timestamp};
 
@@ -183,6 +183,7 @@ impl Oracles {
     }
 
     /// Judges that a receiver answered the content of a message, for one recipient.
+    /// Tells whose mail it is when a receiver took a copy that it or another had already.
     ///
     /// # Errors
     ///
@@ -193,9 +194,10 @@ impl Oracles {
         message: MessageId,
         recipient: &str,
         answer: Answer,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Pair>, Violation> {
         in_clear::judge_answer(at, message, recipient, answer, &mut self.book)
             .and_then(|()| copies::judge_answer(at, message, recipient, answer, &mut self.book))
+            .map(|again| again.map(|pair| self.book.pair(pair).clone()))
             .map_err(|finding| finding.at(at, Entity::Message(message)))
     }
 

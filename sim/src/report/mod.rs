@@ -90,6 +90,8 @@ pub struct Totals {
     pub attempts: u64,
     /// Attempts that failed and were to be repeated.
     pub deferrals: u64,
+    /// Copies that receivers took of what they, or others, had already.
+    pub duplicates: u64,
     /// Connections that were opened.
     pub connections: u64,
     /// Connections that could not be made.
@@ -119,6 +121,8 @@ pub struct DomainReport {
     pub attempts: u64,
     /// Attempts that failed and were to be repeated.
     pub deferrals: u64,
+    /// Copies that receivers took of what they, or others, had already.
+    pub duplicates: u64,
     /// Seconds within which half of the recipients that did not bounce were delivered, each
     /// counted from its acceptance.
     pub t50_s: Option<f64>,

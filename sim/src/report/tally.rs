@@ -125,6 +125,11 @@ impl Tally {
         &self.domains
     }
 
+    /// A receiver took a copy of what it, or another, had already.
+    pub fn duplicate(&mut self, pair: &Pair) {
+        self.domain(&pair.domain).counts.duplicates += 1;
+    }
+
     /// Counts a record, given the pair it is about and what the book knew of its recipient before.
     pub fn record(
         &mut self,

@@ -66,6 +66,7 @@ impl Page {
             (totals.bounced, "bounced"),
             (totals.expired, "expired"),
             (totals.pending, "still pending"),
+            (totals.duplicates, "delivered again"),
         ] {
             if part > 0 {
                 facts.push(format!("{} {what}", grouped(part)));
@@ -266,13 +267,14 @@ const fn if_any(title: &'static str, cell: fn(&DomainReport) -> String) -> Colum
     Column { title, cell, only_if_any: true }
 }
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     always("domain", |one| one.domain.clone()),
     always("accepted", |one| grouped(one.accepted)),
     always("delivered", |one| grouped(one.delivered)),
     if_any("bounced", |one| grouped(one.bounced)),
     if_any("expired", |one| grouped(one.expired)),
     if_any("pending", |one| grouped(one.pending)),
+    if_any("again", |one| grouped(one.duplicates)),
     always("tries", |one| format!("{:.2}", one.attempts as f64 / one.accepted.max(1) as f64)),
     always("t50", |one| seconds(one.t50_s)),
     always("t95", |one| seconds(one.t95_s)),

@@ -214,13 +214,7 @@ impl Referee {
 
 impl Witness for Referee {
     fn answered(&self, at: Timestamp, message: MessageId, recipients: &[String], answer: Answer) {
-        let judged = {
-            let oracles = &mut self.state().oracles;
-            oracles.transaction(at, message, recipients.len()).and_then(|()| {
-                let mut each = recipients.iter();
-                each.try_for_each(|one| oracles.answered(at, message, one, answer))
-            })
-        };
+        let judged = self.state().answered(at, message, recipients, answer);
         if let Err(violation) = judged {
             self.violated(violation);
         }
@@ -238,6 +232,25 @@ impl Witness for Referee {
 }
 
 impl State {
+    fn answered(
+        &mut self,
+        at: Timestamp,
+        message: MessageId,
+        recipients: &[String],
+        answer: Answer,
+    ) -> Result<(), Violation> {
+        self.oracles.transaction(at, message, recipients.len())?;
+        for recipient in recipients {
+            if let Some(pair) = self.oracles.answered(at, message, recipient, answer)? {
+                self.tally.duplicate(&pair);
+                if let Some(expectations) = &mut self.expectations {
+                    expectations.duplicate(at, &pair, message, recipient);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn record(&mut self, record: &Record) {
         let again = matches!(&record.event,
             Event::Reception { message, .. } if self.oracles.book().knows(*message));
