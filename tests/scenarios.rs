@@ -335,6 +335,10 @@ const WARNINGS: &[(&str, &[&str])] = &[
 /// What a case's wrong configuration gets wrong: `cases/NAME.wrong.conf` beside `cases/NAME.toml`.
 const WRONG: &[(&str, &[&str])] = &[
     (
+        "apple-top-of-the-hour",
+        &["t50 <= 11m", "delivered == 100%", "t99 <= 30m", "attempts_per_recipient <= 2"],
+    ),
+    (
         "comcast-wrong-direction",
         &[
             "never replies > 0 like 421 *rl000001*",
