@@ -9,6 +9,7 @@
 //! Nothing stops at the first mistake: every step reports [`Diagnostic`]s and goes on.
 
 mod acl;
+mod amend;
 pub mod ast;
 mod checks;
 mod cidr;
@@ -56,6 +57,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+pub use amend::Amendment;
 pub use cidr::{Cidr, CidrError};
 pub use diagnostic::{Diagnostic, Severity};
 pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
@@ -108,9 +110,20 @@ pub struct Loaded {
 impl Config {
     /// Reads the configuration that starts with the file `entry`.
     pub fn load(entry: &str, files: &mut dyn ConfigFiles, host: &HostFacts) -> Loaded {
+        Self::load_amended(entry, files, host, &[])
+    }
+
+    /// Reads the configuration that starts with the file `entry`, with some options set otherwise.
+    pub fn load_amended(
+        entry: &str,
+        files: &mut dyn ConfigFiles,
+        host: &HostFacts,
+        amendments: &[Amendment],
+    ) -> Loaded {
         let mut findings = Findings::default();
-        let (trees, sources) = loader::load(entry, files, &mut findings);
-        let root = tree::build(&trees, &mut findings);
+        let (trees, mut sources) = loader::load(entry, files, &mut findings);
+        let changes = amend::read(amendments, &mut sources, &mut findings);
+        let root = tree::build(&trees, &changes, &mut findings);
         let compiled = compile::compile(root, &mut findings);
         let config = (!findings.has_errors()).then(|| Self::new(compiled, host));
         if let Some(config) = &config {

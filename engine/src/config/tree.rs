@@ -16,7 +16,7 @@ use super::scope::{Instance, ScopeKind, Scopes, in_words};
 use super::source::Span;
 use super::suggest::did_you_mean;
 use super::value::{Kind, Value};
-use super::{acl, checks, domain, lint, pattern};
+use super::{acl, amend, checks, domain, lint, pattern};
 
 /// One option set in one place.
 #[derive(Clone, Debug)]
@@ -76,12 +76,19 @@ impl Stanza {
     }
 }
 
-/// Builds the tree of a configuration.
-pub(super) fn build(files: &[ast::File], findings: &mut Findings) -> Stanza {
+/// Builds the tree of a configuration, and makes the changes to it that are asked for.
+pub(super) fn build(
+    files: &[ast::File],
+    changes: &[amend::Change],
+    findings: &mut Findings,
+) -> Stanza {
     let mut root = Stanza::new(ScopeKind::Global, Arc::from(""), Span::default());
     let mut builder = Builder { names: names(), findings };
     for file in files {
         builder.items(&mut root, &file.items);
+    }
+    for change in changes {
+        builder.change(&mut root, change);
     }
     root
 }
@@ -234,13 +241,24 @@ impl Builder<'_> {
     }
 
     fn scope(&mut self, parent: &mut Stanza, scope: &ast::Scope) {
-        let Some(kind) = self.kind_of(parent.kind, scope) else { return };
-        let Some((name, pattern)) = self.instance_of(kind, scope) else { return };
+        if let Some(stanza) = self.enter(parent, scope) {
+            self.items(stanza, &scope.items);
+        }
+    }
+
+    /// The stanza a heading stands for, made if it is not there.
+    pub(super) fn enter<'s>(
+        &mut self,
+        parent: &'s mut Stanza,
+        scope: &ast::Scope,
+    ) -> Option<&'s mut Stanza> {
+        let kind = self.kind_of(parent.kind, scope)?;
+        let (name, pattern) = self.instance_of(kind, scope)?;
         if !kind.works() {
             self.findings.push(not_yet(scope.heading(), &format!("`{}`", kind.name())));
         }
         if kind.is_opaque() {
-            return;
+            return None;
         }
         let heading = scope.heading();
         let parent = match (parent.kind, kind, &*name) {
@@ -252,7 +270,7 @@ impl Builder<'_> {
         };
         let stanza = parent.child(kind, &name, heading);
         stanza.pattern = pattern;
-        self.items(stanza, &scope.items);
+        Some(stanza)
     }
 
     /// The kind of a stanza, if there is such a kind and it may stand here.
