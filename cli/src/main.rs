@@ -11,6 +11,7 @@ mod options;
 mod record_log;
 mod runs;
 mod sim;
+mod sweep;
 mod test;
 mod tls_matrix;
 

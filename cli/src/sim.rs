@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ use traject_sim::scenario::{self, Scenario, ScenarioError, units};
 
 use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
+use crate::runs::quoted;
+use crate::sweep::{self, Axis};
 
 /// Run a scenario in a simulated world and report what became of its mail
 ///
@@ -32,6 +35,11 @@ Examples:
   traject sim tour.toml --config new.conf        what would another configuration do?
   traject sim tour.toml --seed 7 --json -        the report as JSON on standard output
   traject sim tour.toml --trace records.ndjson   every record, one JSON object a line
+  traject sim tour.toml --set 'domain x.example/max_outbound_connections=5'
+                                                 what if that option had another value?
+  traject sim tour.toml --what-if max_outbound_connections=5,10,20
+                                                 one table over several values
+  traject sim tour.toml --samples 50             how far do the numbers spread by chance?
   traject sim tour.toml --why strict.example --at 9h30m
                                                  why does that mail wait, at that time?
 
@@ -41,19 +49,19 @@ configuration is wrong, 10 when an invariant was violated, 11 when nothing could
 pub(crate) struct Args {
     /// The scenario file
     #[arg(value_name = "SCENARIO")]
-    scenario: PathBuf,
+    pub(crate) scenario: PathBuf,
 
     /// Use this configuration instead of the scenario's
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// Use this seed instead of the scenario's
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     /// Write the report as JSON to a file, or with `-` to standard output instead of the text
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
 
     /// Write every record as one line of JSON
     #[arg(long, value_name = "FILE")]
@@ -61,7 +69,29 @@ pub(crate) struct Args {
 
     /// End after so much simulated time, such as 2h or 1d12h
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    until: Option<Duration>,
+    pub(crate) until: Option<Duration>,
+
+    /// Set an option otherwise than the configuration has it: everywhere, or only in a stanza, as
+    /// in `binding bulk/domain x.example/retry_interval=600`
+    #[arg(long, value_name = "[SCOPE/]OPTION=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Run once with each value of an option and show the runs in one table; of two options, with
+    /// each combination
+    #[arg(long, value_name = "[SCOPE/]OPTION=V1,V2,...", value_parser = Axis::parse)]
+    #[arg(conflicts_with_all = ["samples", "trace", "why"])]
+    pub(crate) what_if: Vec<Axis>,
+
+    /// Run so often, with this seed and those that follow, and show the median and the 5 and 95 %
+    /// bands of every number
+    #[arg(long, value_name = "N", conflicts_with_all = ["trace", "why"])]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=SAMPLES_MAX))]
+    samples: Option<u64>,
+
+    /// With --what-if and --samples: how many runs at a time; as many as there are processors when
+    /// not given
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 
     /// Say why mail to this domain waits, at the instant `--at`, instead of the report
     #[arg(long, value_name = "DOMAIN")]
@@ -78,7 +108,13 @@ pub(crate) struct Args {
 
 /// Runs, and reports.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let scenario = load_scenario(&args.scenario)?;
+    if !args.what_if.is_empty() {
+        return sweep::what_if(args);
+    }
+    if let Some(samples) = args.samples {
+        return sweep::samples(args, samples);
+    }
+    let scenario = load_scenario(&args.scenario)?.amended(sweep::amendments(&args.set));
     let config = load_config(&scenario, args.config.as_deref())?;
     scenario.check_config(&config).map_err(|error| wrong_scenario(&error))?;
     check_reloads(&scenario)?;
@@ -194,6 +230,9 @@ fn replay(args: &Args, scenario: &Scenario) -> String {
     if let Some(config) = &args.config {
         command.push_str(&format!(" --config {}", config.display()));
     }
+    for text in &args.set {
+        command.push_str(&format!(" --set {}", quoted(text)));
+    }
     command.push_str(&format!(" --seed {}", args.seed.unwrap_or(scenario.seed)));
     if let Some(until) = args.until {
         command.push_str(&format!(" --until {}", units::show_duration(until)));
@@ -272,7 +311,8 @@ fn page(report: &Report, wall: Duration) -> String {
     text::render(report, Style { colour, wall: Some(wall) })
 }
 
-fn print_out(text: &str) -> anyhow::Result<()> {
+/// Prints to standard output; that nobody reads to the end is no failure.
+pub(crate) fn print_out(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever reads has read enough.
@@ -305,6 +345,9 @@ fn verdict(outcome: Outcome) -> Result<(), CommandError> {
     }
     Ok(())
 }
+
+/// More samples would keep more reports than memory has room for.
+const SAMPLES_MAX: u64 = 10_000;
 
 /// Runs shorter than this show no progress.
 const QUIET_TIME: Duration = Duration::from_secs(1);

@@ -6,7 +6,6 @@ mod show;
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroUsize;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +13,6 @@ use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use traject_sim::diff::ScenarioDiff;
 use traject_sim::diff::thresholds::Thresholds;
-use traject_sim::report::Report;
-use traject_sim::runner::{FailureKind, Outcome};
 
 use self::options::{OptionChange, PairName, Side};
 use crate::diagnostics;
@@ -160,39 +157,11 @@ fn compare_all(
     thresholds: &Thresholds,
 ) -> Result<Vec<ScenarioDiff>, CommandError> {
     let work: Vec<_> = loaded.into_iter().flat_map(|(base, head)| [base, head]).collect();
-    let simulate =
-        |one: &runs::Loaded| panic::catch_unwind(AssertUnwindSafe(|| runs::simulate(one))).ok();
-    let mut reports = Vec::new();
-    let mut failure = None;
-    let done = |outcome: Option<Outcome>| {
-        match outcome.map(report_of) {
-            Some(Ok(report)) => reports.push(report),
-            Some(Err(error)) => failure = failure.take().or(Some(error)),
-            // The panic's own message has been printed.
-            None => failure = Some(CommandError::reported(ErrorKind::Panic)),
-        }
-        Ok(())
-    };
-    runs::in_parallel(&work, args.jobs, simulate, done)
-        .map_err(|error| CommandError::new(ErrorKind::System, error))?;
-    match failure {
-        Some(failure) => Err(failure),
-        None => Ok(reports
-            .chunks_exact(2)
-            .map(|both| ScenarioDiff::new(&both[0], &both[1], thresholds))
-            .collect()),
-    }
-}
-
-fn report_of(outcome: Outcome) -> Result<Report, CommandError> {
-    let Some(failure) = outcome.failure else { return Ok(outcome.report) };
-    let kind = match failure.kind {
-        FailureKind::Violation => ErrorKind::Invariant,
-        FailureKind::Stuck => ErrorKind::Stuck,
-        FailureKind::Panic => ErrorKind::Panic,
-    };
-    let hint = format!("replay: {}", outcome.report.replay);
-    Err(CommandError::new(kind, anyhow!("{failure}")).hint(hint))
+    let reports = runs::reports(&work, args.jobs)?;
+    Ok(reports
+        .chunks_exact(2)
+        .map(|both| ScenarioDiff::new(&both[0], &both[1], thresholds))
+        .collect())
 }
 
 fn hand_out(args: &Args, comparison: &Comparison) -> anyhow::Result<()> {

@@ -92,7 +92,7 @@ fn test(args: &Args, file: &Path) -> Tested {
 fn judge(outcome: Outcome) -> Verdict {
     match outcome.failure {
         Some(failure) => Verdict::Broken { failure, replay: outcome.report.replay },
-        None => Verdict::Judged(outcome.report),
+        None => Verdict::Judged(Box::new(outcome.report)),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Tested {
 /// What came of a scenario.
 pub(super) enum Verdict {
     /// It ran, and its expectations were judged.
-    Judged(Report),
+    Judged(Box<Report>),
     /// A law of the engine was broken: a bug of Traject.
     Broken { failure: Failure, replay: String },
     /// The scenario or its configuration is wrong; the findings as they are printed.

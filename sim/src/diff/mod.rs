@@ -148,7 +148,8 @@ impl Metric {
         }
     }
 
-    fn of(self, domain: &DomainReport) -> Option<f64> {
+    /// Its value for a domain; `None`: such a share was never delivered.
+    pub fn of(self, domain: &DomainReport) -> Option<f64> {
         match self {
             Self::Delivered => Some(domain.delivered as f64),
             Self::Bounced => Some(domain.bounced as f64),
@@ -164,6 +165,30 @@ impl Metric {
             Self::T99 => domain.t99_s,
             Self::T100 => domain.t100_s,
             Self::PeakConnections => Some(domain.peak_connections as f64),
+        }
+    }
+
+    /// Its value for all domains together.
+    pub fn of_all(self, report: &Report) -> Option<f64> {
+        let totals = &report.totals;
+        match self {
+            Self::Delivered => Some(totals.delivered as f64),
+            Self::Bounced => Some(totals.bounced as f64),
+            Self::Expired => Some(totals.expired as f64),
+            Self::Pending => Some(totals.pending as f64),
+            Self::Duplicates => Some(totals.duplicates as f64),
+            Self::Plaintext => {
+                Some(100.0 * totals.transports.clear() as f64 / totals.delivered.max(1) as f64)
+            }
+            Self::Tries => Some(totals.attempts as f64 / totals.accepted.max(1) as f64),
+            Self::T50 => totals.t50_s,
+            Self::T95 => totals.t95_s,
+            Self::T99 => totals.t99_s,
+            Self::T100 => totals.t100_s,
+            Self::PeakConnections => {
+                let peaks = report.timeline.connections.iter();
+                Some(peaks.copied().max().unwrap_or_default() as f64)
+            }
         }
     }
 

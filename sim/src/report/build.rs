@@ -48,8 +48,13 @@ impl Report {
                 attempts: sum.attempts,
                 deferrals: sum.deferrals,
                 duplicates: sum.duplicates,
+                t50_s: seconds_to(&sum, 50),
+                t95_s: seconds_to(&sum, 95),
+                t99_s: seconds_to(&sum, 99),
+                t100_s: seconds_to(&sum, 100),
                 connections: sum.opened,
                 connection_failures: sum.connection_failures,
+                transports: sum.transports,
             },
             timeline: over_time.report(series),
             domains: domains
@@ -60,6 +65,11 @@ impl Report {
             replay: facts.replay,
         }
     }
+}
+
+/// Seconds within which so many percent of the recipients that did not bounce were delivered.
+fn seconds_to(counts: &Counts, percent: u8) -> Option<f64> {
+    counts.delivered_within(percent).map(|delay| delay.as_secs_f64())
 }
 
 /// The buckets of a report.
@@ -97,8 +107,6 @@ impl OverTime {
 
     fn domain(&self, name: &str, domain: &DomainTally, facts: DomainFacts) -> DomainReport {
         let counts = &domain.counts;
-        let within =
-            |percent| counts.delivered_within(percent).map(|delay: Duration| delay.as_secs_f64());
         let caps = domain.caps();
         let waits = waits(domain);
         DomainReport {
@@ -113,10 +121,10 @@ impl OverTime {
             attempts: counts.attempts,
             deferrals: counts.deferrals,
             duplicates: counts.duplicates,
-            t50_s: within(50),
-            t95_s: within(95),
-            t99_s: within(99),
-            t100_s: within(100),
+            t50_s: seconds_to(counts, 50),
+            t95_s: seconds_to(counts, 95),
+            t99_s: seconds_to(counts, 99),
+            t100_s: seconds_to(counts, 100),
             peak_connections: counts.peak_connections,
             max_connections: caps.iter().map(|(_, max)| *max).max().unwrap_or_default(),
             connection_caps: caps

@@ -92,10 +92,21 @@ pub struct Totals {
     pub deferrals: u64,
     /// Copies that receivers took of what they, or others, had already.
     pub duplicates: u64,
+    /// Seconds within which half of the recipients that did not bounce were delivered, each
+    /// counted from its acceptance.
+    pub t50_s: Option<f64>,
+    /// The same for 95 %.
+    pub t95_s: Option<f64>,
+    /// The same for 99 %.
+    pub t99_s: Option<f64>,
+    /// The same for all.
+    pub t100_s: Option<f64>,
     /// Connections that were opened.
     pub connections: u64,
     /// Connections that could not be made.
     pub connection_failures: u64,
+    /// What protected the recipients delivered.
+    pub transports: Transports,
 }
 
 /// The numbers of one domain.

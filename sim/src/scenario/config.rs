@@ -17,7 +17,7 @@ impl Scenario {
     pub fn load_config(&self, instead: Option<&Path>) -> Loaded {
         match instead {
             None => self.load(&self.config, &self.config_name(None)),
-            Some(path) => Config::load(&path.display().to_string(), &mut FileSystem, &host_facts()),
+            Some(path) => self.read(&path.display().to_string(), &mut FileSystem),
         }
     }
 
@@ -43,10 +43,14 @@ impl Scenario {
     fn load(&self, source: &ConfigSource, name: &str) -> Loaded {
         match source {
             ConfigSource::Inline(text) => {
-                Config::load(name, &mut Inline { scenario: &self.path, text }, &host_facts())
+                self.read(name, &mut Inline { scenario: &self.path, text })
             }
-            ConfigSource::File(_) => Config::load(name, &mut FileSystem, &host_facts()),
+            ConfigSource::File(_) => self.read(name, &mut FileSystem),
         }
+    }
+
+    fn read(&self, name: &str, files: &mut dyn ConfigFiles) -> Loaded {
+        Config::load_amended(name, files, &host_facts(), &self.amendments)
     }
 
     /// What reports and messages call the configuration: its file.

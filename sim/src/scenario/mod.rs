@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
-use traject_engine::config::Config;
+use traject_engine::config::{Amendment, Config};
 
 pub use config::HOSTNAME;
 pub use diagnostic::{Diagnostic, Position, ScenarioError};
@@ -58,6 +58,8 @@ pub struct Scenario {
     pub events: Vec<EventSpec>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
+    /// Options set otherwise than its configurations have them.
+    amendments: Vec<Amendment>,
     /// The file's text, and where in it is what only the configuration can judge.
     source: String,
     places: Places,
@@ -77,6 +79,14 @@ struct Places {
 }
 
 impl Scenario {
+    /// Sets options otherwise than the configuration has them: the one it begins with, and those
+    /// that come into force later.
+    #[must_use]
+    pub fn amended(mut self, amendments: impl IntoIterator<Item = Amendment>) -> Self {
+        self.amendments.extend(amendments);
+        self
+    }
+
     /// Whether the scenario makes sense with this configuration: its bindings exist, and no
     /// exchange lives at an address of ours.
     ///

@@ -84,6 +84,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
         faults,
         events,
         expectations,
+        amendments: Vec::new(),
         source: source.to_owned(),
         places,
     })
