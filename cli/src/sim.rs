@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use traject_engine::config::{Config, Diagnostic, SourceFile, Sources, Span};
 use traject_sim::report::text::{self, Style};
-use traject_sim::report::{End, Report, why};
+use traject_sim::report::{End, Report, html, why};
 use traject_sim::runner::{
     self, FailureKind, Outcome, Progress, ProgressSink, RunOptions, START, WhyQuestion,
 };
@@ -34,6 +34,7 @@ Examples:
   traject sim scenarios/tour.toml
   traject sim tour.toml --config new.conf        what would another configuration do?
   traject sim tour.toml --seed 7 --json -        the report as JSON on standard output
+  traject sim tour.toml --html report.html       the report with charts, to look at and to send
   traject sim tour.toml --trace records.ndjson   every record, one JSON object a line
   traject sim tour.toml --set 'domain x.example/max_outbound_connections=5'
                                                  what if that option had another value?
@@ -62,6 +63,10 @@ pub(crate) struct Args {
     /// Write the report as JSON to a file, or with `-` to standard output instead of the text
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Write the report as one HTML file that needs nothing else, with charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 
     /// Write every record as one line of JSON
     #[arg(long, value_name = "FILE")]
@@ -295,6 +300,10 @@ fn show(args: &Args, outcome: &Outcome, wall: Duration) -> anyhow::Result<()> {
         } else {
             fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
         }
+    }
+    if let Some(path) = &args.html {
+        let page = html::render(&outcome.report);
+        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if !json_only {
         print_out(&page(&outcome.report, wall))?;

@@ -5,6 +5,7 @@
 pub mod backlog;
 mod build;
 pub mod flow;
+pub mod html;
 pub mod tally;
 pub mod text;
 pub mod timeline;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use traject_engine::smtp::stage::Stage;
 
 use super::timeline::Timeline;
-use super::{DomainReport, End, LimiterKind, Report, SourceReport};
+use super::{DomainReport, End, Limiter, LimiterKind, Report, SourceReport};
 use crate::counts::Transports;
 use crate::describe::short;
 use crate::expect::judge::ExpectationResult;
@@ -291,7 +291,7 @@ fn seconds(time: Option<f64>) -> String {
 }
 
 /// The mix of what protected deliveries, as shares.
-fn transport_text(mix: &Transports) -> String {
+pub(super) fn transport_text(mix: &Transports) -> String {
     let all = mix.tls13 + mix.tls12 + mix.clear();
     let share = |part: u64| format!("{:.1}%", 100.0 * part as f64 / all.max(1) as f64);
     let parts = [
@@ -310,7 +310,7 @@ fn transport_text(mix: &Transports) -> String {
 }
 
 /// The peaks of our addresses, the highest first.
-fn sources_text(sources: &[SourceReport]) -> String {
+pub(super) fn sources_text(sources: &[SourceReport]) -> String {
     let mut sources: Vec<&SourceReport> = sources.iter().collect();
     sources.sort_by_key(|one| std::cmp::Reverse(one.peak_connections));
     let shown = sources.iter().take(SOURCES_SHOWN);
@@ -327,40 +327,36 @@ fn limit_text(domain: &DomainReport) -> String {
         return "nothing: no mail had to wait".to_owned();
     };
     let per_recipient = show_duration(Duration::from_secs_f64(limiter.seconds_per_recipient));
-    let share =
-        format!("{:.0}% of all waiting, {per_recipient} a recipient", limiter.share * 100.0);
-    match limiter.kind {
-        LimiterKind::RetryAfterReply => {
-            format!("the retry schedule after \"{}\" ({share})", limiter.detail)
-        }
-        LimiterKind::RetryAfterTrouble => {
-            format!("the retry schedule after broken connections: {} ({share})", limiter.detail)
-        }
-        LimiterKind::ConnectionCap => {
-            format!("the connection cap, {}, all in use ({share})", limiter.detail)
-        }
-        LimiterKind::SharedConnectionCap => {
-            format!("a cap shared with other mail, {} ({share})", limiter.detail)
-        }
-        LimiterKind::Throttle => format!("the throttle {} ({share})", limiter.detail),
-        LimiterKind::LookupLimit => {
-            format!("the line for look-ups in the DNS, {} ({share})", limiter.detail)
-        }
-        LimiterKind::Tls => format!("TLS that does not come about: {} ({share})", limiter.detail),
-        LimiterKind::Suspended => {
-            format!("the configuration, which holds it: {} ({share})", limiter.detail)
-        }
-        LimiterKind::NoProcess => format!("the server itself: {} ({share})", limiter.detail),
-        LimiterKind::Unreachable => {
-            format!("no exchange could be reached: {} ({share})", limiter.detail)
-        }
-        LimiterKind::Dialogue => format!(
+    if limiter.kind == LimiterKind::Dialogue {
+        return format!(
             "nothing much: {per_recipient} a recipient in dialogues and for a turn on a connection"
-        ),
+        );
+    }
+    let share = limiter.share * 100.0;
+    format!("{} ({share:.0}% of all waiting, {per_recipient} a recipient)", cause_text(limiter))
+}
+
+/// What mail waited for, in words.
+pub(super) fn cause_text(limiter: &Limiter) -> String {
+    let detail = &limiter.detail;
+    match limiter.kind {
+        LimiterKind::RetryAfterReply => format!("the retry schedule after \"{detail}\""),
+        LimiterKind::RetryAfterTrouble => {
+            format!("the retry schedule after broken connections: {detail}")
+        }
+        LimiterKind::Tls => format!("TLS that does not come about: {detail}"),
+        LimiterKind::Throttle => format!("the throttle {detail}"),
+        LimiterKind::ConnectionCap => format!("the connection cap, {detail}, all in use"),
+        LimiterKind::SharedConnectionCap => format!("a cap shared with other mail, {detail}"),
+        LimiterKind::LookupLimit => format!("the line for look-ups in the DNS, {detail}"),
+        LimiterKind::Unreachable => format!("no exchange could be reached: {detail}"),
+        LimiterKind::Suspended => format!("the configuration, which holds it: {detail}"),
+        LimiterKind::NoProcess => format!("the server itself: {detail}"),
+        LimiterKind::Dialogue => "dialogues, and turns on the open connections".to_owned(),
     }
 }
 
-fn plural(number: u64, noun: &str) -> String {
+pub(super) fn plural(number: u64, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {noun}{s}", grouped(number))
 }
@@ -400,4 +396,4 @@ const SOURCES_SHOWN: usize = 4;
 const REPLIES_SHOWN: usize = 4;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

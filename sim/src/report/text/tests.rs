@@ -20,7 +20,7 @@ use crate::test_records::{
 use crate::trace::TraceHash;
 
 /// A greylisted message, delivered in the end, and one that is still pending.
-fn report() -> Report {
+pub(in crate::report) fn report() -> Report {
     let records = [
         reception(0, 2, &["x@a.test"]),
         reception(0, 4, &["y@a.test"]),
