@@ -35,7 +35,10 @@ fn page(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let masked = |line: &str| match line.strip_suffix(')').and_then(|line| line.rsplit_once(" (")) {
         Some((line, took)) if took.ends_with(" s") => line.to_owned(),
-        _ => line.rsplit_once(" in ").map_or(line, |(line, _)| line).to_owned(),
+        _ => {
+            let took = |(_, took): &(&str, &str)| took.ends_with(" s");
+            line.rsplit_once(" in ").filter(took).map_or(line, |(line, _)| line).to_owned()
+        }
     };
     text.lines().map(masked).collect::<Vec<_>>().join("\n")
 }
@@ -66,6 +69,10 @@ fn one_fails_and_one_cannot_be_used() {
             t100 <= 5m (line 7)
               actual: t100 = 6m
               broken at 6m by: message c8e908c408001 to user0@grey.example delivered: 250 2.0.0 Ok
+                00:00:00.170  attempt 1 failed at RCPT TO: 451 4.7.1 Greylisted, please try again later
+                  the next attempt is due 6m later
+                  retry_interval = 360 (set in global)
+                00:00:00.000  accepted
             replay: traject sim ./b.toml --seed 1
     FAIL  ./c.toml  cannot be used
             error: `horizon` is missing
@@ -108,6 +115,10 @@ fn another_configuration() {
             t100 <= 10m (line 7)
               actual: t100 = 2h
               broken at 2h by: message c8e908c408001 to user0@grey.example delivered: 250 2.0.0 Ok
+                00:00:00.170  attempt 1 failed at RCPT TO: 451 4.7.1 Greylisted, please try again later
+                  the next attempt is due 2h later
+                  retry_interval = 7200 (set in global)
+                00:00:00.000  accepted
             replay: traject sim ./a.toml --config slow.conf --seed 1
 
     1 scenario: 0 passed, 1 failed

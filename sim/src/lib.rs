@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod body;
+pub mod cause;
 pub mod counts;
 pub mod describe;
 pub mod diff;

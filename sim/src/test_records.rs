@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use traject_engine::Timestamp;
+use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{
     Attempt, ClearReason, CloseReason, Event, GiveUp, Pair, Record, Transport, Via,
@@ -12,6 +13,8 @@ use traject_engine::record::{
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::reply::{EnhancedCode, Reply};
 use traject_engine::smtp::stage::Stage;
+
+use crate::cause::Teller;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1000);
 
@@ -128,4 +131,11 @@ pub(crate) fn expiry(second: u64, attempts: u16, why: GiveUp) -> Record {
     let attempt = attempt(second, attempts, Stage::RcptTo, verdict);
     let last_reply = Some(reply("450 Later"));
     record(second, Event::Expiry { attempt, why, last_reply })
+}
+
+/// Somebody who tells of causes in a scenario without faults.
+pub(crate) fn with_teller<T>(tell: impl FnOnce(&Teller<'_>) -> T) -> T {
+    let config = Config::from_text("").unwrap();
+    let (faults, events, receivers) = (&[], &[], &[]);
+    tell(&Teller { start: START, faults, events, receivers, config_at: &|_| &config })
 }

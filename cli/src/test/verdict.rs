@@ -90,16 +90,19 @@ fn unmet(report: &Report) -> impl Iterator<Item = &ExpectationResult> {
 }
 
 fn tell(story: &mut String, result: &ExpectationResult) {
-    let ExpectationResult { expectation, line, passed, actual, broken_at_s, broken_by } = result;
+    let ExpectationResult { expectation, line, passed, actual, .. } = result;
     // Unwraps are OK because writing to a String cannot fail.
     writeln!(story, "{expectation} (line {line})").unwrap();
     match passed {
         None => writeln!(story, "  the run ended before this could be judged").unwrap(),
         Some(_) => writeln!(story, "  actual: {actual}").unwrap(),
     }
-    if let (Some(at), Some(by)) = (broken_at_s, broken_by) {
-        let at = show_duration(Duration::from_secs_f64(*at));
+    if let (Some(at), Some(by)) = (result.broken_at_s, &result.broken_by) {
+        let at = show_duration(Duration::from_secs_f64(at));
         writeln!(story, "  broken at {at} by: {by}").unwrap();
+    }
+    for line in &result.because {
+        writeln!(story, "    {line}").unwrap();
     }
 }
 

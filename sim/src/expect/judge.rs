@@ -1,7 +1,9 @@
 //! Judges expectations while a run goes on.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,6 +15,7 @@ use traject_engine::smtp::stage::Stage;
 
 use super::measure::{Herd, Window};
 use super::{Comparison, Condition, Expectation, Metric, Value, When};
+use crate::cause::{Note, Teller};
 use crate::counts::{Counts, attempt_of};
 use crate::describe;
 use crate::oracle::Row;
@@ -43,6 +46,8 @@ pub struct ExpectationResult {
     pub broken_at_s: Option<f64>,
     /// That event.
     pub broken_by: Option<String>,
+    /// What led to it, the nearest first, a line each; what is indented explains what is before it.
+    pub because: Vec<String>,
 }
 
 /// One expectation being judged.
@@ -56,6 +61,8 @@ struct Case {
     replies: u64,
     window: Option<Window>,
     herd: Option<Herd>,
+    /// The last event made the fullest minute fuller.
+    fuller: bool,
     /// Whether the condition was true after the last event.
     held: bool,
     /// The event after which the condition was first false (`never`: true); for a condition that
@@ -66,14 +73,14 @@ struct Case {
 
 #[derive(Clone, Debug)]
 struct Broken {
-    at: Timestamp,
-    by: String,
+    by: Box<Record>,
+    because: Vec<Arc<Note>>,
     actual: String,
 }
 
 impl Broken {
-    fn by(start: Timestamp, record: &Record, actual: String) -> Self {
-        Self { at: record.at, by: describe::event(start, record), actual }
+    fn by(record: &Record, because: &[Arc<Note>], actual: String) -> Self {
+        Self { by: Box::new(record.clone()), because: because.to_vec(), actual }
     }
 }
 
@@ -88,8 +95,15 @@ impl ExpectationJudge {
         judge
     }
 
-    /// A record, the pair it is about, and what the book knew of its recipient before.
-    pub fn record(&mut self, record: &Record, pair: Option<&Pair>, before: Option<&Row>) {
+    /// A record, the pair it is about, what the book knew of its recipient before, and what led to
+    /// it.
+    pub fn record(
+        &mut self,
+        record: &Record,
+        pair: Option<&Pair>,
+        before: Option<&Row>,
+        because: &[Arc<Note>],
+    ) {
         if record.at > self.next_due {
             self.settle_due(record.at);
         }
@@ -97,7 +111,7 @@ impl ExpectationJudge {
         for case in &mut self.cases {
             let covered = case.expectation.scope.covers_source(source);
             if covered && case.settled.is_none() && case.count(record, pair, before) {
-                case.look(record);
+                case.look(record, because);
             }
         }
     }
@@ -136,9 +150,14 @@ impl ExpectationJudge {
 
     /// The run ended at `end`. Unless it was `complete`, more could have happened, and what is
     /// about a later time is not judged.
-    pub fn finish(mut self, end: Timestamp, complete: bool) -> Vec<ExpectationResult> {
+    pub fn finish(
+        mut self,
+        end: Timestamp,
+        complete: bool,
+        teller: &Teller<'_>,
+    ) -> Vec<ExpectationResult> {
         self.settle_due(if complete { Timestamp::NEVER } else { end });
-        self.cases.into_iter().map(|case| case.result(end, complete)).collect()
+        self.cases.into_iter().map(|case| case.result(end, complete, teller)).collect()
     }
 
     fn settle_due(&mut self, now: Timestamp) {
@@ -169,6 +188,7 @@ impl Case {
             replies: 0,
             window: window.filter(|_| herd.is_none()).map(Window::new),
             herd,
+            fuller: false,
             held: true,
             broken: None,
             settled: None,
@@ -220,10 +240,8 @@ impl Case {
         }
         if let Some(herd) = &mut self.herd
             && attempts > 0
-            && herd.count(record.at, attempts)
         {
-            // What made the fullest minute so full, as far as anybody knows by now.
-            self.broken = Some(Broken::by(self.start, record, self.actual()));
+            self.fuller |= herd.count(record.at, attempts);
         }
         true
     }
@@ -244,17 +262,18 @@ impl Case {
     }
 
     /// Looks whether the condition changed with this record.
-    fn look(&mut self, record: &Record) {
+    fn look(&mut self, record: &Record, because: &[Arc<Note>]) {
         let metric = self.expectation.condition.metric;
         let broke = if matches!(metric, Metric::DeliveredWithin(_)) {
             self.broken.is_none() && self.is_late(record)
         } else if metric.is_known_at_the_end() {
-            false
+            // What made the fullest minute so full, as far as anybody knows by now.
+            mem::take(&mut self.fuller)
         } else {
             self.turns()
         };
         if broke {
-            self.broken = Some(Broken::by(self.start, record, self.actual()));
+            self.broken = Some(Broken::by(record, because, self.actual()));
         }
     }
 
@@ -283,7 +302,7 @@ impl Case {
         self.settled = Some((self.holds(), self.actual()));
     }
 
-    fn result(mut self, end: Timestamp, complete: bool) -> ExpectationResult {
+    fn result(mut self, end: Timestamp, complete: bool, teller: &Teller<'_>) -> ExpectationResult {
         let (passed, actual) = match (self.expectation.when, &self.broken) {
             (When::Always | When::Never, Some(broken)) => (Some(false), broken.actual.clone()),
             (When::Always | When::Never, None) => (complete.then_some(true), self.actual()),
@@ -306,11 +325,15 @@ impl Case {
             passed,
             actual,
             broken_at_s: match &broken {
-                Some(broken) => Some(since(broken.at)),
+                Some(broken) => Some(since(broken.by.at)),
                 None if failed => deadline,
                 None => None,
             },
-            broken_by: broken.map(|broken| broken.by),
+            broken_by: broken.as_ref().map(|broken| describe::event(self.start, &broken.by)),
+            because: broken.map_or_else(Vec::new, |broken| {
+                let about_tls = self.expectation.condition.metric == Metric::Plaintext;
+                teller.tell(&broken.by, &broken.because, about_tls)
+            }),
         }
     }
 

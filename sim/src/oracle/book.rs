@@ -151,6 +151,12 @@ impl Book {
         &self.configs[self.in_force(from, to)]
     }
 
+    /// The configuration in force at an instant: the last of them, if there was a reload just then.
+    pub fn config_at(&self, at: Timestamp) -> &Config {
+        let place = self.configs.partition_point(|(since, _)| *since <= at);
+        &self.configs[place.saturating_sub(1)].1
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         // Unwrap is OK because a configuration is always in force.

@@ -191,6 +191,9 @@ impl Page {
                 let at = show_duration(Duration::from_secs_f64(at));
                 self.line(&clip(&format!("        broken at {at} by: {by}"), WIDTH));
             }
+            for line in &result.because {
+                self.line(&format!("          {line}"));
+            }
         }
     }
 

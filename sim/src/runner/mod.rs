@@ -34,6 +34,7 @@ use self::machine::Watched;
 use self::process::{Door, Means, Operator, SimHandle};
 use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
+use crate::cause::Teller;
 use crate::dns::SimResolver;
 use crate::event::EventSpec;
 use crate::expect::judge::ExpectationJudge;
@@ -374,7 +375,14 @@ fn conclude(
         End::Interrupted | End::Failed => false,
     };
     let judge = state.expectations.take();
-    let expectations = judge.map(|judge| judge.finish(at, complete)).unwrap_or_default();
+    let teller = Teller {
+        start: START,
+        faults: &names.scenario.faults,
+        events: &names.scenario.events,
+        receivers: &names.scenario.receivers,
+        config_at: &|at| state.oracles.book().config_at(at),
+    };
+    let expectations = judge.map(|judge| judge.finish(at, complete, &teller)).unwrap_or_default();
     let facts = Facts {
         title: names.scenario.title.clone(),
         scenario: name_of(&names.scenario.path),

@@ -7,12 +7,14 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use tokio::sync::Notify;
 use traject_engine::ids::MessageId;
 use traject_engine::record::{Event, Record};
 use traject_engine::waits::WaitChange;
 use traject_engine::{Input, Output, Timestamp};
 
+use crate::cause::{Causes, Lead};
 use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
 use crate::oracle::{Answer, Death, Entity, Oracles, Violation};
@@ -52,6 +54,7 @@ pub(super) struct State {
     pub(super) oracles: Oracles,
     pub(super) tally: Tally,
     pairs: PairFinder,
+    causes: Causes,
     pub(super) expectations: Option<ExpectationJudge>,
     /// The last records, for the story of a violation.
     pub(super) recent: VecDeque<Record>,
@@ -102,6 +105,7 @@ impl Referee {
             oracles: parts.oracles,
             tally: Tally::new(parts.start),
             pairs: PairFinder::default(),
+            causes: Causes::new(parts.records.is_some()),
             expectations: Some(parts.expectations),
             recent: VecDeque::with_capacity(RECENT_RECORDS_MAX),
             violation: None,
@@ -254,17 +258,18 @@ impl State {
     fn record(&mut self, record: &Record) {
         let again = matches!(&record.event,
             Event::Reception { message, .. } if self.oracles.book().knows(*message));
+        let found = self.pairs.find(&record.event);
+        let lead = self.causes.note(record, found);
         match self.oracles.record(record) {
             // Mail that is back after a restart was counted when it came.
             Ok(_) if again => {}
             Ok(before) => {
                 // A result counts where its recipient was accepted for.
-                let found = self.pairs.find(&record.event);
                 let book = self.oracles.book();
                 let pair = before.as_ref().map(|row| book.pair(row.pair)).or(found);
                 self.tally.record(record, pair, before.as_ref(), self.oracles.book());
                 if let Some(expectations) = &mut self.expectations {
-                    expectations.record(record, pair, before.as_ref());
+                    expectations.record(record, pair, before.as_ref(), &lead.because);
                 }
             }
             Err(violation) => self.violated(violation),
@@ -280,7 +285,7 @@ impl State {
             self.recent.pop_front();
         }
         self.recent.push_back(record.clone());
-        self.write(record);
+        self.write(record, &lead);
         self.records_seen += 1;
         if self.records_seen.is_multiple_of(RECORDS_A_PROGRESS) {
             self.tell_progress();
@@ -305,9 +310,11 @@ impl State {
         self.violation.get_or_insert(violation);
     }
 
-    fn write(&mut self, record: &Record) {
+    /// Writes a record with its number and that of its cause.
+    fn write(&mut self, record: &Record, lead: &Lead) {
         let Some(out) = &mut self.records else { return };
-        let written = serde_json::to_writer(&mut *out, record)
+        let Lead { id, cause, .. } = *lead;
+        let written = serde_json::to_writer(&mut *out, &Line { id, cause, record })
             .map_err(std::io::Error::from)
             .and_then(|()| out.write_all(b"\n"));
         if let Err(error) = written {
@@ -343,6 +350,16 @@ impl State {
             tell(progress);
         }
     }
+}
+
+/// A line of the records' file.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<u64>,
+    #[serde(flatten)]
+    record: &'a Record,
 }
 
 impl fmt::Debug for Referee {

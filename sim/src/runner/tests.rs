@@ -329,6 +329,80 @@ fn a_failed_expectation_names_the_event_that_broke_it() {
     assert!(by.contains("user3@a.test bounced at RCPT TO: 550 5.1.1"), "{by}");
 }
 
+/// The chain back from what broke the only expectation.
+fn chain(config: &str, rest: &str, expect: &str) -> String {
+    let rest = format!("{rest}[[expect]]\nthat = \"{expect}\"\n");
+    let report = honest(&scenario(config, &rest));
+    let [broken] = &report.expectations[..] else { panic!() };
+    assert_eq!(broken.passed, Some(false), "{}", broken.actual);
+    broken.because.join("\n")
+}
+
+#[test]
+fn a_failed_expectation_tells_what_led_to_it() {
+    let receiver = format!("{}{RECEIVER}", burst(1));
+    let fault =
+        |rest: &str| format!("{receiver}[[fault]]\nat = \"0s\"\nfor = \"20m\"\nwhat = \"{rest}\n");
+    let tls = "tls = ifavailable tls_ifavailable_fallback = true";
+    let refusing = format!("{receiver}[receiver.tls]\nanswer = \"454 4.7.0 No\"\n");
+    let off =
+        fault("starttls_off\"\nreceiver = \"a\"").replace("[[fault", "[receiver.tls]\n[[fault");
+    let silent = fault("host_down\"\nreceiver = \"a\"\nhow = \"blackhole\"");
+    let unnamed = fault("dns_failure\"\ndomain = \"a.test\"");
+    let reset = fault("reset\"\nreceiver = \"a\"");
+    let crash = restart("100ms", "5m").replace("restart", "crash");
+    let chains = [
+        chain(tls, &refusing, "plaintext == 0"),
+        chain(tls, &off, "plaintext == 0"),
+        chain("mx_failures_to_delay = 1 connect_timeout = 30", &silent, "t100 <= 1m"),
+        chain("retry_interval = 600", &unnamed, "t100 <= 1m"),
+        chain("host_failure_retry = 60", &reset, "t100 <= 1m"),
+        chain("", &format!("{receiver}{crash}"), "t100 <= 1m"),
+        chain(
+            "max_outbound_connections = 4",
+            &receiver.replace("= 1\n", "= 200\n"),
+            "peak_connections <= 3",
+        ),
+    ];
+    insta::assert_snapshot!(chains.join("\n\n"), @r#"
+      tls = ifavailable (set in global)
+      tls_ifavailable_fallback = true (set in global)
+    00:00:00.160  no TLS on connection 2 to mx.a.test [198.18.0.1]: 451 4.7.5 no go-ahead for STARTTLS: 454 4.7.0 No; the mail goes in clear until 00:02:00.160
+    00:00:00.000  accepted
+
+      the exchange did not offer STARTTLS
+      tls = ifavailable (set in global)
+      fault: starttls_off of receiver a from 00:00:00.000 to 00:20:00.000
+    00:00:00.000  accepted
+
+    00:00:30.000  1 recipients of default/a.test delayed: 421 4.4.0 no exchange of the domain could be reached
+    00:00:30.000  mx.a.test [198.18.0.1] set aside by default until 00:02:30.000: 451 4.4.1 connection timed out
+      host_failure_retry = 120 (built in)
+      fault: host_down of receiver a from 00:00:00.000 to 00:20:00.000
+    00:00:30.000  connection 2 to mx.a.test [198.18.0.1] failed: connection timed out
+      connect_timeout = 30 (set in global)
+    00:00:00.000  accepted
+
+    00:10:00.000  1 recipients of default/a.test delayed: 451 4.4.3 domain look-up failed: SERVFAIL
+      fault: dns_failure of name a.test from 00:00:00.000 to 00:20:00.000
+    00:10:00.000  MX a.test failed: ServFail
+    00:00:00.000  accepted
+
+    00:15:00.000  1 recipients of default/a.test delayed: 421 4.4.0 no exchange of the domain could be reached
+    00:14:01.200  mx.a.test [198.18.0.1] set aside by default until 00:15:01.200: 451 4.4.2 connection closed by remote host
+      host_failure_retry = 60 (set in global)
+      fault: reset of receiver a from 00:00:00.000 to 00:20:00.000
+    00:00:00.000  accepted
+
+    00:05:00.220  the attempt begins, 5m after it was due
+      event: crash at 00:00:00.100, no process for 5m
+      what it waited for: --why a.test --at 1s
+    00:00:00.000  accepted
+
+      max_outbound_connections = 4 (set in global)
+    "#);
+}
+
 /// Receivers that refuse at random at every stage, with outages: whatever happens, no law is
 /// broken and every recipient comes to an end.
 #[test]

@@ -6,7 +6,9 @@ use super::*;
 use crate::counts::PairFinder;
 use crate::expect::Scope;
 use crate::glob::Glob;
-use crate::test_records::{START, at, closed, deferral, delivery, opened, reception, reply};
+use crate::test_records::{
+    START, at, closed, deferral, delivery, opened, reception, reply, with_teller,
+};
 
 /// One message of two recipients, the first greylisted and then delivered, the second pending.
 fn stream() -> Vec<Record> {
@@ -26,13 +28,17 @@ fn expectation(when: When, condition: &str, scope: Scope, reply: Option<&str>) -
     Expectation { when, condition, scope, reply, window, since, line: 1 }
 }
 
+fn finish(judge: ExpectationJudge, complete: bool) -> Vec<ExpectationResult> {
+    with_teller(|teller| judge.finish(at(700), complete, teller))
+}
+
 fn judge(expectation: Expectation) -> ExpectationResult {
     let mut judge = ExpectationJudge::new(START, &[expectation]);
     let mut pairs = PairFinder::default();
     for record in stream() {
-        judge.record(&record, pairs.find(&record.event), None);
+        judge.record(&record, pairs.find(&record.event), None, &[]);
     }
-    judge.finish(at(700), true).pop().unwrap()
+    finish(judge, true).pop().unwrap()
 }
 
 fn everywhere(when: When, condition: &str) -> ExpectationResult {
@@ -168,9 +174,9 @@ fn what_is_about_a_later_time_than_the_end_is_not_judged() {
         let expectation = expectation(when, condition, Scope::default(), None);
         let mut judge = ExpectationJudge::new(START, &[expectation]);
         for record in stream() {
-            judge.record(&record, None, None);
+            judge.record(&record, None, None, &[]);
         }
-        judge.finish(at(700), false).pop().unwrap().passed
+        finish(judge, false).pop().unwrap().passed
     };
     assert_eq!(cut(seconds(600), "accepted == 2"), Some(true));
     assert_eq!(cut(seconds(600), "accepted == 3"), Some(false));

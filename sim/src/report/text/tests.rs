@@ -8,6 +8,7 @@ use traject_engine::record::Record;
 use traject_engine::smtp::stage::Stage;
 
 use super::*;
+use crate::cause::Causes;
 use crate::counts::PairFinder;
 use crate::expect::judge::ExpectationJudge;
 use crate::expect::{Condition, Expectation, Scope, When};
@@ -15,7 +16,7 @@ use crate::oracle::{Answer, Names, Oracles, Routes, Saying};
 use crate::report::tally::Tally;
 use crate::report::{DomainFacts, Facts};
 use crate::test_records::{
-    START, at, closed, deferral, delivery, opened, reception, remote, reply,
+    START, at, closed, deferral, delivery, opened, reception, remote, reply, with_teller,
 };
 use crate::trace::TraceHash;
 
@@ -55,8 +56,9 @@ pub(in crate::report) fn report() -> Report {
         })
         .collect();
     let mut judge = ExpectationJudge::new(START, &expectations);
+    let mut causes = Causes::default();
     for record in &records {
-        see(record, &mut oracles, &mut tally, &mut judge);
+        see(record, (&mut oracles, &mut causes), &mut tally, &mut judge);
     }
     let facts = Facts {
         title: "A small run".into(),
@@ -74,10 +76,16 @@ pub(in crate::report) fn report() -> Report {
         deferred_now: 0,
         pending_because: Some("waiting for a turn on the open connections".into()),
     };
-    Report::new(facts, &tally, of_domain, judge.finish(at(3600), true))
+    let judged = with_teller(|teller| judge.finish(at(3600), true, teller));
+    Report::new(facts, &tally, of_domain, judged)
 }
 
-fn see(record: &Record, oracles: &mut Oracles, tally: &mut Tally, judge: &mut ExpectationJudge) {
+fn see(
+    record: &Record,
+    (oracles, causes): (&mut Oracles, &mut Causes),
+    tally: &mut Tally,
+    judge: &mut ExpectationJudge,
+) {
     if matches!(record.event, traject_engine::record::Event::Delivery(_)) {
         let answer = Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
         oracles.answered(record.at, traject_engine::ids::MessageId(2), "x@a.test", answer).unwrap();
@@ -86,7 +94,8 @@ fn see(record: &Record, oracles: &mut Oracles, tally: &mut Tally, judge: &mut Ex
     let mut pairs = PairFinder::default();
     let pair = pairs.find(&record.event);
     tally.record(record, pair, before.as_ref(), oracles.book());
-    judge.record(record, pair, before.as_ref());
+    let lead = causes.note(record, pair);
+    judge.record(record, pair, before.as_ref(), &lead.because);
 }
 
 #[test]
@@ -112,6 +121,10 @@ fn a_report_in_plain_text() {
       FAIL  t95 <= 5m
             actual: t95 = not reached
             broken at 20m1s by: message 2 to x@a.test delivered: 250 Ok
+              00:00:01.000  attempt 1 failed at RCPT TO: 451 4.7.1 Greylisted, please try again
+                the next attempt is due 20m later
+                retry_interval = 1200 (built in)
+              00:00:00.000  accepted
 
     simulated 1h (the time was over) · seed 7 · trace 0000000000000000000000000000abcd
     replay: traject sim small.toml --seed 7
