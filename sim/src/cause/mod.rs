@@ -128,6 +128,14 @@ impl Causes {
         Lead { id, cause, because }
     }
 
+    /// What is known of the last failure of a message that ended without the receiver's word.
+    pub fn lost(&self, message: MessageId) -> Vec<Arc<Note>> {
+        let of_message = self.recipients.range((message, 0)..=(message, u32::MAX));
+        let lost =
+            |note: &&Arc<Note>| matches!(&note.what, What::Failed { reply, .. } if reply.local);
+        of_message.map(|(_, note)| note).find(lost).cloned().into_iter().collect()
+    }
+
     fn accepted(&mut self, id: u64, message: MessageId) -> Option<u64> {
         if !self.keeps_receptions {
             return None;

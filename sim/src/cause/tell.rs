@@ -68,6 +68,22 @@ impl Teller<'_> {
         story.lines
     }
 
+    /// Why a receiver took a copy at `at` of what it, or another, had already: the answer to the
+    /// first was lost, with the connection or with the process.
+    pub fn tell_of_copy(&self, at: Timestamp, because: &[Arc<Note>]) -> Vec<String> {
+        let mut story = Story { teller: self, lines: Vec::new() };
+        for note in because {
+            story.note(note, None);
+        }
+        if because.is_empty() {
+            let ended = self.events.iter().filter(|event| event.what.ends_process());
+            let last = ended.map(|event| self.start + event.at).rfind(|ended| *ended <= at);
+            let shown = last.map(|ended| self.events_between(ended, ended)).unwrap_or_default();
+            shown.into_iter().for_each(|line| story.add(line));
+        }
+        story.lines
+    }
+
     /// The value of an option and where it comes from.
     fn option(&self, at: Timestamp, pair: &Pair, name: &str) -> Option<String> {
         let Pair { binding, domain } = pair;

@@ -73,14 +73,27 @@ struct Case {
 
 #[derive(Clone, Debug)]
 struct Broken {
-    by: Box<Record>,
+    at: Timestamp,
+    by: By,
     because: Vec<Arc<Note>>,
     actual: String,
 }
 
+/// What broke a condition.
+#[derive(Clone, Debug)]
+enum By {
+    Record(Box<Record>),
+    /// A receiver took a copy that it, or another, had already.
+    Copy {
+        message: MessageId,
+        recipient: String,
+    },
+}
+
 impl Broken {
     fn by(record: &Record, because: &[Arc<Note>], actual: String) -> Self {
-        Self { by: Box::new(record.clone()), because: because.to_vec(), actual }
+        let by = By::Record(Box::new(record.clone()));
+        Self { at: record.at, by, because: because.to_vec(), actual }
     }
 }
 
@@ -116,8 +129,15 @@ impl ExpectationJudge {
         }
     }
 
-    /// A receiver took a copy of what it, or another, had already.
-    pub fn duplicate(&mut self, at: Timestamp, pair: &Pair, message: MessageId, recipient: &str) {
+    /// A receiver took a copy of what it, or another, had already. `because`: what is known of the
+    /// loss of the answer to the first.
+    pub fn duplicate(
+        &mut self,
+        at: Timestamp,
+        pair: &Pair,
+        (message, recipient): (MessageId, &str),
+        because: &[Arc<Note>],
+    ) {
         if at > self.next_due {
             self.settle_due(at);
         }
@@ -128,8 +148,9 @@ impl ExpectationJudge {
             }
             case.counts.duplicates += 1;
             if case.turns() {
-                let by = format!("message {message} to {recipient} is taken a second time");
-                case.broken = Some(Broken { at, by, actual: case.actual() });
+                let by = By::Copy { message, recipient: recipient.to_owned() };
+                let (because, actual) = (because.to_vec(), case.actual());
+                case.broken = Some(Broken { at, by, because, actual });
             }
         }
     }
@@ -325,14 +346,22 @@ impl Case {
             passed,
             actual,
             broken_at_s: match &broken {
-                Some(broken) => Some(since(broken.by.at)),
+                Some(broken) => Some(since(broken.at)),
                 None if failed => deadline,
                 None => None,
             },
-            broken_by: broken.as_ref().map(|broken| describe::event(self.start, &broken.by)),
+            broken_by: broken.as_ref().map(|broken| match &broken.by {
+                By::Record(record) => describe::event(self.start, record),
+                By::Copy { message, recipient } => {
+                    format!("message {message} to {recipient} is taken a second time")
+                }
+            }),
             because: broken.map_or_else(Vec::new, |broken| {
                 let about_tls = self.expectation.condition.metric == Metric::Plaintext;
-                teller.tell(&broken.by, &broken.because, about_tls)
+                match &broken.by {
+                    By::Record(record) => teller.tell(record, &broken.because, about_tls),
+                    By::Copy { .. } => teller.tell_of_copy(broken.at, &broken.because),
+                }
             }),
         }
     }

@@ -248,7 +248,8 @@ impl State {
             if let Some(pair) = self.oracles.answered(at, message, recipient, answer)? {
                 self.tally.duplicate(&pair);
                 if let Some(expectations) = &mut self.expectations {
-                    expectations.duplicate(at, &pair, message, recipient);
+                    let because = self.causes.lost(message);
+                    expectations.duplicate(at, &pair, (message, recipient), &because);
                 }
             }
         }
