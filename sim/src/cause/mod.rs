@@ -2,8 +2,8 @@
 //!
 //! Each record has a number, its place in the run. What led to it is told by the records before it
 //! alone: an attempt follows the one that failed before it, or the acceptance of its message; a
-//! delivery in clear follows the failure of STARTTLS; an exchange is set aside since a connection to
-//! it failed. [`Teller`] makes words of that.
+//! delivery in clear follows the failure of STARTTLS; an exchange is set aside since a connection
+//! to it failed. [`Teller`] makes words of that.
 
 mod tell;
 
