@@ -1,5 +1,5 @@
 //! The content of a message as it arrives: dot-stuffing removed, every byte compared with the
-//! body that was spooled.
+//! body that was spooled. A message that came through a listener has its trace line before that.
 
 use memchr::memmem;
 use traject_engine::ids::MessageId;
@@ -15,6 +15,8 @@ pub(super) struct Content<'f> {
     header: Vec<u8>,
     body: Option<(BodyFacts, Body)>,
     compared: u64,
+    /// The length of the trace line.
+    trace_bytes: u64,
 }
 
 /// How far reading has come.
@@ -40,7 +42,14 @@ pub(super) enum Progress {
 
 impl<'f> Content<'f> {
     pub(super) const fn new(factory: &'f BodyFactory) -> Self {
-        Self { factory, at_line_start: true, header: Vec::new(), body: None, compared: 0 }
+        Self {
+            factory,
+            at_line_start: true,
+            header: Vec::new(),
+            body: None,
+            compared: 0,
+            trace_bytes: 0,
+        }
     }
 
     /// Reads on. An error says in what the content is not what was spooled.
@@ -52,7 +61,7 @@ impl<'f> Content<'f> {
                 match rest {
                     [b'.', b'\r', b'\n', ..] => {
                         let BodyFacts { message, eight_bit, .. } = self.finish()?;
-                        let (consumed, size) = (at + 3, self.compared);
+                        let (consumed, size) = (at + 3, self.trace_bytes + self.compared);
                         return Ok(Progress::Done { consumed, message, eight_bit, size });
                     }
                     [] | [b'.'] | [b'.', b'\r'] => return Ok(Progress::More { consumed: at }),
@@ -87,6 +96,9 @@ impl<'f> Content<'f> {
             return self.compare_with_body(text);
         }
         self.header.extend_from_slice(text);
+        if self.trace_bytes == 0 && !self.skip_trace()? {
+            return Ok(());
+        }
         if self.header.len() < HEADER_BYTES_MIN {
             return Ok(());
         }
@@ -94,6 +106,27 @@ impl<'f> Content<'f> {
         let facts = parse_header(&header).ok_or("the content does not start as it was spooled")?;
         self.body = Some((facts, self.factory.body(facts)));
         self.compare_with_body(&header)
+    }
+
+    /// Takes the trace line of our listener off what came first. `false`: more must be seen.
+    fn skip_trace(&mut self) -> Result<bool, String> {
+        let header = &self.header;
+        if header.len() < TRACE_NAME.len() {
+            return Ok(false);
+        }
+        if !header.starts_with(TRACE_NAME) {
+            return Ok(true);
+        }
+        let is_end = |at: &usize| header.get(at + 2).is_some_and(|next| !b" \t".contains(next));
+        match memmem::find_iter(header, b"\r\n").find(is_end) {
+            Some(end) => {
+                self.trace_bytes = end as u64 + 2;
+                self.header.drain(..end + 2);
+                Ok(true)
+            }
+            None if header.len() > TRACE_BYTES_MAX => Err("a trace line without an end".into()),
+            None => Ok(false),
+        }
     }
 
     fn compare_with_body(&mut self, mut text: &[u8]) -> Result<(), String> {
@@ -126,6 +159,12 @@ impl<'f> Content<'f> {
         Ok(*facts)
     }
 }
+
+/// How a trace line begins (RFC 5321 section 4.4).
+const TRACE_NAME: &[u8] = b"Received: ";
+
+/// Longer than any trace line of ours.
+const TRACE_BYTES_MAX: usize = 2048;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +220,9 @@ mod tests {
             let facts = BodyFacts { message: MessageId(message), size_bytes, eight_bit: false };
             let wire = sent(factory, facts);
             prop_assert_eq!(read(factory, &wire, step), Ok(Some(MessageId(message))));
+            let through_a_listener = [&b"Received: from a\r\n\tby b\r\n"[..], &wire].concat();
+            let found = read(factory, &through_a_listener, step);
+            prop_assert_eq!(found, Ok(Some(MessageId(message))));
         }
 
         #[test]
@@ -208,6 +250,11 @@ mod tests {
         let mut long = wire[..wire.len() - 3].to_vec();
         long.extend_from_slice(b"more\r\n.\r\n");
         assert!(read(factory, &long, 4096).unwrap_err().contains("after the end"));
+
+        let twice = [&b"Received: a\r\nReceived: b\r\n"[..], &wire].concat();
+        assert!(read(factory, &twice, 4096).is_err());
+        let endless = [b"Received: ", &b"x".repeat(3000)[..], b"\r\n y\r\n.\r\n"].concat();
+        assert!(read(factory, &endless, 4096).unwrap_err().contains("without an end"));
 
         assert!(read(factory, b".\r\n", 1).unwrap_err().contains("first line"));
         let cut = [&wire[..130], b"\r\n.\r\n"].concat();
