@@ -10,6 +10,7 @@ use super::*;
 use crate::report::{DomainReport, LimiterKind};
 use crate::scenario::{ConfigSource, parse};
 
+mod formulas;
 mod waiting;
 
 /// Runs a scenario whose configuration is inline, checking the engine after every input.
