@@ -36,6 +36,12 @@ const CHANGES: &[Change] = &[
         fails: "herd_index == 1, window 1h since 10m, domain spread.example",
     },
     Change {
+        scenario: "basics/days-and-recordings.toml",
+        instead_of: "0, 1, 3, 0,",
+        write: "0, 1, 4, 0,",
+        fails: "accepted == 21 by 10h, domain day.example",
+    },
+    Change {
         scenario: "basics/mixed-recipients.toml",
         instead_of: "retry_interval = 600",
         write: "retry_interval = 600 never_retry = true",

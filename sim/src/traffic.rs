@@ -3,6 +3,9 @@
 //! The plan is streamed: one arrival at a time, each a function of (seed, traffic, number), so that
 //! a million messages cost no memory and a change of one traffic leaves the others as they were.
 
+pub mod curve;
+pub mod recorded;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -14,6 +17,9 @@ use traject_engine::ids::MessageId;
 use traject_engine::rng::{Purpose, Seed, entity};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::{Timestamp, binding_of_group};
+
+use self::curve::Curve;
+use self::recorded::Row;
 
 /// One `[[traffic]]` of a scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +80,7 @@ impl SentBy {
 }
 
 /// How arrivals are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// All at the start.
     Burst,
@@ -82,6 +88,10 @@ pub enum Shape {
     Constant,
     /// At random: a Poisson process that is known to bring that many.
     Poisson,
+    /// As dense as the hours of the day are heavy.
+    Daily(Curve),
+    /// As they were recorded, in the order of their times.
+    Recorded(Arc<[Row]>),
 }
 
 /// How many recipients a message has.
@@ -266,7 +276,7 @@ impl Stream {
     fn next_instant(&mut self) -> Option<Timestamp> {
         let left = self.spec.messages.checked_sub(self.arrived).filter(|left| *left > 0)?;
         let over = self.spec.over.as_micros() as u64;
-        let offset = match self.spec.shape {
+        let offset = match &self.spec.shape {
             Shape::Burst => 0,
             Shape::Constant => scale(over, self.arrived, self.spec.messages),
             Shape::Poisson => {
@@ -276,15 +286,29 @@ impl Stream {
                 self.progress += (1.0 - self.progress) * step;
                 (self.progress * over as f64) as u64
             }
+            Shape::Daily(curve) => {
+                curve.offset(self.arrived, self.spec.messages).as_micros() as u64
+            }
+            Shape::Recorded(rows) => rows.get(self.arrived as usize)?.at.as_micros() as u64,
         };
         Some(self.start + Duration::from_micros(offset))
     }
 
     fn arrival(&mut self, at: Timestamp) -> Arrival {
-        let recipients = self.recipients();
+        let recorded = match &self.spec.shape {
+            Shape::Recorded(rows) => rows.get(self.arrived as usize),
+            Shape::Burst | Shape::Constant | Shape::Poisson | Shape::Daily(_) => None,
+        };
         let (least, most) = (*self.spec.size_bytes.start(), *self.spec.size_bytes.end());
-        let size_bytes = least + self.draw_below(Draw::Size, 0, most - least + 1);
-        let reverse_path = ReversePath(self.spec.from.as_ref().map(|p| p.mailbox(self.arrived)));
+        let size_bytes = recorded
+            .and_then(|row| row.size_bytes)
+            .unwrap_or_else(|| least + self.draw_below(Draw::Size, 0, most - least + 1));
+        let recipients = match recorded.and_then(|row| row.to.as_deref()) {
+            Some(to) => self.recorded_recipients(to),
+            None => self.recipients(),
+        };
+        let from = recorded.and_then(|row| row.from.as_ref()).unwrap_or(&self.spec.from);
+        let reverse_path = ReversePath(from.as_ref().map(|p| p.mailbox(self.arrived)));
         self.arrived += 1;
         Arrival {
             at,
@@ -295,6 +319,17 @@ impl Stream {
             sent_by: self.spec.sent_by.clone(),
             client: self.spec.client,
         }
+    }
+
+    fn recorded_recipients(&self, to: &[MailboxPattern]) -> Vec<Mailbox> {
+        let mut recipients: Vec<Mailbox> = Vec::with_capacity(to.len());
+        for pattern in to {
+            let mailbox = pattern.mailbox(self.arrived);
+            if !recipients.contains(&mailbox) {
+                recipients.push(mailbox);
+            }
+        }
+        recipients
     }
 
     fn recipients(&self) -> Vec<Mailbox> {
@@ -419,7 +454,7 @@ mod tests {
     #[test]
     fn shapes_bring_every_message_within_their_time() {
         for shape in [Shape::Burst, Shape::Constant, Shape::Poisson] {
-            let arrivals = plan(&[spec(shape, &[("a.test", 1)])]);
+            let arrivals = plan(&[spec(shape.clone(), &[("a.test", 1)])]);
             assert_eq!(arrivals.len(), 1000, "{shape:?}");
             assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
             let (first, last) = (arrivals[0].at, arrivals[999].at);
@@ -431,8 +466,30 @@ mod tests {
                     let half = arrivals[500].at.saturating_since(first).as_secs();
                     assert!((45..55).contains(&half), "{half}");
                 }
+                Shape::Daily(_) | Shape::Recorded(_) => {}
             }
         }
+    }
+
+    #[test]
+    fn a_recording_is_followed_and_the_traffic_says_the_rest() {
+        let rows =
+            recorded::read("time,to,from,size\n5,x@b.test x@b.test y@c.test,<>,70\n").unwrap();
+        let mut of_file = spec(Shape::Recorded(rows.into()), &[("a.test", 1)]);
+        of_file.messages = 1;
+        let arrivals = plan(&[of_file]);
+        let [arrival] = &arrivals[..] else { panic!("{arrivals:?}") };
+        assert_eq!(arrival.at, Timestamp::from_secs(1015));
+        assert_eq!((arrival.size_bytes, &arrival.reverse_path), (70, &ReversePath(None)));
+        let names: Vec<String> = arrival.recipients.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["x@b.test", "y@c.test"]);
+
+        let rows = recorded::read("time\n5\n6\n").unwrap();
+        let mut of_spec = spec(Shape::Recorded(rows.into()), &[("a.test", 1)]);
+        of_spec.messages = 2;
+        let arrivals = plan(&[of_spec]);
+        assert_eq!(arrivals[1].recipients[0].to_string(), "user1@a.test");
+        assert_eq!(arrivals[1].reverse_path.to_string(), "<news@brand.test>");
     }
 
     #[test]

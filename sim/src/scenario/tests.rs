@@ -13,7 +13,7 @@ use crate::fault::{Down, FaultKind};
 use crate::receiver::spec::{Act, CountedBy, Limited, Per, ReplyText, Response, Stage};
 use crate::receiver::tls::{HandshakeAct, StartTlsAnswer, TlsPosture};
 use crate::tls::{CertificateKind, CertificateSpec};
-use crate::traffic::{Fanout, Shape};
+use crate::traffic::{Fanout, SentBy, Shape};
 
 const FULL: &str = r#"
 title = "Everything"
@@ -133,7 +133,7 @@ fn a_full_scenario_is_read() {
     assert_eq!((scenario.seed, scenario.horizon), (7, Duration::from_secs(86_400)));
     assert_eq!(scenario.config, ConfigSource::File("scenarios/configs/a.conf".into()));
     let bulk = &scenario.traffic[0];
-    assert_eq!((bulk.messages, bulk.shape), (1000, Shape::Poisson));
+    assert_eq!((bulk.messages, &bulk.shape), (1000, &Shape::Poisson));
     assert_eq!(
         (bulk.size_bytes.clone(), bulk.recipients.clone()),
         (2000..=80_000, Fanout::Drawn(1..=3))
@@ -253,6 +253,22 @@ fn sections_are_checked_against_each_other() {
             "[[fault]]\nat = \"1m\"\nwhat = \"host_down\"\naddress = \"192.0.2.1\"\n",
             "`for` is missing",
             "how long it lasts",
+        ),
+        (
+            "[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmessages = 1\nhours = [1, 2]\n",
+            "`hours` goes with `shape",
+            "",
+        ),
+        (
+            "[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\nmessages = 1\nshape = \"daily\"\n\
+             hours = [1, 2]\n",
+            "`hours` must be a list of 24 whole numbers",
+            "",
+        ),
+        (
+            "[[traffic]]\nfrom = \"a@b.test\"\nto = \"c.test\"\ntrace = \"nowhere.csv\"\n",
+            "cannot read nowhere.csv",
+            "",
         ),
         (
             "[[fault]]\nat = \"1m\"\nfor = \"1m\"\nwhat = \"partition\"\n",
@@ -472,6 +488,48 @@ fn scenarios_and_configurations_must_fit() {
     let error = scenario.check_config(&ours).unwrap_err().to_string();
     assert!(error.contains("`strict` has 192.0.2.2, which is our own"), "{error}");
 }
+
+#[test]
+fn a_recording_is_read_and_its_mistakes_have_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = |csv: &str, more: &str| {
+        std::fs::write(folder.path().join("log.csv"), csv).unwrap();
+        let text = format!("{FULL}\n[[traffic]]\nname = \"log\"\ntrace = \"log.csv\"\n{more}");
+        parse(&folder.path().join("s.toml"), &text)
+    };
+    let read =
+        scenario("time,to,binding\n2,a.test,x\n1,x@b.test a.test,y\n3,a.test,x\n", FROM).unwrap();
+    let parts: Vec<_> = read
+        .traffic
+        .iter()
+        .skip(2)
+        .map(|one| (&*one.name, one.messages, one.to.len(), one.sent_by.clone()))
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            ("log of x", 2, 1, SentBy::Binding("x".into())),
+            ("log of y", 1, 2, SentBy::Binding("y".into()))
+        ]
+    );
+    let config = traject_engine::config::Config::from_text("binding \"bulk\" { }").unwrap();
+    let unknown = read.check_config(&config).unwrap_err().to_string();
+    assert!(unknown.contains("the configuration has no binding `x`"), "{unknown}");
+    for (csv, more, message) in [
+        ("time,to\n1,a.test\n2,z.test\n", FROM, "log.csv:3: nobody receives mail for `z.test`"),
+        ("time,to\nsoon,a.test\n", FROM, "log.csv:2: `time`"),
+        ("time,to,size\n1,a.test,1\n", FROM, "log.csv:2: sizes go from"),
+        ("time,to\n1,a.test\n", "", "`from` is missing"),
+        ("time,from\n1,<>\n", "", "`to` is missing"),
+        ("time,to\n1,a.test\n", "from = \"<>\"\nto = \"a.test\"\n", "`to`: the recording says it"),
+        ("time,to\n1,a.test\n", "from = \"<>\"\nmessages = 3\n", "`messages`: the recording"),
+    ] {
+        let wrong = scenario(csv, more).unwrap_err().to_string();
+        assert!(wrong.contains(message), "{csv}: {wrong}");
+    }
+}
+
+const FROM: &str = "from = \"n@brand.test\"\n";
 
 #[test]
 fn a_partition_is_of_addresses_that_mail_leaves_from() {

@@ -66,7 +66,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let receivers = receiver::read_all(&root, &mut places);
     let dns = dns::read(&root);
     let names = Names::of(&receivers, &dns);
-    let traffic = traffic::read_all(&root, &names, &mut places);
+    let traffic = traffic::read_all(path, &root, &names, &mut places);
     let faults = fault::read_all(&root, &names, &mut places);
     let events = event::read_all(path, &root);
     let expectations = expect::read_all(&root, &names, (source, &faults), &mut places);
@@ -141,6 +141,17 @@ impl Names {
             dns.names.iter().map(|name| Arc::clone(&name.name)).collect();
         domains.extend(receivers.iter().flat_map(|spec| spec.domains.iter().cloned()));
         Self { receivers: receivers.iter().map(by_name).collect(), domains }
+    }
+
+    /// Whether somebody receives mail for `domain`, or the DNS knows it.
+    fn receives(&self, domain: &str) -> bool {
+        match address_of_literal(domain) {
+            Some(address) => {
+                let mut exchanges = self.receivers.values().flat_map(|spec| &spec.exchanges);
+                exchanges.any(|exchange| exchange.addresses.contains(&address))
+            }
+            None => self.domains.contains(domain),
+        }
     }
 
     /// Whether mail to `domain` can be meant; if not, a diagnostic.

@@ -1,8 +1,11 @@
 //! `[[traffic]]`.
 
+mod recorded;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +16,17 @@ use super::super::reader::Table;
 use super::super::{Places, units};
 use super::Names;
 use crate::body;
+use crate::traffic::curve::{Curve, USUAL_HOURS};
 use crate::traffic::{
     Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, SentBy, Shape, TrafficSpec,
 };
 
-pub(super) fn read_all(root: &Table<'_>, names: &Names, places: &mut Places) -> Vec<TrafficSpec> {
+pub(super) fn read_all(
+    path: &Path,
+    root: &Table<'_>,
+    names: &Names,
+    places: &mut Places,
+) -> Vec<TrafficSpec> {
     let tables = root.tables("traffic");
     if tables.is_empty() && !root.has("traffic") {
         root.missing("traffic", "a `[[traffic]]` says what is sent: `to`, `messages`");
@@ -28,7 +37,10 @@ pub(super) fn read_all(root: &Table<'_>, names: &Names, places: &mut Places) -> 
         let name = read_name(&table, n, &mut given);
         places.bindings.extend(table.text("binding"));
         places.groups.extend(table.text("binding_group"));
-        all.extend(read(table, name, names));
+        all.extend(match table.has("trace") {
+            true => recorded::read(path, table, name, names, places),
+            false => read(table, name, names).into_iter().collect(),
+        });
     }
     all
 }
@@ -51,16 +63,14 @@ fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
         table.missing("messages", "how many: `messages = 1000`");
     }
     let messages = table.integer("messages", 1..MESSAGES_MAX + 1);
-    let start = table.parsed("start", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
+    let start = read_start(&table);
     let over = table.parsed("over", units::duration);
-    let shape = read_shape(&table, over.as_ref());
+    let shape = read_shape(&table, start, over.as_ref());
     let size_bytes = read_size(&table);
     let eight_bit = table.boolean("eight_bit").unwrap_or(false);
     let recipients = read_fanout(&table);
     let sent_by = read_sent_by(&table);
-    let address =
-        |text: &str| text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"));
-    let client = table.parsed("client", address).map(Spanned::into_inner);
+    let client = read_client(&table);
     table.finish();
     Some(TrafficSpec {
         name: name.into(),
@@ -69,13 +79,23 @@ fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
         messages: messages?.into_inner(),
         start,
         over: over.map_or(Duration::ZERO, Spanned::into_inner),
-        shape,
+        shape: shape?,
         size_bytes,
         eight_bit,
         recipients,
         sent_by,
         client,
     })
+}
+
+fn read_start(table: &Table<'_>) -> Duration {
+    table.parsed("start", units::duration).map_or(Duration::ZERO, Spanned::into_inner)
+}
+
+fn read_client(table: &Table<'_>) -> Option<IpAddr> {
+    let address =
+        |text: &str| text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"));
+    table.parsed("client", address).map(Spanned::into_inner)
 }
 
 /// `binding` or `binding_group`; without, the binding `default`.
@@ -152,22 +172,71 @@ fn read_weight(
     Some((pattern, weight?))
 }
 
-fn read_shape(table: &Table<'_>, over: Option<&Spanned<Duration>>) -> Shape {
-    let names =
-        [("burst", Shape::Burst), ("constant", Shape::Constant), ("poisson", Shape::Poisson)];
-    let default = if over.is_some() { Shape::Constant } else { Shape::Burst };
-    let shape = table.word("shape", &names).unwrap_or(default);
-    match (shape, over) {
-        (Shape::Burst, Some(over)) => {
+/// How arrivals are spread, from `start` on; `None` if that does not make sense.
+fn read_shape(
+    table: &Table<'_>,
+    start: Duration,
+    over: Option<&Spanned<Duration>>,
+) -> Option<Shape> {
+    let names = [
+        ("burst", Word::Burst),
+        ("constant", Word::Constant),
+        ("poisson", Word::Poisson),
+        ("daily", Word::Daily),
+    ];
+    let default = if over.is_some() { Word::Constant } else { Word::Burst };
+    let word = table.word("shape", &names).unwrap_or(default);
+    let hours = read_hours(table, word);
+    match (word, over) {
+        (Word::Burst, Some(over)) => {
             let message = "a burst arrives at once: `over` does not go with it";
             table.diagnostics().error(over.span(), message);
         }
-        (Shape::Constant | Shape::Poisson, None) => {
+        (Word::Constant | Word::Poisson, None) => {
             table.missing("over", "the time the messages are spread over: `over = \"1h\"`");
         }
         _ => {}
     }
-    shape
+    match word {
+        Word::Burst => Some(Shape::Burst),
+        Word::Constant => Some(Shape::Constant),
+        Word::Poisson => Some(Shape::Poisson),
+        Word::Daily => {
+            let length = over.map_or(DAY, |over| *over.get_ref());
+            let curve = Curve::new(&hours?, start, length);
+            if curve.is_none() {
+                let span = over.map_or_else(|| table.span(), Spanned::span);
+                table.diagnostics().error(span, "no hour of this time has a weight");
+            }
+            curve.map(Shape::Daily)
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Burst,
+    Constant,
+    Poisson,
+    Daily,
+}
+
+/// The weights of the hours from midnight on; only for `daily`.
+fn read_hours(table: &Table<'_>, word: Word) -> Option<[u32; 24]> {
+    let Some(value) = table.get("hours") else { return Some(USUAL_HOURS) };
+    if word != Word::Daily {
+        table.diagnostics().error(value.span(), "`hours` goes with `shape = \"daily\"`");
+        return None;
+    }
+    let weight = |value: &Spanned<DeValue<'_>>| value.get_ref().as_integer()?.as_str().parse().ok();
+    let weights: Option<Vec<u32>> =
+        value.get_ref().as_array().and_then(|array| array.iter().map(weight).collect());
+    let hours = weights.and_then(|weights| <[u32; 24]>::try_from(weights).ok());
+    if hours.is_none() {
+        let message = "`hours` must be a list of 24 whole numbers, from midnight on";
+        table.diagnostics().error(value.span(), message);
+    }
+    hours
 }
 
 /// One size, or `{ min = , max = }`.
@@ -237,3 +306,6 @@ const SIZE_DEFAULT: u64 = 10_000;
 
 /// Largest body.
 const SIZE_MAX: u64 = 100_000_000;
+
+/// How long a day's curve is, unless the scenario says.
+const DAY: Duration = Duration::from_secs(86_400);
