@@ -10,6 +10,7 @@ mod explain;
 mod options;
 mod record_log;
 mod runs;
+mod schema;
 mod sim;
 mod sweep;
 mod test;
@@ -37,6 +38,7 @@ enum Verb {
     Classify(classify::Args),
     Explain(explain::Args),
     Options(options::Args),
+    Schema(schema::Args),
     Daemon(daemon::Args),
     Sim(sim::Args),
     Diff(diff::Args),
@@ -57,6 +59,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Classify(args) => classify::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Options(args) => options::run(&args),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Diff(args) => diff::run(&args),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use traject_engine::record::{Attempt, ClearReason, Event, Pair, Record, Transport};
 use traject_engine::tls::info::{TlsVersion, Verification};
@@ -43,7 +44,7 @@ pub struct Counts {
 }
 
 /// How many recipients were delivered under which protection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Transports {
     /// Under TLS 1.3.
     pub tls13: u64,

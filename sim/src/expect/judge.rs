@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use traject_engine::Timestamp;
 use traject_engine::ids::{ConnId, MessageId};
@@ -32,7 +33,7 @@ pub struct ExpectationJudge {
 }
 
 /// How one expectation came out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ExpectationResult {
     /// The expectation, as reports show it.
     pub expectation: String,

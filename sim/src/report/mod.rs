@@ -6,6 +6,7 @@ pub mod backlog;
 mod build;
 pub mod flow;
 pub mod html;
+pub mod schema;
 pub mod tally;
 pub mod text;
 pub mod timeline;
@@ -15,6 +16,7 @@ pub mod why;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use traject_engine::smtp::stage::Stage;
 
@@ -22,10 +24,11 @@ use crate::counts::Transports;
 use crate::expect::judge::ExpectationResult;
 use crate::trace::TraceHash;
 
-/// A report. Its JSON form is stable within [`VERSION`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What a run came to. Within a version of its JSON form, keys are only added.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// Version of this form.
+    #[schemars(extend("const" = VERSION))]
     pub version: u32,
     /// What the scenario calls itself.
     pub title: String,
@@ -36,6 +39,7 @@ pub struct Report {
     /// The seed of the run.
     pub seed: u64,
     /// Stands for everything that happened.
+    #[schemars(with = "String")]
     pub trace_hash: TraceHash,
     /// Why the run ended.
     pub end: End,
@@ -59,7 +63,7 @@ pub struct Report {
 pub const VERSION: u32 = 2;
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// Every recipient was done and nothing more was planned.
@@ -73,7 +77,7 @@ pub enum End {
 }
 
 /// The numbers of a whole run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Totals {
     /// Messages accepted.
     pub messages: u64,
@@ -111,7 +115,7 @@ pub struct Totals {
 }
 
 /// The numbers of one domain.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DomainReport {
     /// The domain.
     pub domain: String,
@@ -174,7 +178,7 @@ pub struct DomainReport {
 }
 
 /// How many connections are allowed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct CapReport {
     /// Seconds from the start.
     pub from_s: f64,
@@ -183,7 +187,7 @@ pub struct CapReport {
 }
 
 /// The connections of one of our addresses to a domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SourceReport {
     /// Our address.
     pub address: IpAddr,
@@ -194,10 +198,11 @@ pub struct SourceReport {
 }
 
 /// One reply and what it did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ReplyReport {
     /// How far the dialogue had come. Before MAIL FROM no message was concerned: the exchange was
     /// set aside.
+    #[schemars(with = "Option<String>")]
     pub stage: Option<Stage>,
     /// Code and text.
     pub reply: String,
@@ -210,7 +215,7 @@ pub struct ReplyReport {
 }
 
 /// What held a domain's mail back most.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Limiter {
     /// What sort of thing.
     pub kind: LimiterKind,
@@ -223,7 +228,7 @@ pub struct Limiter {
 }
 
 /// What can hold mail back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimiterKind {
     /// The wait for the retry after a receiver's reply.
@@ -251,7 +256,7 @@ pub enum LimiterKind {
 }
 
 /// What happened over time, in buckets of the same length since the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TimelineReport {
     /// Length of a bucket in seconds.
     pub bucket_s: u64,
@@ -266,9 +271,10 @@ pub struct TimelineReport {
 }
 
 /// Failed attempts with one reply over time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FailureTimeline {
     /// How far the dialogue had come; none for several replies together.
+    #[schemars(with = "Option<String>")]
     pub stage: Option<Stage>,
     /// The reply.
     pub reply: String,
@@ -277,7 +283,7 @@ pub struct FailureTimeline {
 }
 
 /// Something the scenario has happen.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Happening {
     /// What sort of thing.
     pub kind: HappeningKind,
@@ -290,7 +296,7 @@ pub struct Happening {
 }
 
 /// Sorts of happenings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HappeningKind {
     /// A `[[fault]]`.
