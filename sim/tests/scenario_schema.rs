@@ -17,6 +17,7 @@ const TABLES: &[(&str, &str)] = &[
         "/$defs/traffic",
         "[[traffic]]\nfrom = \"n@brand.example\"\nto = \"a.example\"\nmessages = 1\n",
     ),
+    ("/$defs/traffic", "[[traffic]]\ntrace = \"recorded.csv\"\n"),
     ("/$defs/receiver", "[[receiver]]\nname = \"a\"\ndomains = [\"a.example\"]\n"),
     ("/$defs/rule", "[[receiver.reply]]\nstage = \"rcpt\"\nreply = \"450 No\"\n"),
     ("/$defs/rule", "[[receiver.reply]]\nstage = \"rcpt\"\naction = \"tarpit\"\ndelay = \"1s\"\n"),
