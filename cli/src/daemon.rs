@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::future::pending;
 use std::io::{self, IsTerminal as _, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use traject_engine::config::{Config, Severity};
 use traject_engine::ids::ListenerId;
 use traject_engine::record::Event;
 use traject_engine::rng::Seed;
-use traject_engine::{Engine, Output, Timestamp};
+use traject_engine::{Engine, Input, Output, Timestamp};
 use traject_net::clock::SystemClock;
 use traject_net::driver::{Driver, Handle, Observer};
 use traject_net::resolve::{DnsResolver, Upstream};
@@ -27,22 +27,24 @@ use traject_net::world::{Clock as _, Network as _, World};
 
 use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
-use crate::record_log::RecordLog;
+use crate::line_log::Reopener;
+use crate::logs::{self, Logs};
 
 /// Receive and deliver mail
 ///
 /// Runs in the foreground until SIGTERM or SIGINT: then it accepts nothing more, finishes what is
 /// under way and exits. A second signal ends it at once; mail it had accepted is in the spool and
-/// goes on with the next start. SIGHUP reads the configuration again: one with errors is refused,
-/// and the old one stays in force.
+/// goes on with the next start. SIGHUP opens the logs anew and reads the configuration again: one
+/// with errors is refused, and the old one stays in force.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   traject daemon /etc/traject/ecelerity.conf
   traject daemon --records /var/log/traject/records.jsonl ecelerity.conf
+  traject daemon --mainlog mainlog.ec --bouncelog bouncelog.ec ecelerity.conf
 
-Records, one JSON object a line, tell everything that happens to a message. What a person should
-know goes to standard error; RUST_LOG sets how much (error, warn, info, debug).
+Records tell everything that happens to a message; docs/logs.md describes every form of them. What
+a person should know goes to standard error; RUST_LOG sets how much (error, warn, info, debug).
 
 Exits with 0 after a signal, with 2 if the system refuses something (a port, the spool) and with 3
 if the configuration cannot be used.")]
@@ -51,13 +53,12 @@ pub(crate) struct Args {
     #[arg(value_name = "CONFIG")]
     config: String,
 
-    /// Append the records to this file instead of writing them to standard output
-    #[arg(long, value_name = "FILE")]
-    records: Option<PathBuf>,
-
     /// How long to finish what is under way after the first signal
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u64,
+
+    #[command(flatten)]
+    logs: logs::Args,
 }
 
 /// Runs the daemon until it is told to end.
@@ -66,9 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     start_log();
     raise_file_limit();
     let system = |error: anyhow::Error| CommandError::new(ErrorKind::System, error);
-    let records = RecordLog::open(args.records.as_deref())
-        .with_context(|| format!("cannot open {}", shown(args.records.as_deref())))
-        .map_err(system)?;
+    let config = Arc::new(config);
+    let clock = SystemClock::start();
+    let logs = Logs::open(&args.logs, Arc::clone(&config), clock).map_err(system)?;
     // The engine is one task and does its own reading and writing; whatever may block has threads
     // of its own. More threads here would only hand sockets to and fro.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -77,13 +78,13 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         .context("cannot start")
         .map_err(system)?;
     let grace = Duration::from_secs(args.grace);
-    runtime.block_on(serve(&args.config, config.into(), records, grace)).map_err(system)
+    runtime.block_on(serve(&args.config, config, (logs, clock), grace)).map_err(system)
 }
 
 async fn serve(
     path: &str,
     config: Arc<Config>,
-    records: RecordLog,
+    (logs, clock): (Logs, SystemClock),
     grace: Duration,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot wait for signals")?;
@@ -94,12 +95,13 @@ async fn serve(
     let resolver = DnsResolver::new(&upstream).context("cannot ask the DNS")?;
     let tls = TlsConfigs::system();
     tls.load(&config.tls_params()).map_err(|error| anyhow!("TLS: {}", error.text()))?;
-    let start = Start { path, config: Arc::clone(&config), tls: tls.clone() };
-    let world = World { network: TokioNetwork, resolver, spool, clock: SystemClock::start(), tls };
+    let start =
+        Start { path, config: Arc::clone(&config), tls: tls.clone(), logs: logs.reopeners() };
+    let world = World { network: TokioNetwork, resolver, spool, clock, tls };
     let sockets = bind(&config).await?;
     let seed = seed().context("cannot read random bytes")?;
     let engine = Engine::new(Arc::clone(&config), seed, world.clock.now());
-    let (mut driver, handle) = Driver::new(engine, world, Log { records });
+    let (mut driver, handle) = Driver::new(engine, world, Log { logs });
     for (listener, socket) in sockets {
         tracing::info!("listening on {}", socket.local_addr()?);
         driver.listen(listener, socket);
@@ -127,6 +129,7 @@ async fn obey<P, C>(
     C: traject_net::world::Clock,
 {
     while signals.next().await == Told::Reload {
+        start.logs.iter().for_each(Reopener::reopen);
         if let Some(config) = start.read_again().await {
             // The driver takes this, or has ended.
             let _ = handle.reload(config).await;
@@ -164,6 +167,7 @@ struct Start<'a> {
     path: &'a str,
     config: Arc<Config>,
     tls: TlsConfigs,
+    logs: Vec<Reopener>,
 }
 
 impl Start<'_> {
@@ -263,13 +267,19 @@ impl Signals {
 
 /// Writes the records down, and tells a person about trouble of our own.
 struct Log {
-    records: RecordLog,
+    logs: Logs,
 }
 
 impl Observer for Log {
+    fn input(&mut self, _now: Timestamp, input: &Input<'_>) {
+        if let Input::Reload(config) = input {
+            self.logs.reconfigure(Arc::clone(config));
+        }
+    }
+
     fn output(&mut self, _now: Timestamp, output: &Output) {
         let Output::Record(record) = output else { return };
-        self.records.add(record);
+        self.logs.add(record);
         match &record.event {
             Event::SpoolFailure { message, error } => {
                 tracing::error!(%message, ?error, "the spool refused a write");
@@ -322,10 +332,6 @@ fn start_log() {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
-}
-
-fn shown(path: Option<&Path>) -> String {
-    path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ impl Daemon {
 
 fn daemon(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_traject"));
-    command.arg("daemon").arg("t.conf").args(["--records", "records"]);
+    command.arg("daemon").arg("t.conf").args(["--records", "records", "--mainlog", "mainlog"]);
+    command.args(["--bouncelog", "bouncelog", "--rejectlog", "rejectlog"]);
     command.current_dir(folder).env_remove("RUST_LOG").stderr(Stdio::piped());
     command
 }
@@ -102,9 +103,13 @@ fn client(addr: SocketAddr) -> Dialogue {
 }
 
 fn send(client: &mut Dialogue, body: &str) {
+    send_to(client, "b@example.org", body);
+}
+
+fn send_to(client: &mut Dialogue, recipient: &str, body: &str) {
     for (command, code) in [
         ("MAIL FROM:<a@client.test>", "250"),
-        ("RCPT TO:<b@example.org>", "250"),
+        (&format!("RCPT TO:<{recipient}>"), "250"),
         ("DATA", "354"),
         (&format!("{body}\r\n."), "250"),
     ] {
@@ -211,6 +216,143 @@ fn a_hangup_reads_the_configuration_again_and_refuses_one_with_errors() {
     let (code, records) = daemon.ended();
     assert_eq!(code, 0);
     assert_eq!(records[..2], ["reception", "reconfigured"]);
+}
+
+/// A next hop that refuses mail for `nobody`, puts mail for `later` off and takes the rest.
+fn picky_sink() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(|| serve_picky(Dialogue(BufReader::new(stream.unwrap()))));
+        }
+    });
+    addr
+}
+
+fn serve_picky(mut peer: Dialogue) {
+    peer.say("220 sink.test\r\n");
+    loop {
+        let command = peer.hear();
+        match command.trim_end() {
+            "" => return,
+            "DATA" => {
+                peer.say("354 go on\r\n");
+                while peer.hear() != ".\r\n" {}
+                peer.say("250 taken\r\n");
+            }
+            rcpt if rcpt.contains("<nobody@") => peer.say("550 5.1.1 no @user@ here\r\n"),
+            rcpt if rcpt.contains("<later@") => peer.say("451 4.7.1 come back\r\n"),
+            _ => peer.say("250 go on\r\n"),
+        }
+    }
+}
+
+impl Daemon {
+    /// The lines of a log once as many have come as are wanted.
+    fn lines_of(&self, log: &str, wanted: usize) -> Vec<String> {
+        loop {
+            let text = fs::read_to_string(self.folder.path().join(log)).unwrap_or_default();
+            let lines: Vec<_> = text.split_inclusive('\n').map(str::to_owned).collect();
+            if lines.len() >= wanted && text.ends_with('\n') {
+                return lines;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The fields of a line of the mainlog or bouncelog that do not change from run to run.
+fn steady(line: &str) -> Vec<&str> {
+    let fields: Vec<_> = line.trim_end().splitn(16, '@').collect();
+    assert!(fields[0].parse::<u64>().is_ok_and(|seconds| seconds > 1_700_000_000), "{line}");
+    let (batch, message) = (fields[2], fields[1]);
+    assert_eq!(message, format!("{batch}-0"), "{line}");
+    fields[4..].to_vec()
+}
+
+#[test]
+fn each_outcome_has_its_line_in_each_log() {
+    let mut daemon = Daemon::start(picky_sink());
+    let mut client = client(daemon.addr);
+    for (count, recipient) in [(2, "b"), (4, "later"), (6, "nobody")] {
+        send_to(&mut client, &format!("{recipient}@{recipient}.test"), "Subject: x");
+        daemon.lines_of("mainlog", count);
+    }
+    client.say("RCPT TO:<no-mail@before.it>\r\n");
+    client.hear_code("503");
+    let (main, bounce) = (daemon.lines_of("mainlog", 6), daemon.lines_of("bouncelog", 1));
+    let reject = daemon.lines_of("rejectlog", 1);
+    daemon.signal("TERM");
+    daemon.says("messages=1");
+    let main: Vec<_> = main.iter().map(|line| steady(line)).collect();
+    // The size counts a trace header whose length depends on ports and times.
+    let size = main[0][6];
+    let local = "127.0.0.1";
+    let r = |to| vec!["R", to, "", "a", "client.test", local, size, "esmtp", "default", "default"];
+    for (line, to, domain) in
+        [(0, "b", "b.test"), (2, "later", "later.test"), (4, "nobody", "nobody.test")]
+    {
+        let mut expected = r(to);
+        (expected[2], expected[6]) = (domain, main[line][6]);
+        assert_eq!(main[line], expected);
+    }
+    // The domain is that of the queue: of the gateway.
+    assert_eq!(main[1], ["D", local, size, "default", "default", "0", main[1][6], local]);
+    let temporary = ["451 4.7.1 come back"];
+    let failed = |kind, seconds, text: &[&'static str]| {
+        let mut fields = vec![kind, local, "0", "default", "default", "5", "0", seconds, local];
+        fields.extend_from_slice(text);
+        fields
+    };
+    assert_eq!(main[3], failed("T", main[3][7], &temporary));
+    let permanent = ["550 5.1.1 no ", "user", " here"];
+    assert_eq!(main[5], failed("P", main[5][7], &permanent));
+    assert_eq!(bounce.len(), 1);
+    let fields = ["B", "nobody", "nobody.test", "a", "client.test", "default", "default"];
+    let bounced = steady(&bounce[0]);
+    assert_eq!(bounced[..7], fields);
+    assert_eq!(bounced[7..9], ["5", "10"]);
+    assert_eq!(bounced[9..], [main[4][6], local, "550 5.1.1 no @user@ here"]);
+    let (_, words) = reject[0].split_once(": R=\"127.0.0.1:").unwrap();
+    let (_, words) = words.split_once(&format!("\" L=\"{}\" C=\"", daemon.addr)).unwrap();
+    assert!(words.contains("P=\"rcpt\" E=503 M=\"\""), "{words}");
+    assert_eq!(daemon.ended().0, 0);
+}
+
+#[test]
+fn rotation_loses_no_line() {
+    let mut daemon = Daemon::start(picky_sink());
+    let mut client = client(daemon.addr);
+    let logs = ["records", "mainlog"];
+    send(&mut client, "Subject: before");
+    daemon.lines_of("mainlog", 2);
+    for log in logs {
+        let path = daemon.folder.path().join(log);
+        fs::rename(&path, path.with_extension("1")).unwrap();
+    }
+    send(&mut client, "Subject: between");
+    daemon.lines_of("mainlog.1", 4);
+    daemon.signal("HUP");
+    daemon.says("another configuration is in force");
+    // Opened and perhaps empty; what is in it came after the signal.
+    while !logs.iter().all(|log| daemon.folder.path().join(log).exists()) {
+        std::thread::yield_now();
+    }
+    send(&mut client, "Subject: after");
+    let mut lines = daemon.lines_of("mainlog", 2);
+    daemon.signal("TERM");
+    daemon.says("messages=0");
+    lines.splice(0..0, daemon.lines_of("mainlog.1", 4));
+    let kinds: Vec<_> = lines.iter().map(|line| steady(line)[0]).collect();
+    assert_eq!(kinds, ["R", "D", "R", "D", "R", "D"]);
+    let before = fs::read_to_string(daemon.folder.path().join("records.1")).unwrap();
+    let (_, after) = daemon.ended();
+    let of = |kind: &str| {
+        before.matches(&format!("\"type\":\"{kind}\"")).count()
+            + after.iter().filter(|one| *one == kind).count()
+    };
+    assert_eq!([of("reception"), of("delivery")], [3, 3]);
 }
 
 #[test]

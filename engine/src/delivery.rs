@@ -568,6 +568,8 @@ impl Engine {
                 message: message.id,
                 recipient,
                 mailbox: message.recipients[recipient as usize].mailbox.clone(),
+                reverse_path: message.reverse_path.clone(),
+                size_bytes: message.size_bytes,
                 pair: pair.clone(),
                 attempts,
                 age,

@@ -150,7 +150,9 @@ impl Engine {
             Input::Recovered(message) => self.recovered(*message),
             Input::Drain => self.drain(),
             Input::Reload(config) => self.reload(config),
-            Input::Accepted { conn, listener, peer, .. } => self.accepted(conn, listener, peer),
+            Input::Accepted { conn, listener, local, peer } => {
+                self.accepted(conn, listener, [local, peer]);
+            }
             Input::Connected { conn, local } => self.outbound_connected(conn, local),
             Input::ConnectFailed { conn, error } => self.outbound_connect_failed(conn, error),
             // The engine opens the outbound connections, the driver accepts the others.

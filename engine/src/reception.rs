@@ -25,6 +25,7 @@ use crate::tls::params::TlsParams;
 pub(crate) struct Inbound {
     session: ServerSession,
     peer: SocketAddr,
+    local: SocketAddr,
     timer: Option<TimerHandle>,
 }
 
@@ -72,13 +73,18 @@ impl server::Owner for Owner<'_> {
 }
 
 impl Engine {
-    pub(crate) fn accepted(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
+    pub(crate) fn accepted(
+        &mut self,
+        conn: ConnId,
+        listener: ListenerId,
+        [local, peer]: [SocketAddr; 2],
+    ) {
         let listener = self.listeners.now(listener);
         let options = self.config.reception_options(listener, peer.ip());
         let mut session = ServerSession::new(Arc::new(options), peer, self.now);
         let mut outputs = core::mem::take(&mut self.server_outputs);
         session.start(&mut outputs);
-        self.inbound.insert(conn, Inbound { session, peer, timer: None });
+        self.inbound.insert(conn, Inbound { session, peer, local, timer: None });
         self.perform_inbound(conn, &mut outputs);
         self.server_outputs = outputs;
         if self.draining {
@@ -135,9 +141,9 @@ impl Engine {
             }
             ServerOutput::Discard(message) => self.spool(message, SpoolWrite::Discard(message)),
             ServerOutput::Rejected { phase, reply } => {
-                if let Some(peer) = self.inbound.get(&conn).map(|inbound| inbound.peer) {
-                    self.record(Event::Rejection { conn, peer, phase: phase.into(), reply });
-                }
+                let Some(Inbound { peer, local, .. }) = self.inbound.get(&conn) else { return };
+                let (peer, local, phase) = (*peer, *local, phase.into());
+                self.record(Event::Rejection { conn, peer, local, phase, reply });
             }
             ServerOutput::Violation(what) => {
                 if let Some(peer) = self.inbound.get(&conn).map(|inbound| inbound.peer) {

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod config_files;
 pub mod driver;
+pub mod log_lines;
 pub mod memory_spool;
 mod net_error;
 mod pump;

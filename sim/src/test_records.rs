@@ -93,6 +93,8 @@ pub(crate) fn attempt(second: u64, attempts: u16, stage: Stage, reply: Reply) ->
         message: MessageId(2),
         recipient: 0,
         mailbox: mailbox("x@a.test"),
+        reverse_path: ReversePath(Some(mailbox("s@b.test"))),
+        size_bytes: 100,
         pair: pair("a.test"),
         attempts,
         age: Duration::from_secs(second),

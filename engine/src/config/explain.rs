@@ -146,8 +146,8 @@ impl Config {
         }
     }
 
-    /// The group a binding is in.
-    fn group_of(&self, binding: &str) -> Option<&str> {
+    /// The group a binding is in; `default` for one that is not configured.
+    pub fn group_of(&self, binding: &str) -> Option<&str> {
         match self.compiled.bindings.get(binding) {
             Some(Binding { group, .. }) => group.as_deref(),
             None => Some(DEFAULT),

@@ -51,6 +51,10 @@ pub struct Attempt {
     pub recipient: u32,
     /// The recipient.
     pub mailbox: Mailbox,
+    /// Envelope sender.
+    pub reverse_path: ReversePath,
+    /// Size of the body.
+    pub size_bytes: u64,
     /// Its queue.
     #[serde(flatten)]
     pub pair: Pair,
@@ -148,6 +152,8 @@ pub enum Event {
         conn: ConnId,
         /// The client.
         peer: SocketAddr,
+        /// Our address.
+        local: SocketAddr,
         /// What the client had asked for: the command's verb, `connect` or `data`.
         phase: Box<str>,
         /// Our reply.

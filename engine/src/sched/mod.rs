@@ -413,6 +413,8 @@ impl Engine {
             message: batch.message,
             recipient,
             mailbox: message.recipients[recipient as usize].mailbox.clone(),
+            reverse_path: message.reverse_path.clone(),
+            size_bytes: message.size_bytes,
             pair: self.queues[slot].pair.clone(),
             attempts: batch.attempts,
             age: self.now.saturating_since(message.received_at),

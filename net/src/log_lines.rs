@@ -1,0 +1,455 @@
+//! Records as lines of the log files that tools for Momentum read: mainlog, bouncelog, rejectlog.
+//!
+//! The fields, and what stands in them where the two programs differ, are in `docs/logs.md`. Pure:
+//! who writes the lines where is another matter.
+
+use std::fmt::{self, Display, Write as _};
+use std::net::SocketAddr;
+
+use traject_engine::Timestamp;
+use traject_engine::config::{Config, DEFAULT_BINDING};
+use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::record::{Attempt, Event, Record, Via};
+use traject_engine::smtp::address::{Mailbox, ReversePath};
+use traject_engine::smtp::reply::Reply;
+use traject_engine::smtp::stage::Stage;
+
+/// A file of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// What became of mail: `R`eceptions, `D`eliveries, `T`ransient and `P`ermanent failures.
+    Main,
+    /// Permanent failures with their class: `B`.
+    Bounce,
+    /// What clients were refused.
+    Reject,
+}
+
+impl LogFormat {
+    /// Appends the lines of a record: most often none or one, for a reception one a recipient.
+    /// `config` knows the groups of bindings.
+    pub fn push_lines(self, out: &mut String, record: &Record, config: &Config) {
+        let line = Line { out, config, at: record.at };
+        match (self, &record.event) {
+            (Self::Main, Event::Reception { via: Via::Smtp { conn, peer }, .. }) => {
+                line.receptions(&record.event, Some((*conn, *peer)));
+            }
+            (Self::Main, Event::Reception { via: Via::Submission, .. }) => {
+                line.receptions(&record.event, None);
+            }
+            (Self::Main, Event::Delivery(attempt)) => line.delivery(attempt),
+            (Self::Main, Event::TransientFailure { attempt, .. }) => {
+                line.failure('T', attempt, &attempt.reply);
+            }
+            (Self::Main, Event::PermanentFailure(attempt)) => {
+                line.failure('P', attempt, &attempt.reply);
+            }
+            (Self::Main, Event::Expiry { attempt, last_reply, .. }) => {
+                line.failure('P', attempt, decisive(attempt, last_reply.as_ref()));
+            }
+            (Self::Bounce, Event::PermanentFailure(attempt)) => {
+                line.bounce(attempt, &attempt.reply);
+            }
+            (Self::Bounce, Event::Expiry { attempt, last_reply, .. }) => {
+                line.bounce(attempt, decisive(attempt, last_reply.as_ref()));
+            }
+            (Self::Reject, Event::Rejection { conn, peer, local, phase, reply }) => {
+                line.rejection(*conn, [*peer, *local], phase, reply);
+            }
+            (Self::Main | Self::Bounce | Self::Reject, _) => {}
+        }
+    }
+
+    /// Appends the line that says that there would be lines if there were anything to say. The
+    /// bouncelog has none.
+    pub fn push_heartbeat(self, out: &mut String, now: Timestamp) {
+        let seconds = now.as_secs();
+        // Unwraps are OK because writing to a String cannot fail.
+        match self {
+            Self::Main => writeln!(out, "{seconds}@@@@M").unwrap(),
+            Self::Reject => writeln!(out, "{seconds}: Marker 1").unwrap(),
+            Self::Bounce => {}
+        }
+    }
+}
+
+/// What an expiry is about: the receiver's last words, as long as there are any.
+fn decisive<'a>(attempt: &'a Attempt, last_reply: Option<&'a Reply>) -> &'a Reply {
+    last_reply.unwrap_or(&attempt.reply)
+}
+
+/// What the lines of one record need.
+struct Line<'a> {
+    out: &'a mut String,
+    config: &'a Config,
+    at: Timestamp,
+}
+
+impl Line<'_> {
+    /// Fields 0 to 4. A batch is what we call a message, a message is one recipient's share of it.
+    fn start(&mut self, message: MessageId, recipient: u32, conn: Option<ConnId>, kind: char) {
+        // Unwraps are OK because writing to a String cannot fail.
+        write!(self.out, "{}@{message}-{recipient}@{message}", self.at.as_secs()).unwrap();
+        self.optional(conn);
+        self.plain(kind);
+    }
+
+    /// A field that cannot hold anything strange.
+    fn plain(&mut self, value: impl Display) {
+        write!(self.out, "@{value}").unwrap();
+    }
+
+    fn optional(&mut self, value: Option<impl Display>) {
+        match value {
+            Some(value) => self.plain(value),
+            None => self.out.push('@'),
+        }
+    }
+
+    fn text(&mut self, value: &str) {
+        self.out.push('@');
+        push_escaped(self.out, value, "@");
+    }
+
+    fn mailbox(&mut self, mailbox: &Mailbox) {
+        self.text(&mailbox.local);
+        self.text(&mailbox.domain);
+    }
+
+    fn sender(&mut self, ReversePath(sender): &ReversePath) {
+        match sender {
+            Some(mailbox) => self.mailbox(mailbox),
+            None => self.out.push_str("@@"),
+        }
+    }
+
+    fn binding(&mut self, binding: &str) {
+        self.text(self.config.group_of(binding).unwrap_or(DEFAULT_BINDING));
+        self.text(binding);
+    }
+
+    /// The last field: nothing has to be told from what follows, so `@` may stand in it.
+    fn reply(self, reply: &Reply) {
+        self.out.push('@');
+        push_escaped(self.out, &Shown(reply).to_string(), "");
+        self.out.push('\n');
+    }
+
+    fn receptions(mut self, event: &Event, client: Option<(ConnId, SocketAddr)>) {
+        let Event::Reception { message, reverse_path, recipients, binding, size_bytes, .. } = event
+        else {
+            return;
+        };
+        for (recipient, mailbox) in (0..).zip(recipients) {
+            self.start(*message, recipient, client.map(|(conn, _)| conn), 'R');
+            self.mailbox(mailbox);
+            self.sender(reverse_path);
+            self.optional(client.map(|(_, peer)| peer.ip()));
+            self.plain(size_bytes);
+            self.plain(if client.is_some() { "esmtp" } else { "internal" });
+            self.binding(binding);
+            self.out.push('\n');
+        }
+    }
+
+    fn delivery(mut self, attempt: &Attempt) {
+        self.start(attempt.message, attempt.recipient, attempt.conn, 'D');
+        self.text(&attempt.pair.domain);
+        self.plain(attempt.size_bytes);
+        self.binding(&attempt.pair.binding);
+        self.plain(retries(attempt));
+        self.plain(attempt.age.as_secs());
+        self.optional(attempt.remote.map(|remote| remote.ip()));
+        self.out.push('\n');
+    }
+
+    fn failure(mut self, kind: char, attempt: &Attempt, reply: &Reply) {
+        self.start(attempt.message, attempt.recipient, attempt.conn, kind);
+        self.text(&attempt.pair.domain);
+        self.plain(if attempt.stage == Stage::BodyReply { attempt.size_bytes } else { 0 });
+        self.binding(&attempt.pair.binding);
+        self.plain(attempt.stage.momentum_number());
+        self.plain(retries(attempt));
+        self.plain(attempt.age.as_secs());
+        self.optional(attempt.remote.map(|remote| remote.ip()));
+        self.reply(reply);
+    }
+
+    fn bounce(mut self, attempt: &Attempt, reply: &Reply) {
+        self.start(attempt.message, attempt.recipient, attempt.conn, 'B');
+        self.mailbox(&attempt.mailbox);
+        self.sender(&attempt.reverse_path);
+        self.binding(&attempt.pair.binding);
+        self.plain(attempt.stage.momentum_number());
+        self.optional(attempt.class.map(|class| class.number()));
+        self.plain(attempt.size_bytes);
+        self.optional(attempt.remote.map(|remote| remote.ip()));
+        self.reply(reply);
+    }
+
+    /// Pathways, modules and contexts are things of the original that have no like here.
+    fn rejection(self, conn: ConnId, [peer, local]: [SocketAddr; 2], phase: &str, reply: &Reply) {
+        let (seconds, code) = (self.at.as_secs(), reply.code);
+        write!(self.out, "{seconds}: R=\"{peer}\" L=\"{local}\" C=\"{conn}\" ").unwrap();
+        self.out.push_str("PATH=\"\" PATH_GRP=\"\" P=\"");
+        push_escaped(self.out, phase, "\"");
+        write!(self.out, "\" E={code} M=\"\" CTXCONN=[] CTXMESS=[] ").unwrap();
+        if let Some(enhanced) = reply.enhanced {
+            write!(self.out, "{enhanced} ").unwrap();
+        }
+        push_escaped(self.out, &reply.text, "");
+        self.out.push('\n');
+    }
+}
+
+/// Attempts before this one.
+fn retries(attempt: &Attempt) -> u16 {
+    attempt.attempts.saturating_sub(1)
+}
+
+/// A reply in which our own words can be told from a peer's.
+struct Shown<'a>(&'a Reply);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reply { code, enhanced, text, local } = self.0;
+        write!(f, "{code}")?;
+        if let Some(enhanced) = enhanced {
+            write!(f, " {enhanced}")?;
+        }
+        if *local {
+            f.write_str(" [internal]")?;
+        }
+        if text.is_empty() { Ok(()) } else { write!(f, " {text}") }
+    }
+}
+
+/// Appends `text` so that it can neither end the line nor hold one of `delimiters`: those, control
+/// characters, the line ends of Unicode and backslashes are written as `\x40` or `\u{2028}`.
+fn push_escaped(out: &mut String, text: &str, delimiters: &str) {
+    for character in text.chars() {
+        match character {
+            '\\' | '\0'..='\x1f' | '\x7f' => push_hex(out, character),
+            '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => out.extend(character.escape_unicode()),
+            _ if delimiters.contains(character) => push_hex(out, character),
+            _ => out.push(character),
+        }
+    }
+}
+
+fn push_hex(out: &mut String, character: char) {
+    // Unwrap is OK because writing to a String cannot fail.
+    write!(out, "\\x{:02x}", u32::from(character)).unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use traject_engine::bounce::BounceClass;
+    use traject_engine::record::{ClearReason, GiveUp, Pair, Transport};
+    use traject_engine::smtp::reply::EnhancedCode;
+
+    use super::*;
+
+    fn mailbox(local: &str, domain: &str) -> Mailbox {
+        Mailbox { local: local.into(), domain: domain.into() }
+    }
+
+    fn attempt(stage: Stage, reply: Reply) -> Attempt {
+        Attempt {
+            message: MessageId(0xabc),
+            recipient: 1,
+            mailbox: mailbox("bob", "user.test"),
+            reverse_path: ReversePath(Some(mailbox("ann", "our.test"))),
+            size_bytes: 4321,
+            pair: Pair { binding: "red".into(), domain: "user.test".into() },
+            attempts: 3,
+            age: Duration::from_millis(61_900),
+            took: Duration::from_secs(1),
+            conn: Some(ConnId(0x1e)),
+            remote: Some("192.0.2.9:25".parse().unwrap()),
+            transport: Transport::Clear { why: ClearReason::NotOffered },
+            stage,
+            reply,
+            class: Some(BounceClass::InvalidRecipient),
+        }
+    }
+
+    fn reply(line: &str) -> Reply {
+        Reply::parse(line, false).unwrap()
+    }
+
+    fn ours() -> Reply {
+        Reply::local(554, EnhancedCode(5, 4, 7), "message too old")
+    }
+
+    fn reception(via: Via, recipients: Vec<Mailbox>) -> Event {
+        Event::Reception {
+            message: MessageId(0xabc),
+            via,
+            reverse_path: ReversePath(None),
+            recipients,
+            binding: "blue".into(),
+            size_bytes: 99,
+        }
+    }
+
+    fn rejection(phase: &str, text: &str) -> Event {
+        Event::Rejection {
+            conn: ConnId(7),
+            peer: "[2001:db8::1]:4000".parse().unwrap(),
+            local: "198.51.100.1:25".parse().unwrap(),
+            phase: phase.into(),
+            reply: reply(text),
+        }
+    }
+
+    /// The lines of all three files.
+    fn lines(event: Event) -> [String; 3] {
+        let config = "binding_group \"colours\" { binding \"red\" { } } binding \"blue\" { }";
+        let config = Config::from_text(config).unwrap();
+        let record = Record { at: Timestamp(1_700_000_000_999_999), event };
+        [LogFormat::Main, LogFormat::Bounce, LogFormat::Reject].map(|format| {
+            let mut out = String::new();
+            format.push_lines(&mut out, &record, &config);
+            out
+        })
+    }
+
+    #[test]
+    fn every_record_has_its_lines_and_every_field_its_place() {
+        let smtp = || Via::Smtp { conn: ConnId(5), peer: "203.0.113.7:999".parse().unwrap() };
+        let two = || vec![mailbox("bob", "user.test"), mailbox("eve", "[192.0.2.1]")];
+        let no_conn = |mut attempt: Attempt| {
+            (attempt.conn, attempt.remote, attempt.attempts, attempt.class) = (None, None, 0, None);
+            attempt
+        };
+        let refused = || attempt(Stage::RcptTo, reply("550 5.1.1 No such user"));
+        let expired = |last_reply| Event::Expiry {
+            attempt: no_conn(attempt(Stage::Queue, ours())),
+            why: GiveUp::MaxTime,
+            last_reply,
+        };
+        for (event, [main, bounce, reject]) in [
+            (
+                reception(smtp(), two()),
+                [
+                    "1700000000@abc-0@abc@5@R@bob@user.test@@@203.0.113.7@99@esmtp@default@blue\n\
+                     1700000000@abc-1@abc@5@R@eve@[192.0.2.1]@@@203.0.113.7@99@esmtp@default@blue\n",
+                    "",
+                    "",
+                ],
+            ),
+            (
+                reception(Via::Submission, vec![mailbox("bob", "user.test")]),
+                ["1700000000@abc-0@abc@@R@bob@user.test@@@@99@internal@default@blue\n", "", ""],
+            ),
+            // It was received by the process before.
+            (reception(Via::Spool, two()), ["", "", ""]),
+            (
+                Event::Delivery(attempt(Stage::BodyReply, reply("250 2.0.0 ok"))),
+                ["1700000000@abc-1@abc@1e@D@user.test@4321@colours@red@2@61@192.0.2.9\n", "", ""],
+            ),
+            (
+                Event::TransientFailure {
+                    attempt: attempt(Stage::BodyReply, reply("451 try later")),
+                    next_attempt_at: Timestamp(0),
+                },
+                [
+                    "1700000000@abc-1@abc@1e@T@user.test@4321@colours@red@9@2@61@192.0.2.9@\
+                     451 try later\n",
+                    "",
+                    "",
+                ],
+            ),
+            (
+                Event::PermanentFailure(refused()),
+                [
+                    "1700000000@abc-1@abc@1e@P@user.test@0@colours@red@5@2@61@192.0.2.9@\
+                     550 5.1.1 No such user\n",
+                    "1700000000@abc-1@abc@1e@B@bob@user.test@ann@our.test@colours@red@5@10@4321@\
+                     192.0.2.9@550 5.1.1 No such user\n",
+                    "",
+                ],
+            ),
+            (
+                expired(None),
+                [
+                    "1700000000@abc-1@abc@@P@user.test@0@colours@red@0@0@61@@\
+                     554 5.4.7 [internal] message too old\n",
+                    "1700000000@abc-1@abc@@B@bob@user.test@ann@our.test@colours@red@0@@4321@@\
+                     554 5.4.7 [internal] message too old\n",
+                    "",
+                ],
+            ),
+            (
+                expired(Some(reply("452 full"))),
+                [
+                    "1700000000@abc-1@abc@@P@user.test@0@colours@red@0@0@61@@452 full\n",
+                    "1700000000@abc-1@abc@@B@bob@user.test@ann@our.test@colours@red@0@@4321@@\
+                     452 full\n",
+                    "",
+                ],
+            ),
+            (
+                rejection("rcpt", "550 5.7.1 relaying denied"),
+                [
+                    "",
+                    "",
+                    "1700000000: R=\"[2001:db8::1]:4000\" L=\"198.51.100.1:25\" C=\"7\" PATH=\"\" \
+                     PATH_GRP=\"\" P=\"rcpt\" E=550 M=\"\" CTXCONN=[] CTXMESS=[] 5.7.1 relaying \
+                     denied\n",
+                ],
+            ),
+            (Event::Reconfigured { queues: 1, moved: 0 }, ["", "", ""]),
+        ] {
+            assert_eq!(lines(event.clone()), [main, bounce, reject], "{event:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_can_forge_a_line_or_a_field() {
+        let hostile = "x@y\r\n1@2@3@4@D\u{85}\u{2028}\\\u{1b}[2J\0\"z";
+        let mut attempt = attempt(Stage::RcptTo, ours());
+        attempt.reply.text = hostile.into();
+        attempt.mailbox = mailbox(hostile, hostile);
+        attempt.reverse_path = ReversePath(Some(mailbox(hostile, hostile)));
+        attempt.pair = Pair { binding: hostile.into(), domain: hostile.into() };
+        let failed = Event::PermanentFailure(attempt.clone());
+        let [main, bounce, _] = lines(failed);
+        let [delivered, ..] = lines(Event::Delivery(attempt));
+        let [received, ..] = lines(reception(Via::Submission, vec![mailbox(hostile, hostile)]));
+        let mut refused = rejection(hostile, "550 no");
+        if let Event::Rejection { reply, .. } = &mut refused {
+            reply.text = hostile.into();
+        }
+        let [.., rejected] = lines(refused);
+        let strange = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        for line in [&main, &bounce, &delivered, &received, &rejected] {
+            assert!(!line.strip_suffix('\n').unwrap().contains(strange), "{line:?}");
+        }
+        assert_eq!(delivered.matches('@').count(), 11, "{delivered}");
+        assert_eq!(received.matches('@').count(), 13, "{received}");
+        // Free text is last: who splits as often as there are fields has all of it.
+        let shown = r#"x@y\x0d\x0a1@2@3@4@D\u{85}\u{2028}\x5c\x1b[2J\x00"z"#;
+        let text = format!("554 5.4.7 [internal] {shown}\n");
+        assert_eq!(main.splitn(14, '@').last(), Some(&*text));
+        assert_eq!(bounce.splitn(16, '@').last(), Some(&*text));
+        assert_eq!(rejected.matches('"').count(), 15, "{rejected}");
+        assert!(rejected.ends_with(&format!(" CTXMESS=[] {shown}\n")), "{rejected}");
+    }
+
+    #[test]
+    fn heartbeats_tell_silence_from_death() {
+        for (format, line) in [
+            (LogFormat::Main, "12@@@@M\n"),
+            (LogFormat::Bounce, ""),
+            (LogFormat::Reject, "12: Marker 1\n"),
+        ] {
+            let mut out = String::new();
+            format.push_heartbeat(&mut out, Timestamp::from_secs(12));
+            assert_eq!(out, line);
+        }
+    }
+}
