@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub(crate) enum ErrorKind {
     /// An expectation of a scenario did not hold.
     Expectation,
+    /// Something in a spool is damaged.
+    Damage,
     /// The machine refused something we need: a file cannot be written, a port is taken.
     System,
     /// The configuration or the scenario is wrong.
@@ -27,7 +29,7 @@ impl ErrorKind {
     /// The exit code. 0 is success; 2 is also what a wrong command line exits with.
     pub(crate) const fn exit_code(self) -> u8 {
         match self {
-            Self::Expectation => 1,
+            Self::Expectation | Self::Damage => 1,
             Self::System => 2,
             Self::Config => 3,
             Self::Invariant => 10,
@@ -105,6 +107,7 @@ mod tests {
     fn every_kind_has_its_documented_exit_code() {
         let codes = [
             (ErrorKind::Expectation, 1),
+            (ErrorKind::Damage, 1),
             (ErrorKind::System, 2),
             (ErrorKind::Config, 3),
             (ErrorKind::Invariant, 10),

@@ -13,6 +13,7 @@ mod options;
 mod runs;
 mod schema;
 mod sim;
+mod spool;
 mod sweep;
 mod test;
 mod tls_matrix;
@@ -42,6 +43,7 @@ enum Verb {
     Schema(schema::Args),
     Daemon(daemon::Args),
     Sim(sim::Args),
+    Spool(spool::Args),
     Diff(diff::Args),
     Test(test::Args),
     TlsMatrix(tls_matrix::Args),
@@ -63,6 +65,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Schema(args) => schema::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
         Verb::Sim(args) => sim::run(&args),
+        Verb::Spool(args) => spool::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::TlsMatrix(args) => tls_matrix::run(&args),

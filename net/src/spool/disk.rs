@@ -49,7 +49,7 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
 }
 
 /// The file that is locked while a spool is in use.
-const LOCK_NAME: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 
 /// A real folder, locked against a second user.
 #[derive(Debug)]

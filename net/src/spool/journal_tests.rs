@@ -13,7 +13,11 @@ use traject_engine::message::RecipientState;
 
 const OPTIONS: Options = Options { segment_bytes: 1 << 20, salt: 9 };
 
-async fn put<D: Disk>(journal: &Journal<D>, id: u64, body: &[u8]) -> Result<(), SpoolError> {
+pub(super) async fn put<D: Disk>(
+    journal: &Journal<D>,
+    id: u64,
+    body: &[u8],
+) -> Result<(), SpoolError> {
     let message = MessageId(id);
     let mut staging = journal.stage(message).await?;
     for piece in body.chunks(10_000) {

@@ -22,6 +22,7 @@ mod clean;
 pub mod disk;
 mod frame;
 mod index;
+mod inspection;
 mod log;
 mod payload;
 mod read;
@@ -54,6 +55,7 @@ use traject_engine::shaping::history::ShapingHistory;
 use crate::world::{BodyReader, BodyWriter, Spool};
 use disk::{Disk, Folder};
 use index::{Index, Staged};
+pub use inspection::{Checked, Inspection};
 pub use log::Options;
 use log::{Log, Op, SEGMENT_BYTES, refusal};
 use read::{Body, EnvelopePlaces};
@@ -226,7 +228,7 @@ impl<D: Disk> Shared<D> {
     fn load_all(&self, messages: &[MessageId]) -> VecDeque<StoredMessage> {
         let load = |message: &MessageId| {
             let places = EnvelopePlaces::find(&self.index(), *message)?;
-            places.load().inspect_err(|error| places.report(error)).ok()
+            places.load().map_err(|error| places.report(&error)).ok()
         };
         messages.iter().filter_map(load).collect()
     }

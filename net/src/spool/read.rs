@@ -60,10 +60,10 @@ impl<F: DiskFile> EnvelopePlaces<F> {
         Ok(message)
     }
 
-    /// Puts into the log that [`Self::load`] failed.
-    pub(super) fn report(&self, error: &ReadError) {
+    /// Puts into the log that [`Self::load`] failed, and says it in the engine's terms.
+    pub(super) fn report(&self, error: &ReadError) -> SpoolError {
         let (source, at) = &self.insert;
-        report(self.message, source, *at, error);
+        report(self.message, source, *at, error)
     }
 }
 

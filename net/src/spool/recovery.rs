@@ -38,6 +38,8 @@ pub struct Report {
     /// Bytes at the end of the journal that were being written when the process ended and were
     /// never acknowledged.
     pub torn_bytes: u64,
+    /// Where they begin: the file, and the offset in it.
+    pub torn_at: Option<(String, u32)>,
     /// The first hundred pieces of damage.
     pub damage: Vec<Damage>,
     /// All pieces of damage.
@@ -60,7 +62,7 @@ pub struct Damage {
 }
 
 impl Report {
-    fn add(&mut self, damage: Damage) {
+    pub(super) fn add(&mut self, damage: Damage) {
         let Damage { file, offset, bytes, message, what } = &damage;
         let message = message.map(tracing::field::display);
         tracing::error!(file, offset, bytes, message, "spool damage: {what}");
@@ -232,8 +234,9 @@ impl<F: DiskFile> Recovery<F> {
         if end < length {
             let torn_bytes = length - end;
             let file = file_name(source.number);
-            tracing::warn!(file, offset = end, torn_bytes, "the journal's end was torn");
+            tracing::warn!(%file, offset = end, torn_bytes, "the journal's end was torn");
             self.report.torn_bytes += u64::from(torn_bytes);
+            self.report.torn_at = Some((file, end));
         }
         renew(source, durable_end.min(end)..end)?;
         Ok(end)
@@ -347,7 +350,10 @@ fn effect<F: DiskFile>(
     }))
 }
 
-/// The name of a damaged file: no journal reads it and none deletes it.
+/// How the names of damaged files end: no journal reads them and none deletes them.
+pub(super) const SET_ASIDE: &str = ".damaged";
+
+/// The name of a damaged file.
 pub(super) fn set_aside_name(name: &str) -> String {
-    format!("{name}.damaged")
+    format!("{name}{SET_ASIDE}")
 }
