@@ -10,6 +10,7 @@ mod explain;
 mod line_log;
 mod logs;
 mod options;
+mod profiles;
 mod runs;
 mod schema;
 mod sim;
@@ -40,6 +41,7 @@ enum Verb {
     Classify(classify::Args),
     Explain(explain::Args),
     Options(options::Args),
+    Profiles(profiles::Args),
     Schema(schema::Args),
     Daemon(daemon::Args),
     Sim(sim::Args),
@@ -62,6 +64,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Classify(args) => classify::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Options(args) => options::run(&args),
+        Verb::Profiles(args) => profiles::run(&args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
         Verb::Sim(args) => sim::run(&args),

@@ -31,6 +31,8 @@ pub enum Purpose {
     Dns = 9,
     /// Simulated TLS: keys, and what hellos are filled with.
     Tls = 10,
+    /// Numbers of simulated receivers that nobody outside knows for sure.
+    Uncertain = 11,
 }
 
 /// The root of all randomness of one engine or one simulated world.

@@ -339,6 +339,7 @@ mod tests {
         };
         ReceiverSpec {
             name: "r".into(),
+            profile: None,
             domains: vec!["a.test".into(), "b.test".into()],
             exchanges: vec![exchange("mx1.a.test", 10, 1), exchange("mx2.a.test", 20, 2)],
             protocol: Protocol::Smtp,

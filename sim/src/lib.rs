@@ -15,6 +15,7 @@ pub mod fault;
 pub mod glob;
 pub mod network;
 pub mod oracle;
+pub mod profile;
 pub mod receiver;
 pub mod report;
 pub mod runner;

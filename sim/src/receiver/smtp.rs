@@ -494,27 +494,9 @@ fn reply_code(decision: &Decision) -> Option<u16> {
 
 /// The reply to EHLO but for its code and, after the sign that follows that, the host's name.
 fn ehlo_reply(spec: &ReceiverSpec, posture: Option<&TlsPosture>) -> String {
-    let offered = &spec.extensions;
-    let mut keywords = Vec::new();
-    if offered.pipelining {
-        keywords.push("PIPELINING".to_owned());
-    }
-    match offered.size {
-        Some(0) => keywords.push("SIZE".to_owned()),
-        Some(max) => keywords.push(format!("SIZE {max}")),
-        None => {}
-    }
-    if offered.eight_bit_mime {
-        keywords.push("8BITMIME".to_owned());
-    }
-    if offered.enhanced_status_codes {
-        keywords.push("ENHANCEDSTATUSCODES".to_owned());
-    }
+    let mut keywords = spec.extensions.keywords();
     keywords.extend(starttls::keyword(posture).map(str::to_owned));
-    if !offered.xclient.is_empty() {
-        let attributes: Vec<&str> = offered.xclient.names().collect();
-        keywords.push(format!("XCLIENT {}", attributes.join(" ")));
-    }
+    keywords.extend(spec.extensions.xclient.keyword());
     let mut reply = String::from(if keywords.is_empty() { " \r\n" } else { "-\r\n" });
     for (n, keyword) in keywords.iter().enumerate() {
         let sign = if n + 1 == keywords.len() { ' ' } else { '-' };

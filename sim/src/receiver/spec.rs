@@ -2,6 +2,7 @@
 
 mod curve;
 mod limit;
+mod uncertain;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use curve::Curve;
 pub use limit::{Block, CountedBy, Escalation, Limit, Limited, Per, Trip, Unknown};
+pub use uncertain::{Drawn, Uncertain};
 
 use super::tls::TlsPosture;
 use crate::glob::Glob;
@@ -21,6 +23,8 @@ use crate::scenario::units;
 pub struct ReceiverSpec {
     /// Its name in reports.
     pub name: Arc<str>,
+    /// The profile it was made from.
+    pub profile: Option<Arc<str>>,
     /// The domains it receives mail for, in lower case.
     pub domains: Vec<Arc<str>>,
     /// Its exchanges; never empty.
@@ -129,10 +133,38 @@ impl XclientAttributes {
         self.0 == 0
     }
 
+    /// As an EHLO reply says them; `None` where there are none.
+    pub fn keyword(self) -> Option<String> {
+        let names: Vec<&str> = self.names().collect();
+        (!self.is_empty()).then(|| format!("XCLIENT {}", names.join(" ")))
+    }
+
     /// Their names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let names = Self::NAMES.into_iter().enumerate();
         names.filter(move |(place, _)| self.0 & (1 << place) != 0).map(|(_, name)| name)
+    }
+}
+
+impl Extensions {
+    /// As an EHLO reply says them, without XCLIENT, which comes last there.
+    pub fn keywords(&self) -> Vec<String> {
+        let mut keywords = Vec::new();
+        if self.pipelining {
+            keywords.push("PIPELINING".to_owned());
+        }
+        match self.size {
+            Some(0) => keywords.push("SIZE".to_owned()),
+            Some(max) => keywords.push(format!("SIZE {max}")),
+            None => {}
+        }
+        if self.eight_bit_mime {
+            keywords.push("8BITMIME".to_owned());
+        }
+        if self.enhanced_status_codes {
+            keywords.push("ENHANCEDSTATUSCODES".to_owned());
+        }
+        keywords
     }
 }
 
@@ -342,6 +374,8 @@ pub struct GreylistKey {
 pub struct Greylist {
     /// A retry is accepted from this long after the first attempt.
     pub hold: Duration,
+    /// Where that is not known for sure.
+    pub range: Option<Uncertain<Duration>>,
     /// The first attempt is forgotten after this.
     pub window: Duration,
     /// Who passed stays known for so long after the last message.
@@ -378,6 +412,8 @@ pub struct Rule {
     /// each thing it judges (a mailbox that does not exist still does not exist tomorrow),
     /// anything else anew each time.
     pub probability: Curve,
+    /// Where that is not known for sure.
+    pub range: Option<Uncertain<f64>>,
     /// Only within this time, counted from the start of the scenario.
     pub window: Range<Duration>,
     /// Wait before acting.

@@ -60,6 +60,7 @@ impl Report {
             domains: domains
                 .map(|(name, domain)| over_time.domain(name, domain, of_domain(name)))
                 .collect(),
+            receivers: facts.receivers,
             happenings: facts.happenings,
             expectations,
             replay: facts.replay,

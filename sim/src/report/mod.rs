@@ -51,6 +51,8 @@ pub struct Report {
     pub timeline: TimelineReport,
     /// Domain by domain, in the order of their names.
     pub domains: Vec<DomainReport>,
+    /// The receivers, in the order of the scenario.
+    pub receivers: Vec<ReceiverReport>,
     /// What broke and what was done during the run, as the scenario says, in order of time.
     pub happenings: Vec<Happening>,
     /// What the scenario said must hold.
@@ -328,6 +330,28 @@ pub struct Facts {
     pub replay: String,
     /// What the scenario has happen.
     pub happenings: Vec<Happening>,
+    /// The receivers.
+    pub receivers: Vec<ReceiverReport>,
+}
+
+/// A receiver as this run had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReceiverReport {
+    /// What the scenario calls it.
+    pub receiver: String,
+    /// The profile it was made from.
+    pub profile: Option<String>,
+    /// The numbers that are not known for sure, as the seed drew them.
+    pub drawn: Vec<DrawnReport>,
+}
+
+/// A number that the seed drew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DrawnReport {
+    /// What it is.
+    pub what: String,
+    /// What it came to.
+    pub value: String,
 }
 
 /// What is known of a domain beside its numbers.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use traject_engine::smtp::stage::Stage;
 
 use super::timeline::Timeline;
-use super::{DomainReport, End, Limiter, LimiterKind, Report, SourceReport};
+use super::{DomainReport, End, Limiter, LimiterKind, ReceiverReport, Report, SourceReport};
 use crate::counts::Transports;
 use crate::describe::short;
 use crate::expect::judge::ExpectationResult;
@@ -32,6 +32,7 @@ pub fn render(report: &Report, style: Style) -> String {
     for domain in &report.domains {
         page.domain(domain, Duration::from_secs_f64(report.simulated_s));
     }
+    page.receivers(&report.receivers);
     page.expectations(&report.expectations);
     page.footer(report, style.wall);
     page.text
@@ -194,6 +195,22 @@ impl Page {
             for line in &result.because {
                 self.line(&format!("          {line}"));
             }
+        }
+    }
+
+    /// What the seed decided about receivers; nothing where it had nothing to decide.
+    fn receivers(&mut self, receivers: &[ReceiverReport]) {
+        let mut told =
+            receivers.iter().filter(|one| one.profile.is_some() || !one.drawn.is_empty());
+        let Some(first) = told.next() else { return };
+        self.line("");
+        let heading = self.ink(Ink::Bold, "Receivers, as this seed drew them");
+        self.line(&heading);
+        for one in std::iter::once(first).chain(told) {
+            let profile = one.profile.iter().map(|name| format!("profile {name}"));
+            let drawn = one.drawn.iter().map(|drawn| format!("{} {}", drawn.what, drawn.value));
+            let facts: Vec<String> = profile.chain(drawn).collect();
+            self.labelled(&one.receiver, &facts.join(" · "));
         }
     }
 

@@ -393,6 +393,7 @@ fn conclude(
         simulated: at.saturating_since(START),
         replay: names.options.replay.clone(),
         happenings: happenings(names.scenario, at.saturating_since(START)),
+        receivers: setup::receiver_reports(names.scenario, Seed::from_u64(names.seed)),
     };
     let snapshot = machine.as_ref().map(|machine| machine.engine().snapshot());
     state.finish(at);

@@ -16,7 +16,8 @@ use crate::fault::{self, Disturbance};
 use crate::network::Link;
 use crate::receiver::model::Receiver;
 use crate::receiver::smtp::{Site, Witness};
-use crate::receiver::spec::ReceiverSpec;
+use crate::receiver::spec::{Drawn, ReceiverSpec};
+use crate::report::{DrawnReport, ReceiverReport};
 use crate::scenario::Scenario;
 use crate::tls::Pki;
 use crate::traffic::TrafficSpec;
@@ -54,7 +55,7 @@ impl Setup {
         let outages = fault::outages(START, &scenario.faults);
         let with_faults = |spec: &ReceiverSpec| {
             let tls = fault::tls_postures(&scenario.faults, spec);
-            Arc::new(ReceiverSpec { tls, ..spec.clone() })
+            Arc::new(ReceiverSpec { tls, ..spec.drawn(seed).0 })
         };
         let zones = Zones::new(scenario.dns.clone(), START, &scenario.receivers, outages);
         let mut addresses = Vec::new();
@@ -159,6 +160,19 @@ fn sources_of(scenario: &Scenario, config: &Config, binding: &str) -> BTreeSet<I
             None => vec![IpAddr::V4(DEFAULT_SOURCE_V4), IpAddr::V6(DEFAULT_SOURCE_V6)],
         })
         .collect()
+}
+
+/// The receivers as a run with this seed has them.
+pub(super) fn receiver_reports(scenario: &Scenario, seed: Seed) -> Vec<ReceiverReport> {
+    let report = |spec: &ReceiverSpec| {
+        let drawn = spec.drawn(seed).1.into_iter();
+        ReceiverReport {
+            receiver: spec.name.to_string(),
+            profile: spec.profile.as_ref().map(ToString::to_string),
+            drawn: drawn.map(|Drawn { what, value }| DrawnReport { what, value }).collect(),
+        }
+    };
+    scenario.receivers.iter().map(report).collect()
 }
 
 /// The receiver a domain belongs to.

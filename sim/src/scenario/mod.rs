@@ -18,7 +18,7 @@ use traject_engine::config::{Amendment, Config};
 
 pub use config::HOSTNAME;
 pub use diagnostic::{Diagnostic, Position, ScenarioError};
-pub use read::parse;
+pub use read::{parse, parse_profile};
 
 use self::diagnostic::Diagnostics;
 

@@ -78,6 +78,15 @@ impl<'a> Table<'a> {
     /// A whole number within `range`.
     pub(crate) fn integer(&self, key: &'static str, range: Range<u64>) -> Option<Spanned<u64>> {
         let value = self.get(key)?;
+        self.integer_of(value, key, range)
+    }
+
+    pub(crate) fn integer_of(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+        range: Range<u64>,
+    ) -> Option<Spanned<u64>> {
         let Some(integer) = value.get_ref().as_integer() else {
             self.wrong_type(value, key, "a whole number");
             return None;

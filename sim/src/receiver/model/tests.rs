@@ -14,6 +14,7 @@ mod more_rules;
 fn spec() -> ReceiverSpec {
     ReceiverSpec {
         name: "r".into(),
+        profile: None,
         domains: vec!["a.test".into()],
         exchanges: vec![Exchange {
             host: "mx.a.test".into(),
@@ -40,6 +41,7 @@ fn says(reply: &str) -> Response {
 fn limit(what: Limited, stage: Stage) -> Limit {
     Limit {
         what,
+        range: None,
         per: CountedBy::Source(Per::Address),
         stage,
         response: says("421 4.7.0 Too many"),
@@ -60,6 +62,7 @@ fn rule(stage: Stage, reply: &str) -> Rule {
         unannounced_8bit: false,
         larger_than: None,
         probability: Curve::constant(1.0),
+        range: None,
         window: Duration::ZERO..Duration::MAX,
         delay: Duration::ZERO,
         response: says(reply),
@@ -176,6 +179,7 @@ fn a_greylist_admits_who_comes_back_in_time() {
     let minutes = |n: u64| Duration::from_secs(60 * n);
     let greylist = Greylist {
         hold: minutes(5),
+        range: None,
         window: minutes(60),
         pass: minutes(600),
         key: GreylistKey { source: Per::Network, sender: true, recipient: true },

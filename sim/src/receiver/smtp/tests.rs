@@ -52,6 +52,7 @@ impl Witness for Seen {
 fn spec(extensions: Extensions, rules: Vec<Rule>) -> ReceiverSpec {
     ReceiverSpec {
         name: "r".into(),
+        profile: None,
         domains: vec!["a.test".into()],
         exchanges: vec![Exchange {
             host: "mx.a.test".into(),
@@ -83,6 +84,7 @@ fn rule(stage: Stage, act: Act) -> Rule {
         unannounced_8bit: false,
         larger_than: None,
         probability: Curve::constant(1.0),
+        range: None,
         window: Duration::ZERO..Duration::MAX,
         delay: Duration::ZERO,
         response: Response::Act(act),

@@ -38,6 +38,11 @@ impl Curve {
         Ok(Self { period, steps })
     }
 
+    /// Whether it never changes.
+    pub const fn is_constant(&self) -> bool {
+        self.steps.len() == 1
+    }
+
     /// The number so long after the start of the scenario.
     pub fn at(&self, elapsed: Duration) -> f64 {
         if let [(_, always)] = self.steps[..] {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Curve, ReplyText, Response, Stage};
+use super::{Curve, ReplyText, Response, Stage, Uncertain};
 use crate::glob::Glob;
 
 /// What is limited.
@@ -81,6 +81,8 @@ pub enum CountedBy {
 pub struct Limit {
     /// What is limited.
     pub what: Limited,
+    /// Where its number is not known for sure.
+    pub range: Option<Uncertain<u32>>,
     /// Whose counts are added up.
     pub per: CountedBy,
     /// Where an excess shows.
@@ -91,6 +93,27 @@ pub struct Limit {
     pub load: Curve,
     /// What becomes of those who go on.
     pub escalation: Option<Escalation>,
+}
+
+impl Limit {
+    /// What it is called: `connections per address`.
+    pub fn name(&self) -> String {
+        let what = match self.what {
+            Limited::Connections { .. } => "connections",
+            Limited::ConnectionRate { .. } => "new connections",
+            Limited::MessageRate { .. } => "messages",
+            Limited::MessagesPerConnection { .. } => return "messages per connection".to_owned(),
+            Limited::RecipientsPerMessage { .. } => return "recipients per message".to_owned(),
+        };
+        let per = match self.per {
+            CountedBy::Source(Per::Address) => "per address",
+            CountedBy::Source(Per::Network) => "per network",
+            CountedBy::Source(Per::All) => "of everybody",
+            CountedBy::Sender => "per sender",
+            CountedBy::SenderDomain => "per sender domain",
+        };
+        format!("{what} {per}")
+    }
 }
 
 /// Who exceeds a limit too often is not spoken with for a while.
@@ -109,6 +132,8 @@ pub struct Escalation {
 pub struct Block {
     /// For so long; offences meanwhile do not count.
     pub length: Duration,
+    /// Where that is not known for sure.
+    pub range: Option<Uncertain<Duration>>,
     /// Where it shows.
     pub stage: Stage,
     /// What is done.

@@ -14,7 +14,7 @@ use crate::expect::judge::ExpectationJudge;
 use crate::expect::{Condition, Expectation, Scope, When};
 use crate::oracle::{Answer, Names, Oracles, Routes, Saying};
 use crate::report::tally::Tally;
-use crate::report::{DomainFacts, Facts};
+use crate::report::{DomainFacts, DrawnReport, Facts, ReceiverReport};
 use crate::test_records::{
     START, at, closed, deferral, delivery, opened, reception, remote, reply, with_teller,
 };
@@ -70,6 +70,14 @@ pub(in crate::report) fn report() -> Report {
         simulated: Duration::from_secs(3600),
         replay: "traject sim small.toml --seed 7".into(),
         happenings: Vec::new(),
+        receivers: vec![ReceiverReport {
+            receiver: "grey".into(),
+            profile: Some("mimecast".into()),
+            drawn: vec![DrawnReport {
+                what: "connections of everybody".into(),
+                value: "14".into(),
+            }],
+        }],
     };
     let of_domain = |_: &str| DomainFacts {
         receiver: Some("grey".into()),
@@ -115,6 +123,9 @@ fn a_report_in_plain_text() {
       held up by  the retry schedule after "451 4.7.1 Greylisted, please try again" (100% of all
                   waiting, 10m a recipient)
       pending     1: waiting for a turn on the open connections
+
+    Receivers, as this seed drew them
+      grey        profile mimecast · connections of everybody 14
 
     Expectations
         ok  delivered == 1

@@ -1,15 +1,18 @@
 //! `[[receiver.limit]]` and `[receiver.unknown]`.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::super::reader::Table;
 use super::super::units;
-use super::response;
+use super::{response, uncertain};
 use crate::glob::Glob;
 use crate::receiver::spec::{
-    Block, CountedBy, Escalation, Limit, Limited, Per, ReplyText, Response, Stage, Trip, Unknown,
+    Block, CountedBy, Escalation, Limit, Limited, Per, ReplyText, Response, Stage, Trip, Uncertain,
+    Unknown,
 };
 
 pub(super) fn read(table: Table<'_>) -> Option<Limit> {
@@ -43,23 +46,47 @@ pub(super) fn read(table: Table<'_>) -> Option<Limit> {
     let escalation =
         table.table("escalation").and_then(|table| read_escalation(table, first_stage));
     table.finish();
-    Some(Limit { what: what?, per, stage, response: response?, load, escalation })
+    let (what, range) = what?;
+    Some(Limit { what, range, per, stage, response: response?, load, escalation })
 }
 
-fn read_max(table: &Table<'_>, what: LimitWord) -> Option<Limited> {
-    let rate = || table.parsed("max", units::rate).map(Spanned::into_inner);
-    let count = || table.integer("max", 0..1 << 32).map(|max| max.into_inner() as u32);
-    match what {
-        LimitWord::Connections => count().map(|max| Limited::Connections { max }),
-        LimitWord::ConnectionRate => {
-            rate().map(|(max, window)| Limited::ConnectionRate { max, window })
+/// What is limited and to what, and the range that its number may be in.
+fn read_max(table: &Table<'_>, what: LimitWord) -> Option<(Limited, Option<Uncertain<u32>>)> {
+    let counted = |table: &Table<'_>, value: &Spanned<DeValue<'_>>, key: &str| {
+        table.integer_of(value, key, 0..1 << 32).map(|max| max.into_inner() as u32)
+    };
+    let count = || uncertain::read(table, "max", 0, counted);
+    let (max, range, window) = match what {
+        LimitWord::ConnectionRate | LimitWord::Messages => read_rate(table)?,
+        LimitWord::Connections
+        | LimitWord::MessagesPerConnection
+        | LimitWord::RecipientsPerMessage => {
+            count().map(|(max, range)| (max, range, Duration::ZERO))?
         }
-        LimitWord::Messages => rate().map(|(max, window)| Limited::MessageRate { max, window }),
-        LimitWord::MessagesPerConnection => {
-            count().map(|max| Limited::MessagesPerConnection { max })
+    };
+    let what = match what {
+        LimitWord::Connections => Limited::Connections { max },
+        LimitWord::ConnectionRate => Limited::ConnectionRate { max, window },
+        LimitWord::Messages => Limited::MessageRate { max, window },
+        LimitWord::MessagesPerConnection => Limited::MessagesPerConnection { max },
+        LimitWord::RecipientsPerMessage => Limited::RecipientsPerMessage { max },
+    };
+    Some((what, range))
+}
+
+/// A rate, or two of one time: `{ min = "600/h", max = "2000/h" }`.
+fn read_rate(table: &Table<'_>) -> Option<(u32, Option<Uncertain<u32>>, Duration)> {
+    let window = Cell::new(None);
+    let parse = |table: &Table<'_>, value: &Spanned<DeValue<'_>>, key: &str| {
+        let (max, of) = table.parse_value(value, key, units::rate)?.into_inner();
+        if window.replace(Some(of)).is_some_and(|other| other != of) {
+            table.diagnostics().error(value.span(), "both ends of a range are of one time");
+            return None;
         }
-        LimitWord::RecipientsPerMessage => count().map(|max| Limited::RecipientsPerMessage { max }),
-    }
+        Some(max)
+    };
+    let (max, range) = uncertain::read(table, "max", 0, parse)?;
+    Some((max, range, window.get()?))
 }
 
 /// A response where `delay` has no other meaning than that of a tarpit.
@@ -97,14 +124,17 @@ fn read_block(table: &Table<'_>, first_stage: Stage) -> Option<Block> {
     if !table.has("block") {
         table.missing("block", "how long nothing else is said: `block = \"1h\"`");
     }
-    let length = table.parsed("block", units::duration).map(Spanned::into_inner);
+    let length = uncertain::read(table, "block", Duration::ZERO, |table, value, key| {
+        table.parse_value(value, key, units::duration).map(Spanned::into_inner)
+    });
     let stage = table.word("stage", &Stage::NAMES).unwrap_or(first_stage);
     if stage < first_stage {
         let message = "nobody is known as a sender at so early a stage";
         table.diagnostics().error(table.span(), message);
     }
     let response = read_response(table);
-    Some(Block { length: length?, stage, response: response? })
+    let (length, range) = length?;
+    Some(Block { length, range, stage, response: response? })
 }
 
 pub(super) fn read_unknown(table: Table<'_>) -> Option<Unknown> {

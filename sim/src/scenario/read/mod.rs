@@ -5,10 +5,12 @@ mod event;
 mod expect;
 mod fault;
 mod limit;
+mod profile;
 mod receiver;
 mod response;
 mod tls;
 mod traffic;
+mod uncertain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
+
+pub use profile::parse_profile;
 
 use super::diagnostic::{Diagnostics, ScenarioError, nearest};
 use super::reader::Table;
@@ -63,7 +67,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let horizon = read_horizon(&root);
     let config = read_config(path, &root);
     let mut places = Places::default();
-    let receivers = receiver::read_all(&root, &mut places);
+    let receivers = receiver::read_all(path, &root, &mut places);
     let dns = dns::read(&root);
     let names = Names::of(&receivers, &dns);
     let traffic = traffic::read_all(path, &root, &names, &mut places);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +11,22 @@ use toml::de::DeValue;
 
 use super::super::reader::Table;
 use super::super::{Places, units};
-use super::{limit, response};
+use super::{limit, profile, response, uncertain};
 use crate::glob::Glob;
+use crate::profile::{Parts, Profile};
 use crate::receiver::spec::{
-    Bandwidth, Exchange, Extensions, Greylist, GreylistKey, Latency, Per, Protocol, ReceiverSpec,
-    ReplyText, Response, Rule, Stage, XclientAttributes,
+    Bandwidth, Curve, Exchange, Extensions, Greylist, GreylistKey, Latency, Per, Protocol,
+    ReceiverSpec, ReplyText, Response, Rule, Stage, Uncertain, XclientAttributes,
 };
 use crate::traffic::domain_name;
 
-pub(super) fn read_all(root: &Table<'_>, places: &mut Places) -> Vec<ReceiverSpec> {
+pub(super) fn read_all(path: &Path, root: &Table<'_>, places: &mut Places) -> Vec<ReceiverSpec> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut given = Given::default();
     let mut receivers = Vec::new();
     for table in root.tables("receiver") {
         let place = table.span();
-        if let Some(receiver) = read(table, &mut given) {
+        if let Some(receiver) = read(table, folder, &mut given) {
             receivers.push(receiver);
             places.receivers.push(place);
         }
@@ -48,7 +51,7 @@ impl Given {
     }
 }
 
-fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
+fn read(table: Table<'_>, folder: &Path, given: &mut Given) -> Option<ReceiverSpec> {
     if !table.has("name") {
         table.missing("name", "what reports call the receiver");
     }
@@ -75,16 +78,13 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
     };
     let protocol = table.word("protocol", &PROTOCOLS).unwrap_or_default();
     let port = table.integer("port", 1..1 << 16).map(|port| *port.get_ref() as u16);
-    let extensions = read_extensions(&table);
-    let limits = table.tables("limit").into_iter().filter_map(limit::read).collect();
-    let unknown = table.table("unknown").and_then(limit::read_unknown);
-    let greylist = table.table("greylist").and_then(read_greylist);
-    let rules = table.tables("reply").into_iter();
-    let rules = rules.filter_map(|table| read_rule(table, protocol)).collect();
-    let tls = super::tls::read_all(&table);
+    let profile = profile::of_receiver(&table, folder);
+    let profile_name = profile.as_ref().map(|profile| Arc::clone(&profile.name));
+    let parts = read_parts(&table, protocol, profile);
     table.finish();
     Some(ReceiverSpec {
         name: name?.into_inner().into(),
+        profile: profile_name,
         domains,
         exchanges,
         protocol,
@@ -94,13 +94,36 @@ fn read(table: Table<'_>, given: &mut Given) -> Option<ReceiverSpec> {
         }),
         latency,
         bandwidth,
-        extensions,
-        limits,
-        unknown,
-        greylist,
-        rules,
-        tls,
+        extensions: parts.extensions.unwrap_or_default(),
+        limits: parts.limits,
+        unknown: parts.unknown,
+        greylist: parts.greylist,
+        rules: parts.rules,
+        tls: parts.tls,
     })
+}
+
+/// How it behaves: what the scenario says comes before what the profile does.
+fn read_parts(table: &Table<'_>, protocol: Protocol, profile: Option<Profile>) -> Parts {
+    if profile.is_none() && !table.has("profile") && table.has("without") {
+        let message = "`without` leaves out parts of a profile, and there is none";
+        table.diagnostics().error(table.span(), message);
+    }
+    let mut given = profile.map(|profile| profile.parts).unwrap_or_default();
+    profile::leave_out(table, &mut given);
+    let limits = table.tables("limit").into_iter().filter_map(limit::read).collect();
+    let rules = table.tables("reply").into_iter();
+    let mut rules: Vec<Rule> = rules.filter_map(|table| read_rule(table, protocol)).collect();
+    rules.extend(given.rules);
+    let tls = super::tls::read_all(table);
+    Parts {
+        extensions: read_extensions(table).or(given.extensions),
+        limits: profile::with_limits(limits, given.limits),
+        unknown: table.table("unknown").and_then(limit::read_unknown).or(given.unknown),
+        greylist: table.table("greylist").and_then(read_greylist).or(given.greylist),
+        rules,
+        tls: if table.has("tls") { tls } else { given.tls },
+    }
 }
 
 fn read_domains(table: &Table<'_>, receiver: &str, given: &mut Given) -> Vec<Arc<str>> {
@@ -190,8 +213,8 @@ fn read_exchange(mx: Table<'_>, receiver: &str, given: &mut Given) -> Option<Exc
     Some(Exchange { host: host?.into_inner(), preference, addresses })
 }
 
-fn read_extensions(table: &Table<'_>) -> Extensions {
-    let Some(offered) = table.texts("extensions") else { return Extensions::default() };
+pub(super) fn read_extensions(table: &Table<'_>) -> Option<Extensions> {
+    let offered = table.texts("extensions")?;
     let mut extensions = Extensions {
         pipelining: false,
         size: None,
@@ -219,7 +242,7 @@ fn read_extensions(table: &Table<'_>) -> Extensions {
             }
         }
     }
-    extensions
+    Some(extensions)
 }
 
 /// `XCLIENT`, which offers every attribute, or `XCLIENT ADDR HELO`.
@@ -241,13 +264,16 @@ fn read_attributes(
     offered
 }
 
-fn read_greylist(table: Table<'_>) -> Option<Greylist> {
+pub(super) fn read_greylist(table: Table<'_>) -> Option<Greylist> {
     let duration =
         |key, default| table.parsed(key, units::duration).map_or(default, Spanned::into_inner);
-    let hold = duration("hold", Duration::from_secs(300));
+    let hold = uncertain::read(&table, "hold", Duration::ZERO, |table, value, key| {
+        table.parse_value(value, key, units::duration).map(Spanned::into_inner)
+    });
+    let (hold, range) = hold.unwrap_or((Duration::from_secs(300), None));
     let window = duration("window", Duration::from_secs(8 * 3600));
     let pass = duration("pass", Duration::from_secs(36 * 86_400));
-    if window <= hold {
+    if window <= range.map_or(hold, |range| range.most) {
         table.diagnostics().error(table.span(), "`window` must be longer than `hold`");
     }
     let mut key = GreylistKey { source: Per::All, sender: false, recipient: false };
@@ -282,10 +308,10 @@ fn read_greylist(table: Table<'_>) -> Option<Greylist> {
     };
     let reply = reply.map_or_else(default, Spanned::into_inner);
     table.finish();
-    Some(Greylist { hold, window, pass, key, reply })
+    Some(Greylist { hold, range, window, pass, key, reply })
 }
 
-fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
+pub(super) fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
     if !table.has("stage") {
         table.missing("stage", "where it applies: `stage = \"rcpt\"`");
     }
@@ -316,7 +342,7 @@ fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
     {
         table.diagnostics().error(size.span(), "`larger_than` is not known at this stage");
     }
-    let probability = response::read_curve(&table, "probability", 1.0);
+    let (probability, range) = read_probability(&table);
     let after = table.parsed("after", units::duration).map_or(Duration::ZERO, Spanned::into_inner);
     let before = table.parsed("before", units::duration).map_or(Duration::MAX, Spanned::into_inner);
     if before <= after {
@@ -354,11 +380,24 @@ fn read_rule(table: Table<'_>, protocol: Protocol) -> Option<Rule> {
         unannounced_8bit,
         larger_than: larger_than.map(Spanned::into_inner),
         probability,
+        range,
         window,
         delay,
         response: response?,
         keeps_message,
     })
+}
+
+/// A number, one that changes with the time, or a range.
+fn read_probability(table: &Table<'_>) -> (Curve, Option<Uncertain<f64>>) {
+    if !uncertain::is_range(table, "probability") {
+        return (response::read_curve(table, "probability", 1.0), None);
+    }
+    let range = uncertain::read(table, "probability", 0.0, |table, value, key| {
+        table.number_of(value, key, 1.0)
+    });
+    let (least, range) = range.unwrap_or((1.0, None));
+    (Curve::constant(least), range)
 }
 
 /// Exchanges without an address get the ones after this (RFC 2544's benchmarking network).

@@ -23,7 +23,7 @@ pub(super) fn read_all(receiver: &Table<'_>) -> Vec<TlsPosture> {
     }
 }
 
-fn read(table: Table<'_>) -> TlsPosture {
+pub(super) fn read(table: Table<'_>) -> TlsPosture {
     let default = TlsPosture::default();
     let instant =
         |key, default| table.parsed(key, units::duration).map_or(default, Spanned::into_inner);

@@ -58,6 +58,7 @@ delay = "10s"
     let steps = vec![(seconds(9 * 3600), 0.5), (seconds(18 * 3600), 1.0)];
     let first = Limit {
         what: Limited::MessageRate { max: 600, window: seconds(3600) },
+        range: None,
         per: CountedBy::SenderDomain,
         stage: Stage::Rcpt,
         response: Response::OneOf { replies, order: Order::Turn },
@@ -67,6 +68,7 @@ delay = "10s"
             within: seconds(600),
             block: Block {
                 length: seconds(3600),
+                range: None,
                 stage: Stage::Mail,
                 response: says("554 5.7.1 Blocked"),
             },
@@ -74,6 +76,7 @@ delay = "10s"
     };
     let second = Limit {
         what: Limited::MessagesPerConnection { max: 5 },
+        range: None,
         per: CountedBy::Source(Per::Address),
         stage: Stage::Mail,
         response: Response::Tarpit(seconds(10)),
@@ -111,6 +114,7 @@ action = "close"
             per: Per::Network,
             block: Block {
                 length: seconds(3600),
+                range: None,
                 stage: Stage::Mail,
                 response: Response::Act(Act::Close),
             },

@@ -60,6 +60,7 @@ fn who_goes_on_is_blocked_for_a_while() {
         within: Duration::from_secs(30),
         block: Block {
             length: Duration::from_secs(100),
+            range: None,
             stage: Stage::Mail,
             response: says("554 5.7.1 Blocked"),
         },
@@ -117,6 +118,7 @@ fn too_many_unknown_recipients_block_whoever_named_them() {
         per: Per::Network,
         block: Block {
             length: Duration::from_secs(600),
+            range: None,
             stage: Stage::Banner,
             response: says("554 5.7.1 Too many unknown recipients"),
         },
