@@ -237,6 +237,15 @@ fn expectation(html: &mut String, result: &ExpectationResult) {
         let _ =
             write!(html, "<span class=\"why\">broken at {} by: {}</span>", time(at), Escaped(by));
     }
+    // Lines that explain the one before are indented.
+    for line in &result.because {
+        let depth = line.len() - line.trim_start().len();
+        let _ = write!(
+            html,
+            "<span class=\"why\" style=\"padding-left:{depth}ch\">{}</span>",
+            Escaped(line.trim_start())
+        );
+    }
     html.push_str("</li>\n");
 }
 
