@@ -36,6 +36,12 @@ const CHANGES: &[Change] = &[
         fails: "herd_index == 1, window 1h since 10m, domain spread.example",
     },
     Change {
+        scenario: "basics/through-a-listener.toml",
+        instead_of: "peer \"10.30.0.0/16\" { open_relay = true }",
+        write: "peer \"10.30.0.0/16\" { open_relay = true context = [ binding = \"shop\" ] }",
+        fails: "accepted == 20, binding news",
+    },
+    Change {
         scenario: "basics/days-and-recordings.toml",
         instead_of: "0, 1, 3, 0,",
         write: "0, 1, 4, 0,",

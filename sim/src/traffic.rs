@@ -7,12 +7,12 @@ pub mod curve;
 pub mod recorded;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use traject_engine::config::Config;
+use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::MessageId;
 use traject_engine::rng::{Purpose, Seed, entity};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
@@ -46,8 +46,47 @@ pub struct TrafficSpec {
     pub recipients: Fanout,
     /// What sends them.
     pub sent_by: SentBy,
-    /// The client that handed them in, for XCLIENT.
+    /// How they come in.
+    pub through: Through,
+    /// The client that hands them in.
     pub client: Option<IpAddr>,
+}
+
+/// How messages come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// Straight into the queue.
+    Queue,
+    /// By SMTP, through a listener: that at an address, or the first there is.
+    Listener(Option<SocketAddr>),
+}
+
+impl Through {
+    /// Where a listener of `config` can be reached. The inner `None`: there is no such listener;
+    /// the outer one: mail does not come through any.
+    pub fn address(self, config: &Config) -> Option<Option<SocketAddr>> {
+        let Self::Listener(wanted) = self else { return None };
+        let mut all = config.listeners().iter().flat_map(|one| one.addresses.iter().copied());
+        Some(match wanted {
+            None => all.next(),
+            Some(wanted) => all
+                .any(|one| {
+                    let everywhere = one.ip().is_unspecified() && one.is_ipv4() == wanted.is_ipv4();
+                    one == wanted || (everywhere && one.port() == wanted.port())
+                })
+                .then_some(wanted),
+        })
+    }
+}
+
+impl TrafficSpec {
+    /// The bindings that may send its messages. Who comes through a listener may get any.
+    pub fn bindings(&self, config: &Config) -> Vec<Arc<str>> {
+        match self.through {
+            Through::Queue => self.sent_by.bindings(config),
+            Through::Listener(_) => SentBy::Listener.bindings(config),
+        }
+    }
 }
 
 /// What sends the messages of a traffic.
@@ -57,6 +96,8 @@ pub enum SentBy {
     Binding(Arc<str>),
     /// The members of a binding group, as the group shares them out.
     Group(Arc<str>),
+    /// What the listener says.
+    Listener,
 }
 
 impl SentBy {
@@ -67,6 +108,11 @@ impl SentBy {
             Self::Group(name) => {
                 config.group_members(name).iter().map(|member| Arc::clone(&member.name)).collect()
             }
+            Self::Listener => {
+                let mut all: BTreeSet<Arc<str>> = config.bindings().map(Arc::from).collect();
+                all.insert(DEFAULT_BINDING.into());
+                all.into_iter().collect()
+            }
         }
     }
 
@@ -75,6 +121,7 @@ impl SentBy {
         match self {
             Self::Binding(name) => Some(Arc::clone(name)),
             Self::Group(name) => binding_of_group(config, seed, message, name),
+            Self::Listener => None,
         }
     }
 }
@@ -193,7 +240,9 @@ pub struct Arrival {
     pub eight_bit: bool,
     /// What sends it.
     pub sent_by: SentBy,
-    /// The client that handed it in.
+    /// How it comes in.
+    pub through: Through,
+    /// The client that hands it in.
     pub client: Option<IpAddr>,
 }
 
@@ -317,6 +366,7 @@ impl Stream {
             size_bytes,
             eight_bit: self.spec.eight_bit,
             sent_by: self.spec.sent_by.clone(),
+            through: self.spec.through,
             client: self.spec.client,
         }
     }
@@ -431,6 +481,7 @@ mod tests {
             eight_bit: false,
             recipients: Fanout::Drawn(1..=1),
             sent_by: SentBy::Binding("default".into()),
+            through: Through::Queue,
             client: None,
         }
     }

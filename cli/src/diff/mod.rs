@@ -141,7 +141,7 @@ fn unusable(findings: &str, name: &str) -> CommandError {
 fn pairs_of(loaded: &runs::Loaded) -> BTreeSet<PairName> {
     let traffic = loaded.scenario.traffic.iter();
     let pairs = traffic.flat_map(|traffic| {
-        let bindings = traffic.sent_by.bindings(&loaded.config).into_iter();
+        let bindings = traffic.bindings(&loaded.config).into_iter();
         bindings.flat_map(|binding| {
             let domains = traffic.to.iter().map(|(mailbox, _)| Arc::clone(mailbox.domain()));
             domains.map(move |domain| (Arc::clone(&binding), domain))

@@ -223,7 +223,7 @@ impl Config {
     }
 
     /// The bindings that are configured; `default` may be one of them.
-    pub(crate) fn bindings(&self) -> impl Iterator<Item = &str> {
+    pub fn bindings(&self) -> impl Iterator<Item = &str> {
         self.compiled.bindings.keys().map(|name| &**name)
     }
 

@@ -1,5 +1,6 @@
 //! The content of a message as it arrives: dot-stuffing removed, every byte compared with the
-//! body that was spooled. A message that came through a listener has its trace line before that.
+//! body that was spooled. A message that came through a listener has its trace line before that,
+//! and the name of a binding if that was not for the client to choose.
 
 use memchr::memmem;
 use traject_engine::ids::MessageId;
@@ -15,8 +16,10 @@ pub(super) struct Content<'f> {
     header: Vec<u8>,
     body: Option<(BodyFacts, Body)>,
     compared: u64,
-    /// The length of the trace line.
+    /// The length of the lines before the body.
     trace_bytes: u64,
+    /// Those that have been looked for.
+    looked_for: usize,
 }
 
 /// How far reading has come.
@@ -49,6 +52,7 @@ impl<'f> Content<'f> {
             body: None,
             compared: 0,
             trace_bytes: 0,
+            looked_for: 0,
         }
     }
 
@@ -96,7 +100,7 @@ impl<'f> Content<'f> {
             return self.compare_with_body(text);
         }
         self.header.extend_from_slice(text);
-        if self.trace_bytes == 0 && !self.skip_trace()? {
+        if !self.skip_trace()? {
             return Ok(());
         }
         if self.header.len() < HEADER_BYTES_MIN {
@@ -108,25 +112,31 @@ impl<'f> Content<'f> {
         self.compare_with_body(&header)
     }
 
-    /// Takes the trace line of our listener off what came first. `false`: more must be seen.
+    /// Takes the lines before the body off what came first. `false`: more must be seen.
     fn skip_trace(&mut self) -> Result<bool, String> {
-        let header = &self.header;
-        if header.len() < TRACE_NAME.len() {
-            return Ok(false);
-        }
-        if !header.starts_with(TRACE_NAME) {
-            return Ok(true);
-        }
-        let is_end = |at: &usize| header.get(at + 2).is_some_and(|next| !b" \t".contains(next));
-        match memmem::find_iter(header, b"\r\n").find(is_end) {
-            Some(end) => {
-                self.trace_bytes = end as u64 + 2;
-                self.header.drain(..end + 2);
-                Ok(true)
+        while let Some(name) = BEFORE.get(self.looked_for) {
+            let header = &self.header;
+            if header.len() < BEFORE_NAME_BYTES_MAX {
+                return Ok(false);
             }
-            None if header.len() > TRACE_BYTES_MAX => Err("a trace line without an end".into()),
-            None => Ok(false),
+            if !header.starts_with(name) {
+                self.looked_for += 1;
+                continue;
+            }
+            let is_end = |at: &usize| header.get(at + 2).is_some_and(|next| !b" \t".contains(next));
+            match memmem::find_iter(header, b"\r\n").find(is_end) {
+                Some(end) => {
+                    self.trace_bytes += end as u64 + 2;
+                    self.header.drain(..end + 2);
+                    self.looked_for += 1;
+                }
+                None if header.len() > TRACE_BYTES_MAX => {
+                    return Err("a trace line without an end".into());
+                }
+                None => return Ok(false),
+            }
         }
+        Ok(true)
     }
 
     fn compare_with_body(&mut self, mut text: &[u8]) -> Result<(), String> {
@@ -160,8 +170,12 @@ impl<'f> Content<'f> {
     }
 }
 
-/// How a trace line begins (RFC 5321 section 4.4).
-const TRACE_NAME: &[u8] = b"Received: ";
+/// How lines before the body begin: a trace line (RFC 5321 section 4.4), and the name of a binding
+/// from a client that may not choose one.
+const BEFORE: [&[u8]; 2] = [b"Received: ", b"X-Binding: "];
+
+/// The longest of these beginnings.
+const BEFORE_NAME_BYTES_MAX: usize = BEFORE[1].len();
 
 /// Longer than any trace line of ours.
 const TRACE_BYTES_MAX: usize = 2048;
@@ -251,6 +265,10 @@ mod tests {
         long.extend_from_slice(b"more\r\n.\r\n");
         assert!(read(factory, &long, 4096).unwrap_err().contains("after the end"));
 
+        let named = [&b"Received: a\r\nX-Binding: bulk\r\n"[..], &wire].concat();
+        for piece in [7, 4096] {
+            assert_eq!(read(factory, &named, piece), Ok(Some(FACTS.message)));
+        }
         let twice = [&b"Received: a\r\nReceived: b\r\n"[..], &wire].concat();
         assert!(read(factory, &twice, 4096).is_err());
         let endless = [b"Received: ", &b"x".repeat(3000)[..], b"\r\n y\r\n.\r\n"].concat();

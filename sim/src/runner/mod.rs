@@ -7,6 +7,7 @@ mod machine;
 mod process;
 mod referee;
 mod setup;
+mod submitter;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -34,6 +35,7 @@ use self::machine::Watched;
 use self::process::{Door, Means, Operator, SimHandle};
 use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
+use self::submitter::Submitters;
 use crate::cause::Teller;
 use crate::dns::SimResolver;
 use crate::event::EventSpec;
@@ -128,7 +130,8 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
     });
     let (referee_too, checks) = (Arc::clone(&referee), options.checks);
     let stage = Stage::new(&world, &referee, Arc::clone(&config));
-    let means = Means { referee: referee_too, seed, checks, config, reloads };
+    let listens = setup::listens(scenario);
+    let means = Means { referee: referee_too, seed, checks, config, reloads, listens };
     let plan = Plan::new(seed, START, &scenario.traffic);
     let play = stage.play(scenario.clone(), setup, means, plan, START + length);
     let played = world.run(play);
@@ -203,13 +206,19 @@ impl Stage {
             tls: tls::configs(Arc::clone(&setup.pki), &self.clock),
         };
         let mut operator = Operator::new(world, means);
-        let mut process = operator.start();
+        let mut process = operator.start().await;
         let clients = Clients {
             door: operator.door(),
             clock: self.clock.clone(),
             referee: Arc::clone(&self.referee),
             config: Arc::clone(&self.config),
             seed,
+            submitters: Submitters::new(
+                (self.network.clone(), self.farm.clone()),
+                self.clock.clone(),
+                Arc::clone(&self.referee),
+                setup.bodies.clone(),
+            ),
         };
         self.farm.spawn(clients.send(plan));
         let mut watch = Watch { deadline, settled: false };
@@ -283,6 +292,7 @@ struct Clients {
     referee: Arc<Referee>,
     config: Arc<Config>,
     seed: Seed,
+    submitters: Submitters,
 }
 
 impl Clients {
@@ -291,6 +301,11 @@ impl Clients {
         while let Some(at) = plan.next_at() {
             self.clock.sleep_until(at).await;
             let Some(arrival) = plan.next() else { break };
+            // A scenario is checked for listeners that are not there.
+            if let Some(listener) = arrival.through.address(&self.config).flatten() {
+                self.submitters.hand_in(arrival, setup::reachable(listener));
+                continue;
+            }
             let Some(handle) = self.handle().await else { return };
             let message = self.message(arrival, handle.next_message_id());
             self.referee.submitted();
@@ -298,6 +313,7 @@ impl Clients {
                 return;
             }
         }
+        self.submitters.finished().await;
         self.referee.all_submitted();
     }
 

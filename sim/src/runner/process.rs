@@ -36,6 +36,8 @@ pub(super) struct Operator {
     config: Arc<Config>,
     /// The configurations of reloads to come.
     reloads: VecDeque<Arc<Config>>,
+    /// Whether mail comes through listeners.
+    listens: bool,
     door: watch::Sender<Option<SimHandle>>,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Means {
     pub(super) checks: Checks,
     pub(super) config: Arc<Config>,
     pub(super) reloads: VecDeque<Arc<Config>>,
+    pub(super) listens: bool,
 }
 
 /// A process that runs.
@@ -57,9 +60,9 @@ pub(super) struct Process {
 
 impl Operator {
     pub(super) fn new(world: SimulatedWorld, means: Means) -> Self {
-        let Means { referee, seed, checks, config, reloads } = means;
+        let Means { referee, seed, checks, config, reloads, listens } = means;
         let (door, _) = watch::channel(None);
-        Self { world, referee, seed, checks, config, reloads, door }
+        Self { world, referee, seed, checks, config, reloads, listens, door }
     }
 
     pub(super) fn door(&self) -> Door {
@@ -71,12 +74,19 @@ impl Operator {
         &self.world.spool
     }
 
-    pub(super) fn start(&self) -> Process {
+    pub(super) async fn start(&self) -> Process {
         let now = self.world.clock.now();
         let engine = Engine::new(Arc::clone(&self.config), self.seed, now);
         self.referee.process_came(now);
         let machine = Watched::new(engine, Arc::clone(&self.referee), self.checks);
-        let (driver, handle) = Driver::new(machine, self.world.clone(), ());
+        let (mut driver, handle) = Driver::new(machine, self.world.clone(), ());
+        for endpoint in self.config.listeners().iter().filter(|_| self.listens) {
+            for address in endpoint.addresses.iter() {
+                // Fails only for an address of nobody, which no mail can come through.
+                let bound = self.world.network.bind(*address, endpoint.backlog).await;
+                bound.into_iter().for_each(|socket| driver.listen(endpoint.id, socket));
+            }
+        }
         let (end, ended) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
         self.world.network.spawn(async move {
@@ -160,7 +170,7 @@ impl Operator {
         let clock = self.world.clock.clone();
         clock.sleep_until((clock.now() + down).min(deadline)).await;
         self.world.spool = self.world.spool.restart();
-        self.start()
+        self.start().await
     }
 
     fn gone(&self, machine: &Watched) {

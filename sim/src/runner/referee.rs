@@ -1,15 +1,16 @@
 //! The referee: sees everything that crosses the engine's boundary and everything receivers take,
 //! keeps the books of the run, and stops it when a law is broken.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::Notify;
-use traject_engine::ids::MessageId;
+use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{Event, Record};
 use traject_engine::waits::WaitChange;
 use traject_engine::{Input, Output, Timestamp};
@@ -55,6 +56,7 @@ pub(super) struct State {
     pub(super) tally: Tally,
     pairs: PairFinder,
     causes: Causes,
+    clients: Clients,
     pub(super) expectations: Option<ExpectationJudge>,
     /// The last records, for the story of a violation.
     pub(super) recent: VecDeque<Record>,
@@ -106,6 +108,7 @@ impl Referee {
             tally: Tally::new(parts.start),
             pairs: PairFinder::default(),
             causes: Causes::new(parts.records.is_some()),
+            clients: Clients::default(),
             expectations: Some(parts.expectations),
             recent: VecDeque::with_capacity(RECENT_RECORDS_MAX),
             violation: None,
@@ -134,6 +137,8 @@ impl Referee {
         state.trace.input(now, input);
         state.oracles.input(now, input);
         match input {
+            Input::Accepted { conn, peer, .. } => state.clients.came(*conn, *peer),
+            Input::Closed { conn, .. } => state.clients.went(*conn),
             Input::Submitted(submission) => {
                 let message = &submission.message;
                 state.oracles.submitted(message.id, &message.binding);
@@ -154,6 +159,9 @@ impl Referee {
         let mut state = self.state();
         state.trace.output(now, output);
         state.oracles.output(now, output);
+        if let Output::ReceiveBody { conn, message, .. } = output {
+            state.clients.receives(*conn, *message);
+        }
         if let Output::Record(record) = output {
             state.record(record);
             if state.phase() != Phase::Busy {
@@ -190,6 +198,11 @@ impl Referee {
     pub(super) fn violated(&self, violation: Violation) {
         self.state().violated(violation);
         self.changed.notify_one();
+    }
+
+    /// The client at `peer` is about to hand in the body of that name.
+    pub(super) fn hands_in(&self, peer: SocketAddr, body: MessageId) {
+        self.state().clients.hands_in(peer, body);
     }
 
     /// One more message was submitted.
@@ -243,6 +256,7 @@ impl State {
         recipients: &[String],
         answer: Answer,
     ) -> Result<(), Violation> {
+        let message = self.clients.message(message);
         self.oracles.transaction(at, message, recipients.len())?;
         for recipient in recipients {
             if let Some(pair) = self.oracles.answered(at, message, recipient, answer)? {
@@ -298,7 +312,7 @@ impl State {
         if self.violation.is_some() {
             return Phase::Failed;
         }
-        let received = self.all_submitted && self.tally.messages == self.submitted;
+        let received = self.all_submitted && self.tally.messages >= self.submitted;
         match (received && self.oracles.book().pending() == 0, self.open_connections) {
             (false, _) => Phase::Busy,
             (true, 0) => Phase::Settled,
@@ -350,6 +364,45 @@ impl State {
         if let Some(tell) = &mut self.progress {
             tell(progress);
         }
+    }
+}
+
+/// What came through listeners: bodies have names of their own, which clients gave them before
+/// there was a message.
+#[derive(Debug, Default)]
+struct Clients {
+    /// The body that a client hands in next.
+    next: BTreeMap<SocketAddr, MessageId>,
+    peers: BTreeMap<ConnId, SocketAddr>,
+    /// Body → message.
+    messages: BTreeMap<MessageId, MessageId>,
+}
+
+impl Clients {
+    fn came(&mut self, conn: ConnId, peer: SocketAddr) {
+        self.peers.insert(conn, peer);
+    }
+
+    fn went(&mut self, conn: ConnId) {
+        if let Some(peer) = self.peers.remove(&conn) {
+            self.next.remove(&peer);
+        }
+    }
+
+    fn hands_in(&mut self, peer: SocketAddr, body: MessageId) {
+        self.next.insert(peer, body);
+    }
+
+    fn receives(&mut self, conn: ConnId, message: MessageId) {
+        let body = self.peers.get(&conn).and_then(|peer| self.next.remove(peer));
+        if let Some(body) = body {
+            self.messages.insert(body, message);
+        }
+    }
+
+    /// The message whose content a body is.
+    fn message(&self, body: MessageId) -> MessageId {
+        self.messages.get(&body).copied().unwrap_or(body)
     }
 }
 

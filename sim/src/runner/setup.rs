@@ -20,7 +20,7 @@ use crate::receiver::spec::{Drawn, ReceiverSpec};
 use crate::report::{DrawnReport, ReceiverReport};
 use crate::scenario::Scenario;
 use crate::tls::Pki;
-use crate::traffic::TrafficSpec;
+use crate::traffic::{Through, TrafficSpec};
 
 /// The parts of a world, before it exists.
 pub(super) struct Setup {
@@ -136,23 +136,42 @@ fn all_sources<'c>(
 pub(crate) fn sources(scenario: &Scenario, config: &Config) -> Vec<IpAddr> {
     let mut bound = BTreeSet::new();
     for traffic in &scenario.traffic {
-        for binding in traffic.sent_by.bindings(config) {
+        for binding in traffic.bindings(config) {
             for (pattern, _) in &traffic.to {
                 let options = config.delivery_options(&binding, pattern.domain());
                 bound.extend(options.bind_address);
             }
         }
     }
+    if listens(scenario) {
+        let endpoints = config.listeners().iter().flat_map(|one| one.addresses.iter());
+        let listened = endpoints.map(SocketAddr::ip);
+        bound.extend(listened.filter(|ip| !ip.is_unspecified() && !ip.is_loopback()));
+    }
     let defaults = [IpAddr::V4(DEFAULT_SOURCE_V4), IpAddr::V6(DEFAULT_SOURCE_V6)];
     bound.retain(|address| !defaults.contains(address));
     defaults.into_iter().chain(bound).collect()
 }
 
+/// Whether mail comes through listeners.
+pub(super) fn listens(scenario: &Scenario) -> bool {
+    scenario.traffic.iter().any(|one| one.through != Through::Queue)
+}
+
+/// Where a client reaches a listener: one that listens everywhere at our default address.
+pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(DEFAULT_SOURCE_V4),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(DEFAULT_SOURCE_V6),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
+}
+
 /// Our addresses that mail of a binding leaves from.
 fn sources_of(scenario: &Scenario, config: &Config, binding: &str) -> BTreeSet<IpAddr> {
     let traffic = scenario.traffic.iter();
-    let sends =
-        |one: &&TrafficSpec| one.sent_by.bindings(config).iter().any(|name| **name == *binding);
+    let sends = |one: &&TrafficSpec| one.bindings(config).iter().any(|name| **name == *binding);
     let domains = traffic.filter(sends).flat_map(|one| one.to.iter().map(|(to, _)| to.domain()));
     domains
         .flat_map(|domain| match config.delivery_options(binding, domain).bind_address {

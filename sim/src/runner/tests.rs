@@ -500,6 +500,29 @@ fn a_crash_loses_nothing_whenever_it_comes() {
     }
 }
 
+/// Through a listener, over restarts and crashes, with recipients that are refused: everything that
+/// a client was told is taken comes to its receiver, byte for byte.
+#[test]
+fn what_comes_through_a_listener_survives_like_anything_else() {
+    let config = "max_outbound_connections = 3 max_recipients_per_batch = 2\n\
+                  esmtp_listener { listen \"127.0.0.1:2525\" { open_relay = true } }";
+    for tenths in 0..8 {
+        let crash = restart(&format!("{}ms", 40 + tenths * 100), "3s").replace("restart", "crash");
+        let traffic = "[[traffic]]\nfrom = \"n@brand.test\"\nto = [\"a.test\"]\neight_bit = true\n\
+                       messages = 60\nover = \"700ms\"\nrecipients = { min = 1, max = 3 }\n\
+                       through = \"listener\"\n";
+        let receiver = format!(
+            "{RECEIVER}[[receiver.reply]]\nstage = \"rcpt\"\n\
+                                reply = \"450 4.2.0 Later\"\nprobability = 0.2\n"
+        );
+        let rest = format!("{traffic}{receiver}{crash}{}", restart("30s", "5s"));
+        let report = honest(&scenario(config, &rest));
+        let domain = &report.domains[0];
+        assert_eq!((domain.delivered, report.end), (domain.accepted, End::Settled));
+        assert!(report.totals.messages >= 60, "{}", report.totals.messages);
+    }
+}
+
 #[test]
 fn a_run_may_end_while_there_is_no_process() {
     let rest = format!("{}{RECEIVER}{}", burst(3), restart("0s", "2d"));

@@ -9,6 +9,7 @@ mod reader;
 mod tests;
 pub mod units;
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::fault::FaultSpec;
 use crate::network::Prefix;
 use crate::receiver::spec::ReceiverSpec;
 use crate::runner;
-use crate::traffic::TrafficSpec;
+use crate::traffic::{Through, TrafficSpec};
 
 /// A scenario that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +75,10 @@ struct Places {
     groups: Vec<Spanned<String>>,
     /// Each receiver.
     receivers: Vec<Range<usize>>,
+    /// Each `through` of a traffic.
+    listeners: Vec<Spanned<Through>>,
+    /// Each `client` of a traffic.
+    clients: Vec<Spanned<IpAddr>>,
     /// Each `source` of a partition.
     sources: Vec<Spanned<Prefix>>,
 }
@@ -111,7 +116,29 @@ impl Scenario {
         }
         self.check_addresses(config, &diagnostics);
         self.check_partitions(config, &diagnostics);
+        self.check_listeners(config, &diagnostics);
         self.judged(diagnostics)
+    }
+
+    /// Mail can come through listeners that there are, from clients that are not we.
+    fn check_listeners(&self, config: &Config, diagnostics: &Diagnostics) {
+        for through in &self.places.listeners {
+            if through.get_ref().address(config) == Some(None) {
+                let hint = "`esmtp_listener { listen \"*:25\" { } }`";
+                let message = "the configuration has no such listener";
+                diagnostics.error_with_hint(through.span(), message, hint);
+            }
+        }
+        let ours = match self.places.listeners.is_empty() {
+            true => Vec::new(),
+            false => runner::sources(self, config),
+        };
+        for client in &self.places.clients {
+            if ours.contains(client.get_ref()) {
+                let message = format!("{} is our own address", client.get_ref());
+                diagnostics.error(client.span(), message);
+            }
+        }
     }
 
     /// A partition is of addresses that mail leaves from, at some time.

@@ -490,6 +490,35 @@ fn scenarios_and_configurations_must_fit() {
 }
 
 #[test]
+fn mail_comes_through_listeners_that_there_are() {
+    let check = |through: &str, client: &str| {
+        let text = format!(
+            "{FULL}\n[[traffic]]\nfrom = \"a@b.test\"\nto = \"a.test\"\nmessages = 1\n\
+             through = \"{through}\"\nclient = \"{client}\"\n"
+        );
+        let scenario = parse(Path::new("scenarios/full.toml"), &text)?;
+        let text = "binding \"bulk\" { bind_address = 203.0.113.1 }\n\
+                    esmtp_listener { listen \"*:25\" { } listen \"203.0.113.2:587\" { } }";
+        scenario.check_config(&traject_engine::config::Config::from_text(text).unwrap())
+    };
+    for (through, client, wrong) in [
+        ("listener", "198.51.100.9", None),
+        ("203.0.113.2:587", "198.51.100.9", None),
+        ("203.0.113.9:25", "198.51.100.9", None),
+        ("queue", "198.51.100.9", None),
+        ("203.0.113.9:587", "198.51.100.9", Some("has no such listener")),
+        ("listener", "203.0.113.2", Some("203.0.113.2 is our own address")),
+        ("door", "198.51.100.9", Some("`door` is none of `queue`")),
+    ] {
+        let found = check(through, client).map_err(|error| error.to_string());
+        match wrong {
+            None => assert_eq!(found, Ok(())),
+            Some(wrong) => assert!(found.clone().unwrap_err().contains(wrong), "{found:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_recording_is_read_and_its_mistakes_have_their_lines() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = |csv: &str, more: &str| {

@@ -18,7 +18,7 @@ use super::Names;
 use crate::body;
 use crate::traffic::curve::{Curve, USUAL_HOURS};
 use crate::traffic::{
-    Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, SentBy, Shape, TrafficSpec,
+    Fanout, MailboxPattern, RECIPIENTS_PER_MESSAGE_MAX, SentBy, Shape, Through, TrafficSpec,
 };
 
 pub(super) fn read_all(
@@ -37,9 +37,10 @@ pub(super) fn read_all(
         let name = read_name(&table, n, &mut given);
         places.bindings.extend(table.text("binding"));
         places.groups.extend(table.text("binding_group"));
+        let entrance = read_entrance(&table, places);
         all.extend(match table.has("trace") {
-            true => recorded::read(path, table, name, names, places),
-            false => read(table, name, names).into_iter().collect(),
+            true => recorded::read(path, (table, name, entrance), names, places),
+            false => read(table, name, entrance, names).into_iter().collect(),
         });
     }
     all
@@ -56,7 +57,7 @@ fn read_name(table: &Table<'_>, n: usize, given: &mut BTreeSet<String>) -> Strin
     name
 }
 
-fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
+fn read(table: Table<'_>, name: String, entrance: Entrance, names: &Names) -> Option<TrafficSpec> {
     let from = read_from(&table);
     let to = read_to(&table, names);
     if !table.has("messages") {
@@ -69,8 +70,7 @@ fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
     let size_bytes = read_size(&table);
     let eight_bit = table.boolean("eight_bit").unwrap_or(false);
     let recipients = read_fanout(&table);
-    let sent_by = read_sent_by(&table);
-    let client = read_client(&table);
+    let sent_by = read_sent_by(&table, entrance.through);
     table.finish();
     Some(TrafficSpec {
         name: name.into(),
@@ -84,22 +84,48 @@ fn read(table: Table<'_>, name: String, names: &Names) -> Option<TrafficSpec> {
         eight_bit,
         recipients,
         sent_by,
-        client,
+        through: entrance.through,
+        client: entrance.client,
     })
+}
+
+/// How messages come in, and from whom.
+#[derive(Clone, Copy)]
+struct Entrance {
+    through: Through,
+    client: Option<IpAddr>,
+}
+
+fn read_entrance(table: &Table<'_>, places: &mut Places) -> Entrance {
+    let (through, client) = (table.parsed("through", through), table.parsed("client", address));
+    places.listeners.extend(through.clone());
+    places.clients.extend(client.clone());
+    let through = through.map_or(Through::Queue, Spanned::into_inner);
+    Entrance { through, client: client.map(Spanned::into_inner) }
+}
+
+/// `queue`, `listener`, or the address of one.
+fn through(text: &str) -> Result<Through, String> {
+    match text {
+        "queue" => Ok(Through::Queue),
+        "listener" => Ok(Through::Listener(None)),
+        address => match address.parse() {
+            Ok(address) => Ok(Through::Listener(Some(address))),
+            Err(_) => Err(format!("`{text}` is none of `queue`, `listener` and `192.0.2.1:25`")),
+        },
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an IP address"))
 }
 
 fn read_start(table: &Table<'_>) -> Duration {
     table.parsed("start", units::duration).map_or(Duration::ZERO, Spanned::into_inner)
 }
 
-fn read_client(table: &Table<'_>) -> Option<IpAddr> {
-    let address =
-        |text: &str| text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"));
-    table.parsed("client", address).map(Spanned::into_inner)
-}
-
-/// `binding` or `binding_group`; without, the binding `default`.
-fn read_sent_by(table: &Table<'_>) -> SentBy {
+/// `binding` or `binding_group`; without, the binding `default`, or what the listener says.
+fn read_sent_by(table: &Table<'_>, through: Through) -> SentBy {
     let (binding, group) = (table.text("binding"), table.text("binding_group"));
     if let (Some(_), Some(group)) = (&binding, &group) {
         let message = "`binding` and `binding_group` cannot both be given";
@@ -109,7 +135,10 @@ fn read_sent_by(table: &Table<'_>) -> SentBy {
     match (binding, group) {
         (Some(binding), _) => SentBy::Binding(name(binding)),
         (None, Some(group)) => SentBy::Group(name(group)),
-        (None, None) => SentBy::Binding("default".into()),
+        (None, None) => match through {
+            Through::Queue => SentBy::Binding("default".into()),
+            Through::Listener(_) => SentBy::Listener,
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::super::Places;
 use super::super::super::reader::Table;
 use super::super::Names;
 use super::{
-    SIZE_MAX, read_client, read_fanout, read_from, read_sent_by, read_size, read_start, read_to,
+    Entrance, SIZE_MAX, read_fanout, read_from, read_sent_by, read_size, read_start, read_to,
 };
 use crate::body;
 use crate::traffic::recorded::{Mistake, Row};
@@ -21,8 +21,7 @@ use crate::traffic::{Fanout, MailboxPattern, SentBy, Shape, TrafficSpec, recorde
 /// The traffic of a recording; where it names bindings, one for each of them.
 pub(super) fn read(
     path: &Path,
-    table: Table<'_>,
-    name: String,
+    (table, name, entrance): (Table<'_>, String, Entrance),
     names: &Names,
     places: &mut Places,
 ) -> Vec<TrafficSpec> {
@@ -59,9 +58,10 @@ pub(super) fn read(
         sent_by: if tells_binding {
             SentBy::Binding("default".into())
         } else {
-            read_sent_by(&table)
+            read_sent_by(&table, entrance.through)
         },
-        client: read_client(&table),
+        through: entrance.through,
+        client: entrance.client,
     };
     table.finish();
     by_binding(&spec, rows)
