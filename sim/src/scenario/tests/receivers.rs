@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::receiver::spec::{
-    Bandwidth, Block, Curve, Escalation, Limit, Order, Per, ReceiverSpec, Rule, Trip, Unknown,
+    Bandwidth, Block, Curve, Escalation, Limit, Order, Per, ReceiverSpec, Rule, Trip, Uncertain,
+    Unknown,
 };
 
 const HEAD: &str = "[[receiver]]\nname = \"r\"\ndomains = [\"a.test\"]\n";
@@ -150,6 +151,48 @@ delay = "3s"
 }
 
 #[test]
+fn ranges_of_what_is_not_known_for_sure() {
+    let receiver = read(
+        r#"
+greylist = { hold = { min = "1m", max = "15m" } }
+reply = [{ stage = "mail", probability = { min = 0.001, max = 0.1 }, reply = "451 y" }]
+[[receiver.limit]]
+what = "messages"
+max = { min = "60/h", max = "600/h" }
+reply = "451 x"
+[[receiver.limit]]
+what = "connections"
+max = 5
+reply = "421 x"
+[receiver.limit.escalation]
+offences = 1
+within = "1m"
+block = { min = "1h", max = "4h" }
+reply = "554 x"
+"#,
+    );
+    assert_eq!(receiver.limits[0].range, Some(Uncertain { least: 60, most: 600 }));
+    assert_eq!(receiver.limits[1].range, None);
+    let (drawn, told) = receiver.drawn(traject_engine::rng::Seed::from_u64(3));
+    let Limited::MessageRate { max, window } = drawn.limits[0].what else { panic!() };
+    assert!((60..=600).contains(&max) && window == seconds(3600), "{max} in {window:?}");
+    let block = drawn.limits[1].escalation.as_ref().unwrap().block.length;
+    assert!((seconds(3600)..=seconds(4 * 3600)).contains(&block), "{block:?}");
+    let hold = drawn.greylist.unwrap().hold;
+    assert!((seconds(60)..=seconds(900)).contains(&hold), "{hold:?}");
+    let share = drawn.rules[0].probability.most();
+    assert!((0.001..=0.1).contains(&share), "{share}");
+    let names: Vec<&str> = told.iter().map(|one| one.what.as_str()).collect();
+    let expected = [
+        "messages per address",
+        "block after connections per address",
+        "greylist hold",
+        "says 451 y",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn what_makes_no_sense() {
     let limit = "[[receiver.limit]]\n";
     let sized = "what = \"messages\"\nmax = \"9/h\"\nreply = \"451 x\"\n";
@@ -182,6 +225,18 @@ fn what_makes_no_sense() {
             "nobody is known as a sender at so early a stage",
         ),
         (format!("{rule}action = \"tarpit\"\n"), "`delay` is missing"),
+        (
+            format!(
+                "{limit}what = \"messages\"\nmax = {{ min = \"9/m\", max = \"99/h\" }}\n\
+                 reply = \"451 x\"\n"
+            ),
+            "both ends of a range are of one time",
+        ),
+        (
+            format!("{limit}what = \"connections\"\nmax = {{ min = 9 }}\nreply = \"451 x\"\n"),
+            "`max` is missing",
+        ),
+        ("without = [\"tls\"]\n".into(), "and there is none"),
         (format!("{rule}replies = []\n"), "`replies` is empty"),
         (
             format!("{rule}reply = \"451 x\"\nprobability = {{ every = \"1h\", \"0m\" = 2 }}\n"),
