@@ -29,6 +29,7 @@ use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
 use crate::line_log::Reopener;
 use crate::logs::{self, Logs};
+use crate::notify::{Notify, Tell};
 
 /// Receive and deliver mail
 ///
@@ -54,8 +55,8 @@ pub(crate) struct Args {
     config: String,
 
     /// How long to finish what is under way after the first signal
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    grace: u64,
+    #[arg(long, alias = "grace", value_name = "SECONDS", default_value_t = 10)]
+    drain: u64,
 
     #[command(flatten)]
     logs: logs::Args,
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         .build()
         .context("cannot start")
         .map_err(system)?;
-    let grace = Duration::from_secs(args.grace);
+    let grace = Duration::from_secs(args.drain);
     runtime.block_on(serve(&args.config, config, (logs, clock), grace)).map_err(system)
 }
 
@@ -95,8 +96,13 @@ async fn serve(
     let resolver = DnsResolver::new(&upstream).context("cannot ask the DNS")?;
     let tls = TlsConfigs::system();
     tls.load(&config.tls_params()).map_err(|error| anyhow!("TLS: {}", error.text()))?;
-    let start =
-        Start { path, config: Arc::clone(&config), tls: tls.clone(), logs: logs.reopeners() };
+    let start = Start {
+        path,
+        config: Arc::clone(&config),
+        tls: tls.clone(),
+        logs: logs.reopeners(),
+        notify: Notify::from_env(),
+    };
     let world = World { network: TokioNetwork, resolver, spool, clock, tls };
     let sockets = bind(&config).await?;
     let seed = seed().context("cannot read random bytes")?;
@@ -106,6 +112,7 @@ async fn serve(
         tracing::info!("listening on {}", socket.local_addr()?);
         driver.listen(listener, socket);
     }
+    start.notify.tell(Tell::Ready);
     let mut run = std::pin::pin!(driver.run());
     let finished = tokio::select! {
         biased;
@@ -129,12 +136,15 @@ async fn obey<P, C>(
     C: traject_net::world::Clock,
 {
     while signals.next().await == Told::Reload {
+        start.notify.tell(Tell::Reloading);
         start.logs.iter().for_each(Reopener::reopen);
         if let Some(config) = start.read_again().await {
             // The driver takes this, or has ended.
             let _ = handle.reload(config).await;
         }
+        start.notify.tell(Tell::Ready);
     }
+    start.notify.tell(Tell::Stopping);
     tracing::info!("ending: no new connections; again to end at once");
     // The driver takes this, or has ended.
     let _ = handle.drain().await;
@@ -168,6 +178,7 @@ struct Start<'a> {
     config: Arc<Config>,
     tls: TlsConfigs,
     logs: Vec<Reopener>,
+    notify: Notify,
 }
 
 impl Start<'_> {

@@ -9,6 +9,7 @@ mod error;
 mod explain;
 mod line_log;
 mod logs;
+mod notify;
 mod options;
 mod profiles;
 mod runs;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::JoinHandle;
@@ -353,6 +354,37 @@ fn rotation_loses_no_line() {
             + after.iter().filter(|one| *one == kind).count()
     };
     assert_eq!([of("reception"), of("delivery")], [3, 3]);
+}
+
+#[test]
+fn a_service_manager_is_told_how_it_is_going() {
+    let sockets = tempfile::tempdir().unwrap();
+    let path = sockets.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let told = || {
+        let mut words = [0; 200];
+        let length = manager.recv(&mut words).unwrap();
+        let words = str::from_utf8(&words[..length]).unwrap();
+        words.lines().next().unwrap().to_owned()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("spoolbase = \"{}/spool\"\n", folder.path().display());
+    fs::write(folder.path().join("t.conf"), &config).unwrap();
+    let mut process = daemon(folder.path()).env("NOTIFY_SOCKET", &path).spawn().unwrap();
+    let signal = |name: &str| {
+        let id = process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    };
+    assert_eq!(told(), "READY=1");
+    signal("HUP");
+    assert_eq!([told(), told()], ["RELOADING=1", "READY=1"]);
+    // A reload that is refused is over, too.
+    fs::write(folder.path().join("t.conf"), config + "nonsense = 1").unwrap();
+    signal("HUP");
+    assert_eq!([told(), told()], ["RELOADING=1", "READY=1"]);
+    signal("TERM");
+    assert_eq!(told(), "STOPPING=1");
+    assert!(process.wait().unwrap().success());
 }
 
 #[test]
