@@ -24,6 +24,30 @@ struct Change {
 
 const CHANGES: &[Change] = &[
     Change {
+        scenario: "regressions/an-answer-after-our-patience.toml",
+        instead_of: "body_timeout = 1\n",
+        write: "body_timeout = 5\n",
+        fails: "expired == 1",
+    },
+    Change {
+        scenario: "regressions/batches-of-siblings.toml",
+        instead_of: "max_recipients_per_batch = 1",
+        write: "max_recipients_per_batch = 2",
+        fails: "connections_opened == 3, receiver one",
+    },
+    Change {
+        scenario: "regressions/expired-untried-with-never-retry.toml",
+        instead_of: "message_expiration = 1\n",
+        write: "message_expiration = 100\n",
+        fails: "expired == 1",
+    },
+    Change {
+        scenario: "regressions/one-message-over-a-connection-that-passes.toml",
+        instead_of: "domain \"second.example\" {",
+        write: "migrate_connections_between_sibling_domains = false domain \"second.example\" {",
+        fails: "delivered == 2",
+    },
+    Change {
         scenario: "basics/expiry.toml",
         instead_of: "max_retries = none",
         write: "max_retries = 5",

@@ -16,6 +16,7 @@ mod runs;
 mod schema;
 mod sim;
 mod spool;
+mod swarm;
 mod sweep;
 mod test;
 mod tls_matrix;
@@ -49,6 +50,7 @@ enum Verb {
     Spool(spool::Args),
     Diff(diff::Args),
     Test(test::Args),
+    Swarm(swarm::Args),
     TlsMatrix(tls_matrix::Args),
 }
 
@@ -72,6 +74,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Spool(args) => spool::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Swarm(args) => swarm::run(&args),
         Verb::TlsMatrix(args) => tls_matrix::run(&args),
     }
 }

@@ -33,6 +33,8 @@ pub enum Purpose {
     Tls = 10,
     /// Numbers of simulated receivers that nobody outside knows for sure.
     Uncertain = 11,
+    /// Random worlds.
+    Swarm = 12,
 }
 
 /// The root of all randomness of one engine or one simulated world.

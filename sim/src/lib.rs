@@ -21,6 +21,7 @@ pub mod report;
 pub mod runner;
 pub mod scenario;
 pub mod spool;
+pub mod swarm;
 #[cfg(test)]
 mod test_records;
 pub mod tls;

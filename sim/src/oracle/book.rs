@@ -49,6 +49,8 @@ pub struct Row {
     pub attempts: u16,
     /// Attempts whose end nobody knows: the connection died while the receiver had the content.
     pub lost: u16,
+    /// When the last of those was given up; the epoch if there is none.
+    pub lost_at: Timestamp,
     /// Copies that receivers took.
     pub copies: u16,
     /// What a receiver said last to its content; 0: nothing yet.
@@ -137,6 +139,7 @@ impl Book {
         let perhaps = |row: &&mut Row| row.state == State::Pending && row.due_at <= at;
         for row in self.rows.iter_mut().filter(perhaps) {
             row.lost += 1;
+            row.lost_at = at;
         }
     }
 
@@ -286,18 +289,33 @@ impl Book {
                 self.accept(*message, record.at, recipients, &binding)
             }
             Event::Delivery(attempt) => self.end(attempt, State::Delivered),
-            Event::PermanentFailure(attempt) => self.end(attempt, State::Bounced),
-            Event::Expiry { attempt, .. } => self.end(attempt, State::Expired),
+            Event::PermanentFailure(attempt) => {
+                self.note_lost(record.at, attempt)?;
+                self.end(attempt, State::Bounced)
+            }
+            Event::Expiry { attempt, .. } => {
+                self.note_lost(record.at, attempt)?;
+                self.end(attempt, State::Expired)
+            }
             Event::TransientFailure { attempt, next_attempt_at } => {
                 let lost = super::copies::is_lost(attempt);
                 let row = self.row_mut(attempt.message, attempt.recipient)?;
                 row.attempts = attempt.attempts;
                 row.due_at = *next_attempt_at;
                 row.lost += u16::from(lost);
+                row.lost_at = if lost { record.at } else { row.lost_at };
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// A last attempt may have been given up while the receiver was at it.
+    fn note_lost(&mut self, at: Timestamp, attempt: &Attempt) -> Result<(), Finding> {
+        if super::copies::is_lost(attempt) {
+            self.row_mut(attempt.message, attempt.recipient)?.lost_at = at;
+        }
+        Ok(())
     }
 
     /// The row of a message's recipient by the mailbox's name.
@@ -313,12 +331,6 @@ impl Book {
             invariant: "conservation",
             details: format!("{mailbox} is no recipient of message {message}"),
         })
-    }
-
-    /// Any recipient of a message.
-    pub(super) fn first_row(&self, message: MessageId) -> Result<&Row, Finding> {
-        let place = self.place(message)?;
-        Ok(&self.rows[place.first_row as usize])
     }
 
     fn accept(
@@ -340,6 +352,7 @@ impl Book {
                 pair: self.pair_id(&pair),
                 attempts: 0,
                 lost: 0,
+                lost_at: Timestamp::default(),
                 copies: 0,
                 answered: 0,
                 state: State::Pending,

@@ -147,6 +147,8 @@ impl Caps {
             details: format!("connection {conn} is none of {}/{}", from.binding, from.domain),
         })?;
         known.pair = to_id;
+        // The same message for the other domain is another transaction.
+        known.last = None;
         if let Some(count) = self.per_pair.get_mut(&from_id) {
             *count -= 1;
         }
@@ -159,14 +161,16 @@ impl Caps {
 
 /// Judges how many recipients a transaction had.
 pub(super) fn judge_batch(
-    book: &Book,
+    book: &mut Book,
     at: Timestamp,
     message: MessageId,
-    recipients: usize,
+    recipients: &[String],
 ) -> Result<(), Finding> {
-    let row = book.first_row(message)?;
+    // All recipients of a transaction are of one queue.
+    let Some(first) = recipients.first() else { return Ok(()) };
+    let (pair, recipients) = (book.row_named(message, first)?.pair, recipients.len());
     // When the transaction began the receiver does not tell.
-    let phases = book.phases(row.pair, before(at, TRANSACTION_MAX), at);
+    let phases = book.phases(pair, before(at, TRANSACTION_MAX), at);
     let cap = loosest(phases.iter().map(|phase| phase.options.max_recipients_per_batch));
     ensure(LAW, cap == 0 || recipients <= cap as usize, || {
         format!("{recipients} recipients in one transaction, max_recipients_per_batch = {cap}")

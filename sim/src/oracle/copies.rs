@@ -19,10 +19,12 @@ pub(super) fn judge_answer(
 ) -> Result<Option<PairId>, Finding> {
     let row = book.row_named(message, recipient)?;
     let who = || format!("message {message} for {recipient}");
-    ensure(LAW, row.state == State::Pending, || {
+    // A receiver may be slower than our patience: its answer to an attempt that was given up.
+    let is_late = answer.connected_at <= row.lost_at;
+    ensure(LAW, row.state == State::Pending || is_late, || {
         format!("{} was sent again after it was {:?}", who(), row.state)
     })?;
-    ensure("retry", at >= row.due_at, || {
+    ensure("retry", at >= row.due_at || is_late, || {
         format!("{} was sent before its due time {}", who(), row.due_at)
     })?;
     row.answered = answer.code.unwrap_or(0);

@@ -216,12 +216,12 @@ impl Oracles {
     ///
     /// When it had more than `max_recipients_per_batch` allows.
     pub fn transaction(
-        &self,
+        &mut self,
         at: Timestamp,
         message: MessageId,
-        recipients: usize,
+        recipients: &[String],
     ) -> Result<(), Violation> {
-        caps::judge_batch(&self.book, at, message, recipients)
+        caps::judge_batch(&mut self.book, at, message, recipients)
             .map_err(|finding| finding.at(at, Entity::Message(message)))
     }
 }

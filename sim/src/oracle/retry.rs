@@ -9,6 +9,7 @@ use std::time::Duration;
 use traject_engine::config::effective::{DeliveryOptions, MaxRetries};
 use traject_engine::record::{Event, GiveUp, Record};
 use traject_engine::smtp::reply::Severity;
+use traject_engine::smtp::stage::Stage;
 
 use super::{Finding, Row, ensure};
 
@@ -36,7 +37,12 @@ pub(super) fn judge(record: &Record, row: &Row, options: &DeliveryOptions) -> Re
         }
         Event::Expiry { attempt, why, last_reply } => {
             early(record, row, last_reply.is_some())?;
-            let expected = end(options, attempt.attempts, attempt.age);
+            // Where there was no attempt, none has failed: the queue was moved to delayed, or its
+            // turn had come.
+            let expected = match attempt.stage {
+                Stage::Queue => limit(options, attempt.attempts, attempt.age),
+                _ => end(options, attempt.attempts, attempt.age),
+            };
             ensure(LAW, expected == Some(End::GiveUp(*why)), || {
                 format!("given up for {why:?}, where {expected:?} was expected")
             })?;
@@ -62,16 +68,23 @@ enum End {
     GiveUp(GiveUp),
 }
 
+/// What ends a recipient whose attempt has failed.
 fn end(options: &DeliveryOptions, attempts: u16, age: Duration) -> Option<End> {
+    match options.never_retry {
+        true => Some(End::NeverRetry),
+        false => limit(options, attempts, age),
+    }
+}
+
+/// The limit that is reached.
+fn limit(options: &DeliveryOptions, attempts: u16, age: Duration) -> Option<End> {
     let allowed = match options.max_retries {
         MaxRetries::Unlimited => None,
         MaxRetries::Count(count) => Some(count),
         MaxRetries::Auto => auto(options),
     };
     let retries = attempts.checked_sub(1).map(u32::from);
-    if options.never_retry {
-        Some(End::NeverRetry)
-    } else if retries.zip(allowed).is_some_and(|(made, allowed)| made >= allowed) {
+    if retries.zip(allowed).is_some_and(|(made, allowed)| made >= allowed) {
         Some(End::GiveUp(GiveUp::MaxRetries))
     } else if age >= options.message_expiration {
         Some(End::GiveUp(GiveUp::MaxTime))

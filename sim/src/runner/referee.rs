@@ -257,7 +257,7 @@ impl State {
         answer: Answer,
     ) -> Result<(), Violation> {
         let message = self.clients.message(message);
-        self.oracles.transaction(at, message, recipients.len())?;
+        self.oracles.transaction(at, message, recipients)?;
         for recipient in recipients {
             if let Some(pair) = self.oracles.answered(at, message, recipient, answer)? {
                 self.tally.duplicate(&pair);

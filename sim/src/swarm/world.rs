@@ -1,0 +1,440 @@
+//! Random worlds as scenarios.
+
+use traject_engine::rng::Seed;
+
+use super::config::{self, Names};
+use super::dice::Dice;
+use super::node::Node;
+
+/// A world that a seed has drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct World {
+    /// Its text, in pieces.
+    pub nodes: Vec<Node>,
+    /// How many faults and events it has.
+    pub faults: usize,
+}
+
+/// What a world has at all. Each world lacks some of it: a bug that one fault hides shows where
+/// there is none.
+#[derive(Clone, Copy, Debug)]
+struct Traits {
+    rules: bool,
+    limits: bool,
+    greylist: bool,
+    tls: bool,
+    network: bool,
+    dns: bool,
+    operator: bool,
+    crowds: bool,
+    /// Times in a thousand that an option is set in a stanza.
+    density: u64,
+    /// Minutes after which everything is well.
+    heals: u64,
+}
+
+/// Draws the parts of one world.
+struct Maker {
+    dice: Dice,
+    traits: Traits,
+    names: Names,
+    receivers: Vec<Receiver>,
+}
+
+struct Receiver {
+    name: String,
+    domains: Vec<String>,
+    hosts: Vec<String>,
+    lmtp: bool,
+    has_tls: bool,
+}
+
+impl World {
+    /// The world of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(Seed::from_u64(seed), 0);
+        let traits = Traits::draw(&mut dice);
+        let mut maker = Maker::new(dice, traits);
+        let mut nodes = vec![Node::Lines(format!(
+            "title = \"world {seed}\"\nseed = {seed}\nhorizon = \"{HORIZON}\"\n"
+        ))];
+        nodes.push(maker.config("config_text"));
+        nodes.extend(maker.receivers_text());
+        nodes.extend(maker.traffic());
+        let mut troubles = maker.faults();
+        troubles.extend(maker.events());
+        let faults = troubles.len();
+        nodes.extend(troubles);
+        Self { nodes, faults }
+    }
+
+    /// The scenario.
+    pub fn text(&self) -> String {
+        Node::text(&self.nodes)
+    }
+}
+
+impl Traits {
+    fn draw(dice: &mut Dice) -> Self {
+        Self {
+            rules: dice.percent(60),
+            limits: dice.percent(40),
+            greylist: dice.percent(30),
+            tls: dice.percent(30),
+            network: dice.percent(50),
+            dns: dice.percent(40),
+            operator: dice.percent(40),
+            crowds: dice.percent(30),
+            density: *dice.pick_one(&[0, 20, 60, 150]),
+            heals: *dice.pick_one(&[5, 30, 120]),
+        }
+    }
+}
+
+impl Maker {
+    fn new(mut dice: Dice, traits: Traits) -> Self {
+        let mut receivers = Vec::new();
+        for r in 0..dice.within(1..=4) {
+            let domains = (0..dice.within(1..=3)).map(|d| format!("d{d}.r{r}.example")).collect();
+            let hosts = (0..dice.within(1..=3)).map(|h| format!("mx{h}.r{r}.example")).collect();
+            let (lmtp, has_tls) = (dice.percent(8), traits.tls && dice.percent(70));
+            receivers.push(Receiver { name: format!("r{r}"), domains, hosts, lmtp, has_tls });
+        }
+        let all = |part: fn(&Receiver) -> &Vec<String>| -> Vec<String> {
+            receivers.iter().flat_map(|one| part(one).clone()).collect()
+        };
+        let names = Names {
+            domains: all(|one| &one.domains),
+            hosts: all(|one| &one.hosts),
+            bindings: (0..dice.below(4)).map(|b| format!("b{b}")).collect(),
+            lmtp: receivers
+                .iter()
+                .filter(|one| one.lmtp)
+                .flat_map(|one| one.domains.clone())
+                .collect(),
+        };
+        Self { dice, traits, names, receivers }
+    }
+
+    fn config(&mut self, key: &str) -> Node {
+        let density = self.traits.density;
+        Node::Block {
+            open: format!("{key} = '''\n"),
+            children: config::draw(&mut self.dice, &self.names, density),
+            close: "'''\n".into(),
+        }
+    }
+
+    fn receivers_text(&mut self) -> Vec<Node> {
+        let receivers = std::mem::take(&mut self.receivers);
+        let nodes = receivers.iter().map(|one| self.receiver(one)).collect();
+        self.receivers = receivers;
+        nodes
+    }
+
+    fn receiver(&mut self, receiver: &Receiver) -> Node {
+        let Receiver { name, domains, hosts, lmtp, has_tls } = receiver;
+        let equal = self.dice.percent(50);
+        let mx: Vec<String> = (1..)
+            .zip(hosts)
+            .map(|(n, host)| {
+                let preference = if equal { 10 } else { 10 * n };
+                format!("{{ host = \"{host}\", preference = {preference} }}")
+            })
+            .collect();
+        let mut open = format!(
+            "\n[[receiver]]\nname = \"{name}\"\ndomains = {domains:?}\nmx = [{}]\n",
+            mx.join(", ")
+        );
+        if *lmtp {
+            open += "protocol = \"lmtp\"\n";
+        }
+        let mut children = Vec::new();
+        let mut line = |text: String| children.push(Node::Lines(text + "\n"));
+        // Never none: a sender that tries again at once would do so for ever in one instant.
+        let latency = self.dice.pick(&["10ms", "20ms", "80ms", "200ms"]);
+        line(format!("latency = \"{latency}\""));
+        if self.dice.percent(40) {
+            line(format!("jitter = \"{}\"", self.dice.pick(&["1ms", "10ms", "1s"])));
+        }
+        if self.dice.percent(30) {
+            let offers = self.dice.pick(&[
+                "",
+                "\"PIPELINING\"",
+                "\"SIZE 20000\"",
+                "\"8BITMIME\", \"ENHANCEDSTATUSCODES\"",
+                "\"PIPELINING\", \"XCLIENT\"",
+            ]);
+            line(format!("extensions = [{offers}]"));
+        }
+        if self.traits.rules {
+            for _ in 0..self.dice.below(4) {
+                let rule = self.rule(*lmtp);
+                line(rule);
+            }
+        }
+        if self.traits.limits {
+            for _ in 0..self.dice.below(3) {
+                let limit = self.limit();
+                line(limit);
+            }
+        }
+        if self.traits.greylist && self.dice.percent(50) {
+            let hold = self.dice.pick(&["1s", "1m", "5m", "15m"]);
+            let key = self.dice.pick(&["\"address\"", "\"network\", \"sender\", \"recipient\""]);
+            line(format!("[receiver.greylist]\nhold = \"{hold}\"\nkey = [{key}]"));
+        }
+        if *has_tls {
+            for posture in self.tls() {
+                line(posture);
+            }
+        }
+        Node::Block { open, children, close: String::new() }
+    }
+
+    /// The first posture is a broken one and ends; the other is what every receiver comes to.
+    fn tls(&mut self) -> Vec<String> {
+        let until = self.heals();
+        let trouble = self.dice.pick(&[
+            "offer = \"no\"",
+            "offer = \"stripped\"",
+            "answer = \"454 4.7.0 Not now\"",
+            "answer = \"502 5.5.1 Unknown command\"",
+            "answer = \"garbage\"",
+            "answer = \"reset\"",
+            "answer = \"close\"",
+            "answer = \"stall\"",
+            "inject = \"250 2.0.0 Ok\"",
+            "handshake = \"alert\"",
+            "handshake = \"cut\"",
+            "handshake = \"stall\"",
+            "handshake = \"garbage\"",
+            "certificate = \"expired\"",
+            "certificate = \"self_signed\"",
+            "certificate = \"wrong_name\"",
+            "wants_certificate = true",
+            "versions = [\"TLSv1.2\"]",
+        ]);
+        let mut postures = Vec::new();
+        if self.dice.percent(70) {
+            postures.push(format!("[[receiver.tls]]\nbefore = \"{until}\"\n{trouble}"));
+        }
+        postures.push("[[receiver.tls]]".to_owned());
+        postures
+    }
+
+    fn rule(&mut self, lmtp: bool) -> String {
+        let stages = ["banner", "ehlo", "mail", "rcpt", "data", "body", "rset"];
+        let stage = self.dice.pick(&stages);
+        let mut rule = format!("[[receiver.reply]]\nstage = \"{stage}\"\n");
+        rule += &format!("before = \"{}\"\n", self.heals());
+        rule += &format!("probability = {}\n", self.dice.pick(&["0.05", "0.3", "0.8", "1"]));
+        if stage == "rcpt" && self.dice.percent(30) {
+            rule += "recipient = \"user1*\"\n";
+        }
+        let what = self.dice.below(100);
+        // A receiver that refuses what it has taken breaks its own word: no law of ours holds then.
+        let keeps = what >= 60 && stage == "body" && !lmtp && self.dice.percent(40);
+        if what < 60 {
+            rule += &format!("reply = {}\n", self.reply());
+        } else if what < 90 {
+            rule += &format!("action = \"{}\"\n", self.dice.pick(&["reset", "close", "stall"]));
+        } else {
+            rule += &format!("action = \"tarpit\"\ndelay = \"{}\"\n", self.seconds());
+            return rule.trim_end().to_owned();
+        }
+        if self.dice.percent(30) {
+            rule += &format!("delay = \"{}\"\n", self.seconds());
+        }
+        if keeps {
+            rule += "keeps_message = true\n";
+        }
+        rule.trim_end().to_owned()
+    }
+
+    fn reply(&mut self) -> &'static str {
+        self.dice.pick(&[
+            "\"421 4.3.2 Closing\"",
+            "\"421 4.7.0 Too much\"",
+            "\"450 4.2.0 Later\"",
+            "\"451 4.7.1 Greylisted\"",
+            "\"452 4.2.2 Full\"",
+            "\"550 5.1.1 No such user\"",
+            "\"554 5.7.1 Refused\"",
+            "[\"451-4.3.0 Let me explain\", \"451 4.3.0 at length\"]",
+            "[\"220-Welcome\", \"521 Go away\"]",
+            "[\"250-First\", \"451 second thoughts\"]",
+            "\"499 nobody knows this code\"",
+            "\"599 nor this one\"",
+            "\"200 which says nothing\"",
+        ])
+    }
+
+    fn limit(&mut self) -> String {
+        let (what, max) = *self.dice.pick_one(&[
+            ("connections", "1"),
+            ("connections", "3"),
+            ("connection_rate", "\"6/m\""),
+            ("messages", "\"20/m\""),
+            ("messages", "\"5/10s\""),
+            ("messages_per_connection", "1"),
+            ("messages_per_connection", "4"),
+            ("recipients_per_message", "1"),
+            ("recipients_per_message", "3"),
+        ]);
+        let then = match self.dice.percent(75) {
+            true => "reply = \"421 4.7.0 Too many\"".to_owned(),
+            false => format!("action = \"{}\"", self.dice.pick(&["reset", "close"])),
+        };
+        let then = match what {
+            "recipients_per_message" => "reply = \"452 4.5.3 Too many recipients\"".to_owned(),
+            _ => then,
+        };
+        let mut limit = format!("[[receiver.limit]]\nwhat = \"{what}\"\nmax = {max}\n{then}\n");
+        if what.starts_with("connection") && self.dice.percent(30) {
+            limit += &format!("per = \"{}\"\n", self.dice.pick(&["network", "all"]));
+        }
+        limit.trim_end().to_owned()
+    }
+
+    fn traffic(&mut self) -> Vec<Node> {
+        let count = self.dice.within(1..=3);
+        (0..count).map(|_| self.one_traffic()).collect()
+    }
+
+    fn one_traffic(&mut self) -> Node {
+        let mut to: Vec<String> = self.names.domains.clone();
+        to.retain(|_| self.dice.percent(60));
+        if to.is_empty() {
+            to = self.names.domains[..1].to_vec();
+        }
+        let open = format!(
+            "\n[[traffic]]\nfrom = {}\nto = {to:?}\n",
+            self.dice.pick(&["\"news{n}@brand.example\"", "\"a@brand.example\"", "\"<>\""])
+        );
+        let mut children = Vec::new();
+        let mut line = |text: String| children.push(Node::Lines(text + "\n"));
+        line(format!("messages = {}", self.dice.within(1..=40)));
+        match self.dice.below(3) {
+            0 => {}
+            1 => line(format!("over = \"{}\"", self.heals())),
+            _ => line(format!("over = \"{}\"\nshape = \"poisson\"", self.heals())),
+        }
+        if self.dice.percent(30) {
+            line(format!("start = \"{}s\"", self.dice.below(self.traits.heals * 60)));
+        }
+        if self.traits.crowds {
+            line(match self.dice.percent(50) {
+                true => "recipients = \"all\"".to_owned(),
+                false => "recipients = { min = 1, max = 12 }".to_owned(),
+            });
+        }
+        line(format!("size = \"{}\"", self.dice.pick(&["64B", "1KB", "10KB", "70KB"])));
+        if self.dice.percent(20) {
+            line("eight_bit = true".to_owned());
+        }
+        if !self.names.bindings.is_empty() && self.dice.percent(70) {
+            let binding = self.dice.pick_one(&self.names.bindings).clone();
+            line(format!("binding = \"{binding}\""));
+        }
+        Node::Block { open, children, close: String::new() }
+    }
+
+    fn faults(&mut self) -> Vec<Node> {
+        let mut faults = Vec::new();
+        if self.traits.network {
+            for _ in 0..self.dice.below(4) {
+                let fault = self.network_fault();
+                faults.push(self.fault(&fault));
+            }
+        }
+        if self.traits.dns {
+            for _ in 0..self.dice.below(3) {
+                let domain = self.dice.pick_one(&self.names.domains).clone();
+                let what = match self.dice.percent(60) {
+                    true => {
+                        let how = self.dice.pick(&["servfail", "nxdomain", "timeout"]);
+                        format!("what = \"dns_failure\"\nhow = \"{how}\"\n")
+                    }
+                    false => "what = \"dns_slow\"\nplus = \"7s\"\n".to_owned(),
+                };
+                faults.push(self.fault(&format!("{what}domain = \"{domain}\"\n")));
+            }
+        }
+        faults
+    }
+
+    fn network_fault(&mut self) -> String {
+        let one = self.dice.below(self.receivers.len() as u64) as usize;
+        let Receiver { name, hosts, has_tls, .. } = &self.receivers[one];
+        let whom = match self.dice.percent(50) {
+            true => format!("receiver = \"{name}\"\n"),
+            false => format!("host = \"{}\"\n", self.dice.pick_one(hosts)),
+        };
+        match self.dice.below(5) {
+            0 | 1 => {
+                let how = self.dice.pick(&["refused", "blackhole", "unreachable"]);
+                format!("what = \"host_down\"\nhow = \"{how}\"\n{whom}")
+            }
+            2 => format!("what = \"reset\"\n{whom}"),
+            3 => format!("what = \"slow\"\nplus = \"{}\"\n{whom}", self.dice.pick(&["3s", "40s"])),
+            _ if *has_tls => format!("what = \"starttls_off\"\nreceiver = \"{name}\"\n"),
+            _ => match self.names.bindings.first() {
+                Some(binding) => {
+                    let how = self.dice.pick(&["refused", "blackhole", "unreachable"]);
+                    format!(
+                        "what = \"partition\"\nhow = \"{how}\"\nbinding = \"{binding}\"\n{whom}"
+                    )
+                }
+                None => format!("what = \"slow\"\ntimes = 20\n{whom}"),
+            },
+        }
+    }
+
+    fn fault(&mut self, what: &str) -> Node {
+        let (at, length) = self.stretch();
+        Node::Lines(format!("\n[[fault]]\nat = \"{at}s\"\nfor = \"{length}s\"\n{what}"))
+    }
+
+    fn events(&mut self) -> Vec<Node> {
+        if !self.traits.operator {
+            return Vec::new();
+        }
+        let mut times: Vec<u64> = (0..self.dice.within(1..=3)).map(|_| self.stretch().0).collect();
+        times.sort_unstable();
+        // Two things at one instant have no order.
+        times.dedup();
+        times.iter().map(|at| self.event(*at)).collect()
+    }
+
+    fn event(&mut self, at: u64) -> Node {
+        let open = format!("\n[[event]]\nat = \"{at}s\"\n");
+        match self.dice.below(3) {
+            0 => Node::Block {
+                open: open + "what = \"reload\"\n",
+                children: vec![self.config("config_text")],
+                close: String::new(),
+            },
+            1 => Node::Lines(open + "what = \"restart\"\nfor = \"3s\"\n"),
+            _ => Node::Lines(open + "what = \"crash\"\n"),
+        }
+    }
+
+    /// When something begins, and how long it lasts: it is over when everything is well.
+    fn stretch(&mut self) -> (u64, u64) {
+        let end = self.traits.heals * 60;
+        let at = self.dice.below(end - 1);
+        (at, self.dice.within(1..=end - at))
+    }
+
+    fn heals(&self) -> String {
+        format!("{}m", self.traits.heals)
+    }
+
+    fn seconds(&mut self) -> &'static str {
+        self.dice.pick(&["100ms", "2s", "29s", "61s", "301s"])
+    }
+}
+
+/// Long after everything is well, and every message is too old.
+const HORIZON: &str = "20d";
