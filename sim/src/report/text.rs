@@ -200,17 +200,15 @@ impl Page {
 
     /// What the seed decided about receivers; nothing where it had nothing to decide.
     fn receivers(&mut self, receivers: &[ReceiverReport]) {
-        let mut told =
-            receivers.iter().filter(|one| one.profile.is_some() || !one.drawn.is_empty());
-        let Some(first) = told.next() else { return };
+        let mut told = drawn_receivers(receivers).peekable();
+        if told.peek().is_none() {
+            return;
+        }
         self.line("");
-        let heading = self.ink(Ink::Bold, "Receivers, as this seed drew them");
+        let heading = self.ink(Ink::Bold, DRAWN_HEADING);
         self.line(&heading);
-        for one in std::iter::once(first).chain(told) {
-            let profile = one.profile.iter().map(|name| format!("profile {name}"));
-            let drawn = one.drawn.iter().map(|drawn| format!("{} {}", drawn.what, drawn.value));
-            let facts: Vec<String> = profile.chain(drawn).collect();
-            self.labelled(&one.receiver, &facts.join(" · "));
+        for (receiver, facts) in told {
+            self.labelled(receiver, &facts);
         }
     }
 
@@ -329,6 +327,19 @@ pub(super) fn transport_text(mix: &Transports) -> String {
     text.join(" · ")
 }
 
+/// The receivers that have a profile or numbers that the seed drew, and these.
+pub(super) fn drawn_receivers(
+    receivers: &[ReceiverReport],
+) -> impl Iterator<Item = (&str, String)> {
+    let told = receivers.iter().filter(|one| one.profile.is_some() || !one.drawn.is_empty());
+    told.map(|one| {
+        let profile = one.profile.iter().map(|name| format!("profile {name}"));
+        let drawn = one.drawn.iter().map(|drawn| format!("{} {}", drawn.what, drawn.value));
+        let facts: Vec<String> = profile.chain(drawn).collect();
+        (one.receiver.as_str(), facts.join(" · "))
+    })
+}
+
 /// The peaks of our addresses, the highest first.
 pub(super) fn sources_text(sources: &[SourceReport]) -> String {
     let mut sources: Vec<&SourceReport> = sources.iter().collect();
@@ -408,6 +419,9 @@ fn pad_end(text: &str, width: usize) -> String {
 
 /// Columns of a timeline.
 const SPARK_COLUMNS: usize = 72;
+
+/// What stands above [`drawn_receivers`].
+pub(super) const DRAWN_HEADING: &str = "Receivers, as this seed drew them";
 
 /// Our addresses shown for a domain.
 const SOURCES_SHOWN: usize = 4;

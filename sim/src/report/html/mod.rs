@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use self::chart::{Chart, EndLabel, Frame};
 use self::markup::{Escaped, percent, short_number, time, time_or_dash};
 use self::scale::Scale;
-use super::text::{grouped, plural};
+use super::text::{DRAWN_HEADING, drawn_receivers, grouped, plural};
 use super::{DomainReport, End, Report};
 use crate::expect::judge::ExpectationResult;
 
@@ -24,6 +24,7 @@ pub fn render(report: &Report) -> String {
     page.expectations();
     page.overview();
     page.table();
+    page.receivers();
     page.domains();
     page.footer();
     page.html
@@ -183,6 +184,19 @@ impl Page<'_> {
             self.html.push_str("</tr>\n");
         }
         self.html.push_str("</tbody>\n</table>\n");
+    }
+
+    fn receivers(&mut self) {
+        let mut told = drawn_receivers(&self.report.receivers).peekable();
+        if told.peek().is_none() {
+            return;
+        }
+        let _ = writeln!(self.html, "<h2>{DRAWN_HEADING}</h2>\n<dl>");
+        for (receiver, facts) in told {
+            let (receiver, facts) = (Escaped(receiver), Escaped(&facts));
+            let _ = writeln!(self.html, "<dt>{receiver}</dt><dd>{facts}</dd>");
+        }
+        self.html.push_str("</dl>\n");
     }
 
     fn domains(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::text::tests::report;
-use crate::report::{Happening, HappeningKind};
+use crate::report::{Happening, HappeningKind, ReceiverReport};
 
 #[test]
 fn the_page_needs_nothing_and_is_the_same_each_time() {
@@ -44,6 +44,11 @@ fn whatever_it_is_called_it_is_no_markup() {
     report.expectations[1].actual = HOSTILE.to_owned();
     report.expectations[1].broken_by = Some(HOSTILE.to_owned());
     report.expectations[1].because = vec![format!("  {HOSTILE}")];
+    report.receivers = vec![ReceiverReport {
+        receiver: HOSTILE.to_owned(),
+        profile: Some(HOSTILE.to_owned()),
+        drawn: Vec::new(),
+    }];
     let (from_s, to_s) = (0.0, 10.0);
     report.happenings =
         vec![Happening { kind: HappeningKind::Fault, from_s, to_s, what: HOSTILE.to_owned() }];
@@ -57,7 +62,7 @@ fn whatever_it_is_called_it_is_no_markup() {
     assert!(!page.contains("\"'&"));
     // Each is there, in a form that is only text.
     let escaped = Escaped(HOSTILE).to_string();
-    assert!(page.matches(&escaped).count() >= 16, "{}", page.matches(&escaped).count());
+    assert!(page.matches(&escaped).count() >= 18, "{}", page.matches(&escaped).count());
     assert_eq!(page.matches(&escaped).count() - clean.matches(&escaped).count(), 2);
 }
 
