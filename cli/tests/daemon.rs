@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -354,6 +355,37 @@ fn rotation_loses_no_line() {
             + after.iter().filter(|one| *one == kind).count()
     };
     assert_eq!([of("reception"), of("delivery")], [3, 3]);
+}
+
+#[test]
+fn a_full_log_disk_stops_no_mail_and_costs_no_line_once_there_is_room() {
+    let mut daemon = Daemon::start(picky_sink());
+    let mut client = client(daemon.addr);
+    let path = daemon.folder.path().join("mainlog");
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/full", &path).unwrap();
+    daemon.signal("HUP");
+    daemon.says("another configuration is in force");
+    for subject in ["one", "two"] {
+        send(&mut client, &format!("Subject: {subject}"));
+    }
+    daemon.says("a log cannot be written, mail goes on");
+    let delivered = |lines: Vec<String>| {
+        lines.iter().filter(|line| line.contains("\"type\":\"delivery\"")).count()
+    };
+    while delivered(daemon.lines_of("records", 1)) < 2 {
+        std::thread::yield_now();
+    }
+    fs::remove_file(&path).unwrap();
+    daemon.signal("HUP");
+    daemon.says("a log can be written again log=\"mainlog\" lost=0");
+    let kinds = daemon.lines_of("mainlog", 4);
+    let mut kinds: Vec<_> = kinds.iter().map(|line| steady(line)[0]).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["D", "D", "R", "R"]);
+    daemon.signal("TERM");
+    daemon.says("messages=0");
+    assert_eq!(daemon.ended().0, 0);
 }
 
 #[test]
