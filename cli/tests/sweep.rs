@@ -201,3 +201,25 @@ fn samples_show_how_far_numbers_spread() {
     let (_folder, again) = sim(&["--samples", "20", "--jobs", "1"]);
     assert_eq!(page(&output), page(&again));
 }
+
+#[test]
+fn samples_draw_from_ranges() {
+    let folder = tempfile::tempdir().unwrap();
+    let certain = "greylist = { hold = \"5m\" }";
+    let uncertain = "greylist = { hold = { min = \"1m\", max = \"1h\" } }";
+    fs::write(folder.path().join("certain.toml"), SCENARIO).unwrap();
+    fs::write(folder.path().join("uncertain.toml"), SCENARIO.replace(certain, uncertain)).unwrap();
+    let band = |file: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_traject"));
+        command.current_dir(folder.path()).args(["sim", file, "--samples", "20", "--json", "-"]);
+        let output = command.output().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&page(&output)).unwrap();
+        assert_eq!(json["parts"][1]["domain"], "grey.example");
+        let band = &json["parts"][1]["numbers"]["t95"];
+        (band["p5"].as_f64().unwrap(), band["p95"].as_f64().unwrap())
+    };
+    let (early, late) = band("certain.toml");
+    assert_eq!(early, late);
+    let (early, late) = band("uncertain.toml");
+    assert!(early < late, "{early} {late}");
+}

@@ -2,6 +2,8 @@
 //! body that was spooled. A message that came through a listener has its trace line before that,
 //! and the name of a binding if that was not for the client to choose.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 use traject_engine::ids::MessageId;
 
@@ -76,7 +78,7 @@ impl<'f> Content<'f> {
                 continue;
             }
             // A line that starts with a dot is the only one that matters.
-            match memmem::find(rest, b"\r\n.") {
+            match DOT_LINE.find(rest) {
                 Some(end) => {
                     self.compare(&rest[..end + 2])?;
                     at += end + 2;
@@ -176,6 +178,10 @@ const BEFORE: [&[u8]; 2] = [b"Received: ", b"X-Binding: "];
 
 /// The longest of these beginnings.
 const BEFORE_NAME_BYTES_MAX: usize = BEFORE[1].len();
+
+/// Where a line begins with a dot. A searcher costs more to make than a search.
+static DOT_LINE: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 
 /// Longer than any trace line of ours.
 const TRACE_BYTES_MAX: usize = 2048;
