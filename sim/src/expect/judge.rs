@@ -335,6 +335,7 @@ impl Case {
         };
         let failed = passed == Some(false);
         let broken = self.broken.take().filter(|_| failed);
+        let question = broken.as_ref().and_then(|broken| self.question(broken, end));
         // A condition that never came true is broken by nothing that happened.
         let since = |at: Timestamp| at.saturating_since(self.start).as_secs_f64();
         let deadline = match self.expectation.when {
@@ -359,12 +360,33 @@ impl Case {
             }),
             because: broken.map_or_else(Vec::new, |broken| {
                 let about_tls = self.expectation.condition.metric == Metric::Plaintext;
-                match &broken.by {
+                let told = match &broken.by {
                     By::Record(record) => teller.tell(record, &broken.because, about_tls),
                     By::Copy { .. } => teller.tell_of_copy(broken.at, &broken.because),
-                }
+                };
+                told.into_iter().chain(question).collect()
             }),
         }
+    }
+
+    /// Mail that came broke what was to be true later, and nothing mended it: who wants to know why
+    /// asks what mail waits for when it should be delivered.
+    fn question(&self, broken: &Broken, end: Timestamp) -> Option<String> {
+        let By::Record(record) = &broken.by else { return None };
+        let Event::Reception { recipients, binding, .. } = &record.event else { return None };
+        let waits =
+            matches!(self.expectation.condition.metric, Metric::Delivered | Metric::Pending);
+        let until = match self.expectation.when {
+            When::By(by) => (self.start + by).min(end),
+            When::AtEnd => end,
+            When::Always | When::Never => return None,
+        };
+        let scope = &self.expectation.scope;
+        let waiting = recipients.iter().find(|one| scope.covers(binding, &one.domain));
+        let domain = &waiting.filter(|_| waits)?.domain;
+        let seconds = until.saturating_since(self.start).as_secs();
+        let at = show_duration(Duration::from_secs(seconds));
+        Some(format!("what mail waits for then: --why {domain} --at {at}"))
     }
 
     fn holds(&self) -> bool {

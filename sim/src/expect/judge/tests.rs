@@ -163,6 +163,9 @@ fn a_broken_expectation_names_the_first_event_that_broke_it() {
     let (when, by) = broken(everywhere(When::AtEnd, "t50 <= 10m"));
     assert_eq!(when, Some(601.0));
     assert!(by.contains("delivered"), "{by}");
+    // Mail that came and is not delivered: it is asked what it waits for.
+    let waiting = everywhere(When::AtEnd, "pending == 0");
+    assert_eq!(waiting.because, ["what mail waits for then: --why a.test --at 11m40s"]);
     // What never came true was broken by no event: it is the deadline that counts.
     assert_eq!(broken(everywhere(seconds(600), "delivered == 1")), (Some(600.0), String::new()));
     assert_eq!(broken(everywhere(When::AtEnd, "delivered == 1")), (None, String::new()));
