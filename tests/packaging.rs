@@ -65,7 +65,7 @@ fn the_debian_package_has_what_it_names() {
         Regex::new(r#"(?m)^ +\["\.\./([^"]+)"|^(?:unit|maintainer)-scripts = "\.\./([^"]+)""#);
     let mut count = 0;
     for found in named.unwrap().captures_iter(&manifest) {
-        let path = found.get(1).or(found.get(2)).unwrap().as_str().trim_end_matches("*.md");
+        let path = found.get(1).or_else(|| found.get(2)).unwrap().as_str().trim_end_matches("*.md");
         assert!(workspace().join(path).exists(), "{path}");
         count += 1;
     }
