@@ -372,6 +372,7 @@ const WARNINGS: &[(&str, &[&str])] = &[
     ("delivery/greylisting-and-the-first-retry.toml", &["TJ032"]),
     ("delivery/retries-in-step-with-the-receiver.toml", &["TJ031"]),
     ("delivery/retry-schedules.toml", &["TJ030", "TJ031"]),
+    ("regressions/expired-untried-with-never-retry.toml", &["TJ030"]),
 ];
 
 /// What a case's wrong configuration gets wrong: `cases/NAME.wrong.conf` beside `cases/NAME.toml`.
