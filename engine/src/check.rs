@@ -42,6 +42,7 @@ impl Engine {
         self.check_connections()?;
         self.check_shared_caps()?;
         self.check_tls_probes()?;
+        self.check_bookkeeping()?;
         self.check_liveness()
     }
 
@@ -214,7 +215,7 @@ impl Engine {
     }
 }
 
-fn ensure(
+pub(crate) fn ensure(
     holds: bool,
     invariant: &'static str,
     details: impl FnOnce() -> String,

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use slab::Slab;
 
+use crate::bookkeeping::{Bookkeeping, Note};
 use crate::bounce;
 use crate::config::Config;
 use crate::config::memo::OptionsMemo;
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(crate) outbound: BTreeMap<ConnId, Outbound>,
     pub(crate) inbound: BTreeMap<ConnId, Inbound>,
     pub(crate) spooling: BTreeMap<SpoolOp, SpoolPurpose>,
+    pub(crate) bookkeeping: Bookkeeping,
     /// Queues to look at before the input is done with.
     dirty: BTreeSet<usize>,
     /// Limits that several queues share.
@@ -120,6 +122,7 @@ impl Engine {
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
             spooling: BTreeMap::new(),
+            bookkeeping: Bookkeeping::default(),
             dirty: BTreeSet::new(),
             gates: Gates::default(),
             reserve: Reserve::default(),
@@ -231,6 +234,7 @@ impl Engine {
                 WakeupReason::Connection(conn) => self.inbound_deadline(conn),
                 WakeupReason::Reserve => self.sweep_reserve(),
                 WakeupReason::Shaping => self.write_shaping(),
+                WakeupReason::Bookkeeping => self.repeat_notes(),
                 WakeupReason::Queue(slot) => {
                     self.queues[slot].timer = None;
                     self.touch(slot);
@@ -247,6 +251,7 @@ impl Engine {
         self.draining = true;
         // From here on nothing is charged.
         self.write_shaping();
+        self.repeat_all_notes();
         self.drain_inbound();
         self.drain_outbound();
         self.touch_every_queue();
@@ -271,9 +276,14 @@ impl Engine {
         self.outputs.push_back(Output::Record(record));
     }
 
-    /// Starts a spool write whose failure is only worth a record.
+    /// Starts a spool write that nobody waits for. What a message has come to is written again if
+    /// it has to be.
     pub(crate) fn spool(&mut self, message: MessageId, write: SpoolWrite) {
-        self.spool_for(SpoolPurpose::Bookkeeping(message), write);
+        match write {
+            SpoolWrite::Update { recipients, .. } => self.note(message, Note::Update(recipients)),
+            SpoolWrite::Remove(_) => self.note(message, Note::Remove),
+            write => self.spool_for(SpoolPurpose::Forgotten(message), write),
+        }
     }
 
     pub(crate) fn spool_for(&mut self, purpose: SpoolPurpose, write: SpoolWrite) {

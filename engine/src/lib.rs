@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod binding;
+mod bookkeeping;
 pub mod bounce;
 mod check;
 pub mod config;

@@ -81,3 +81,14 @@ pub const FAILED_HOSTS_KEPT: usize = 1 << 16;
 /// How long after a throttle let something pass that is written down at the latest. A process that
 /// is killed forgets as much.
 pub const SHAPING_WRITTEN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long after a note about a message could not be written it is written again; doubled with
+/// each failure, up to [`NOTES_REPEATED_AFTER_MAX`].
+pub const NOTES_REPEATED_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// Longest time between two tries to write what could not be written.
+pub const NOTES_REPEATED_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Notes about messages that are written again at once: enough that a spool that works has them
+/// soon, and few to fail with one that does not.
+pub const NOTES_REPEATED_AT_ONCE: usize = 256;

@@ -36,8 +36,10 @@ pub(crate) enum SpoolPurpose {
     Accept { conn: ConnId, peer: SocketAddr, message: Arc<StoredMessage> },
     /// A message from the driver.
     Submit { message: Arc<StoredMessage> },
-    /// Nobody waits.
+    /// What became of a message; see [`Bookkeeping`](crate::bookkeeping::Bookkeeping).
     Bookkeeping(MessageId),
+    /// Nobody waits.
+    Forgotten(MessageId),
     /// What throttles have let pass.
     Shaping,
 }
@@ -212,11 +214,12 @@ impl Engine {
                 self.record(Event::SpoolFailure { message: message.id, error });
                 self.spool(message.id, SpoolWrite::Discard(message.id));
             }
-            (SpoolPurpose::Bookkeeping(_) | SpoolPurpose::Shaping, Ok(())) => {}
+            (SpoolPurpose::Bookkeeping(message), result) => self.noted(message, result),
+            (SpoolPurpose::Forgotten(_) | SpoolPurpose::Shaping, Ok(())) => {}
             // The spool has said what is the matter with it.
             (SpoolPurpose::Shaping, Err(_)) if self.draining || self.shaping_to_be_written => {}
             (SpoolPurpose::Shaping, Err(_)) => self.write_shaping_soon(),
-            (SpoolPurpose::Bookkeeping(message), Err(error)) => {
+            (SpoolPurpose::Forgotten(message), Err(error)) => {
                 self.record(Event::SpoolFailure { message, error });
             }
         }

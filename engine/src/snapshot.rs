@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub inbound: usize,
     /// Spool writes under way.
     pub spool_writes: usize,
+    /// Messages about which the spool could not write the latest, and will be asked to again.
+    pub spool_behind: usize,
     /// DNS questions under way.
     pub dns_questions: usize,
     /// Nothing is under way: no connection, no spool write. After
@@ -90,6 +92,7 @@ impl Engine {
                 .collect(),
             inbound: self.inbound.len(),
             spool_writes: self.spooling.len(),
+            spool_behind: self.bookkeeping.kept(),
             dns_questions: self.routes.outstanding(),
             at_rest: self.is_at_rest(),
         }

@@ -21,6 +21,8 @@ pub enum WakeupReason {
     Lookups,
     /// What throttles have let pass is to be written down.
     Shaping,
+    /// What the spool could not write about messages is to be written again.
+    Bookkeeping,
 }
 
 /// When the engine wants to be called, and for what.

@@ -1,6 +1,7 @@
 //! The engine as a whole, in a world of scripts and virtual time.
 
 mod bindings;
+mod bookkeeping;
 mod chaos;
 mod connections;
 mod delivery;

@@ -84,6 +84,11 @@ pub(crate) struct World {
     /// What the spool holds: recipients done are left out.
     pub(crate) spool: BTreeMap<MessageId, BTreeSet<u32>>,
     pub(crate) spool_error: Option<SpoolError>,
+    /// The last state of recipients that were written after their messages.
+    pub(crate) spool_states: BTreeMap<(MessageId, u32), RecipientState>,
+    /// Trips over the network that a write of the spool lasts as long as.
+    pub(crate) spool_trips: u32,
+    pub(crate) spool_writes: u64,
     /// What throttles had let pass, each time it was written.
     pub(crate) shaping: Vec<(Timestamp, Arc<ShapingHistory>)>,
     /// Bytes written to clients.
@@ -150,6 +155,9 @@ impl World {
             records: Vec::new(),
             spool: BTreeMap::new(),
             spool_error: None,
+            spool_states: BTreeMap::new(),
+            spool_trips: 0,
+            spool_writes: 0,
             shaping: Vec::new(),
             to_clients: BTreeMap::new(),
             bodies_wanted: Vec::new(),
@@ -414,7 +422,8 @@ impl World {
                         Ok(())
                     }
                 };
-                self.soon(0, Coming::Spooled(op, result));
+                self.spool_writes += 1;
+                self.soon(self.spool_trips, Coming::Spooled(op, result));
             }
             Output::Record(record) => self.records.push(*record),
         }
@@ -519,6 +528,7 @@ impl World {
             SpoolWrite::Update { message, recipients } => {
                 let left = self.spool.get_mut(&message).expect("a message in the spool");
                 for (index, state) in recipients {
+                    self.spool_states.insert((message, index), state);
                     if state == RecipientState::Done {
                         left.remove(&index);
                     }

@@ -449,8 +449,10 @@ fn judge_end(played: &Played, referee: &Referee) -> Result<(), Violation> {
     let snapshot = played.machine.engine().snapshot();
     let queued: u64 =
         snapshot.queues.iter().map(|queue| queue.active + queue.delayed + queue.in_flight).sum();
-    // A message is in the spool before the engine hears that it is, and accepts it.
-    let (spooled, writes) = (played.spool.len() as u64, snapshot.spool_writes as u64);
+    // A message is in the spool before the engine hears that it is, and accepts it; and it stays
+    // there when the spool cannot write that it is done.
+    let spooled = played.spool.len() as u64;
+    let writes = (snapshot.spool_writes + snapshot.spool_behind) as u64;
     let held = book.pending_messages();
     let disagreement = if queued != book.pending() {
         format!("{queued} recipients are queued, and {} are not done", book.pending())
