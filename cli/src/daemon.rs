@@ -25,6 +25,7 @@ use traject_net::tls::TlsConfigs;
 use traject_net::tokio_net::TokioNetwork;
 use traject_net::world::{Clock as _, Network as _, World};
 
+use crate::account::Account;
 use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
 use crate::line_log::Reopener;
@@ -67,10 +68,11 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let (config, _) = diagnostics::load_usable(&args.config, Severity::Warning)?;
     start_log();
     raise_file_limit();
-    let system = |error: anyhow::Error| CommandError::new(ErrorKind::System, error);
     let config = Arc::new(config);
     let clock = SystemClock::start();
-    let logs = Logs::open(&args.logs, Arc::clone(&config), clock).map_err(system)?;
+    let account = Account::wanted(&config.security_options())
+        .map_err(|error| CommandError::new(ErrorKind::Config, error))?;
+    let system = |error: anyhow::Error| account.explain(error);
     // The engine is one task and does its own reading and writing; whatever may block has threads
     // of its own. More threads here would only hand sockets to and fro.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -78,13 +80,26 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         .build()
         .context("cannot start")
         .map_err(system)?;
+    // Ports first: the account may not be allowed to bind them. Everything else is opened by the
+    // account that has to open it again later.
+    let sockets = match account.is_another() {
+        true => {
+            let sockets = runtime.block_on(bind(&config)).map_err(system)?;
+            account.assume().map_err(system)?;
+            Some(sockets)
+        }
+        false => None,
+    };
+    account.tell();
+    let logs = Logs::open(&args.logs, Arc::clone(&config), clock).map_err(system)?;
     let grace = Duration::from_secs(args.drain);
-    runtime.block_on(serve(&args.config, config, (logs, clock), grace)).map_err(system)
+    runtime.block_on(serve(&args.config, config, sockets, (logs, clock), grace)).map_err(system)
 }
 
 async fn serve(
     path: &str,
     config: Arc<Config>,
+    sockets: Option<Sockets>,
     (logs, clock): (Logs, SystemClock),
     grace: Duration,
 ) -> anyhow::Result<()> {
@@ -104,7 +119,10 @@ async fn serve(
         notify: Notify::from_env(),
     };
     let world = World { network: TokioNetwork, resolver, spool, clock, tls };
-    let sockets = bind(&config).await?;
+    let sockets = match sockets {
+        Some(sockets) => sockets,
+        None => bind(&config).await?,
+    };
     let seed = seed().context("cannot read random bytes")?;
     let engine = Engine::new(Arc::clone(&config), seed, world.clock.now());
     let (mut driver, handle) = Driver::new(engine, world, Log { logs });
@@ -158,7 +176,10 @@ async fn obey<P, C>(
     let _ = handle.stop().await;
 }
 
-async fn bind(config: &Config) -> anyhow::Result<Vec<(ListenerId, TcpListener)>> {
+/// Where clients connect.
+type Sockets = Vec<(ListenerId, TcpListener)>;
+
+async fn bind(config: &Config) -> anyhow::Result<Sockets> {
     let mut sockets = Vec::new();
     for endpoint in config.listeners() {
         for address in endpoint.addresses.iter() {
@@ -226,6 +247,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         (sockets(old) != sockets(new), "the addresses to listen on"),
         (before.spool_base != after.spool_base, "spoolbase"),
+        (old.security_options() != new.security_options(), "the account in `security`"),
         (before.resolv_conf != after.resolv_conf, "resolv_conf"),
     ]
     .into_iter()
@@ -361,6 +383,11 @@ mod tests {
                 "spoolbase = \"/a\"".into(),
                 "spoolbase = \"/b\" resolv_conf = \"/c\"".into(),
                 vec!["spoolbase", "resolv_conf"],
+            ),
+            (
+                "security { user = mail }".into(),
+                "security { user = news }".into(),
+                vec!["the account in `security`"],
             ),
         ] {
             let (old, new) = (Config::from_text(&before), Config::from_text(&after));

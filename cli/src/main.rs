@@ -1,5 +1,6 @@
 //! `traject`: check a configuration, simulate what it does, deliver mail with it.
 
+mod account;
 mod check;
 mod classify;
 mod daemon;

@@ -38,6 +38,11 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
     }
     let Value::Text(text) = value else { return None };
     match name {
+        "chroot" if !matches!(&**text, "" | "/" | "none") => Some(
+            Diagnostic::error(span, "the process cannot be confined to a directory")
+                .label("configuration, keys, logs and spool would be out of reach")
+                .help("use the sandbox of the systemd unit, or a container, and remove this"),
+        ),
         "gateway" if !(text.is_empty() || is_next_hop(text)) => Some(
             Diagnostic::error(span, format!("`{text}` is neither a host name nor an address"))
                 .help("an IPv6 address needs brackets; `remote_smtp_port` sets the port"),

@@ -81,6 +81,7 @@ pub(super) struct Compiled {
     pub(super) bindings: BTreeMap<Arc<str>, Binding>,
     pub(super) listeners: Vec<Listener>,
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) security: Option<Layer>,
 }
 
 impl Compiled {
@@ -124,13 +125,15 @@ pub(super) fn compile(root: Stanza, findings: &mut Findings) -> Compiled {
         bindings: BTreeMap::new(),
         listeners: Vec::new(),
         endpoints: Vec::new(),
+        security: None,
     };
     let mut compiler = Compiler { out, findings };
-    for stanza in rest {
+    for mut stanza in rest {
         match stanza.kind {
             ScopeKind::BindingGroup => compiler.group(stanza),
             ScopeKind::Binding => compiler.binding(stanza, None),
             ScopeKind::EsmtpListener => compiler.listener(stanza),
+            ScopeKind::Security => compiler.out.security = Some(layer(&mut stanza, "")),
             _ => {}
         }
     }

@@ -317,6 +317,17 @@ pub struct ListenEndpoint {
     pub backlog: u32,
 }
 
+/// Who the process is once its ports are bound (`security`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecurityOptions {
+    /// The account; `None`: whoever started it.
+    pub user: Option<Arc<str>>,
+    /// The group; `None`: the first group of the account.
+    pub group: Option<Arc<str>>,
+    /// Groups beside those that the account is in.
+    pub supplemental_groups: Arc<[Arc<str>]>,
+}
+
 /// How many look-ups of exchanges are made in a time, and how many may wait for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MxRateLimit {

@@ -66,7 +66,7 @@ use self::compile::Compiled;
 use self::diagnostic::Findings;
 use self::effective::{
     Blackhole, DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, ReceptionOptions,
-    ServerOptions, SharedCap,
+    SecurityOptions, ServerOptions, SharedCap,
 };
 use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
@@ -210,6 +210,11 @@ impl Config {
     /// The options of the process.
     pub const fn server_options(&self) -> &ServerOptions {
         &self.server
+    }
+
+    /// Who the process is to run as.
+    pub fn security_options(&self) -> SecurityOptions {
+        resolve::security(&Chain::of_security(&self.compiled, &self.defaults))
     }
 
     /// The sockets to listen on; the position of each is its [`ListenerId`].

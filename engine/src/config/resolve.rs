@@ -18,7 +18,7 @@ use super::domain;
 use super::effective::{
     BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
     InboundTls, InjectionPolicy, MaxRetries, MxRateLimit, ReceptionOptions, RelayPolicy,
-    ServerOptions, SharedCap, SharedThrottle,
+    SecurityOptions, ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::routes::{self, Hop};
@@ -115,6 +115,11 @@ impl<'a> Chain<'a> {
     /// Of the process.
     pub(super) fn of_server(compiled: &'a Compiled, defaults: &'a Defaults) -> Self {
         Self { places: [&compiled.global.layer].into(), defaults }
+    }
+
+    /// The `security` stanza.
+    pub(super) fn of_security(compiled: &'a Compiled, defaults: &'a Defaults) -> Self {
+        Self { places: compiled.security.iter().collect(), defaults }
     }
 
     /// The place that sets an option; `None` if its built-in value applies.
@@ -505,6 +510,18 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         }),
         relay_domains: relay_domains(chain),
         only_use_best_mx_for_relay_domains: get!(bool "only_use_best_mx_for_relay_domains"),
+    }
+}
+
+/// Who the process is to run as.
+pub(super) fn security(chain: &Chain<'_>) -> SecurityOptions {
+    SecurityOptions {
+        user: chain.text(const { id("user") }),
+        group: chain.text(const { id("group") }),
+        supplemental_groups: match chain.value(const { id("supplemental_groups") }) {
+            Some(Value::Words(names)) => names.clone(),
+            _ => Arc::default(),
+        },
     }
 }
 

@@ -190,6 +190,7 @@ impl ScopeKind {
                 | Self::Peer
                 | Self::AclEntry
                 | Self::Personality
+                | Self::Security
         )
     }
 

@@ -18,6 +18,7 @@ const DEVIATIONS: &[(&str, &str, &str)] = &[
     ("bind_address", "default", "the manual says in words that unset is `*`"),
     ("delivery_method", "default", "two generations of the original in one cell"),
     ("force_fsync", "default", "what is acknowledged is durable here"),
+    ("group", "default", "an account of the original that is not made here"),
     ("hostname", "default", "the system's name is no constant"),
     ("banner_hostname", "default", "the host name is no constant"),
     ("received_hostname", "default", "the host name is no constant"),
@@ -27,6 +28,7 @@ const DEVIATIONS: &[(&str, &str, &str)] = &[
     ("max_retries", "default", "the manual says in words that unset is `auto`"),
     ("resolv_conf", "type", "`address:port` of an upstream is our extension"),
     ("spoolbase", "default", "our own directory"),
+    ("user", "default", "an account of the original that is not made here"),
     ("tls_protocols", "default", "the manual says in words that unset is `+ALL`"),
     ("tls_verify", "type", "`optional` came later"),
 ];

@@ -145,16 +145,17 @@ options! {
         "conf.ref.disable_nagle_algorithm";
 }
 "security" {
-    /// Linux capabilities to keep.
-    "capabilities": Text, "", IN_SECURITY, DAEMON, "conf.ref.capabilities";
-    /// Directory to confine the process to.
-    "chroot": Path, "", IN_SECURITY, DAEMON, "conf.ref.chroot";
-    /// Account that the process runs as.
-    "user": Text, "ecuser", IN_SECURITY, DAEMON, "conf.ref.user";
-    /// Group that the process runs as.
-    "group": Text, "ecuser", IN_SECURITY, DAEMON, "conf.ref.user";
-    /// Further groups of the process.
-    "supplemental_groups": Words, "", IN_SECURITY, DAEMON, "conf.ref.supplemental_groups";
+    /// Linux capabilities to keep. None is kept.
+    "capabilities": Text, "", IN_SECURITY, NO_CAPABILITY, "conf.ref.capabilities";
+    /// Directory to confine the process to. To set one is an error.
+    "chroot": Path, "", IN_SECURITY, SANDBOX, "conf.ref.chroot";
+    /// Account that the process runs as once its ports are bound; only root can change it. Unset,
+    /// the process stays what it was started as; the original becomes `ecuser`.
+    "user": Text, "", IN_SECURITY, WORKS, "conf.ref.user";
+    /// Group that the process runs as; unset, the first group of `user`.
+    "group": Text, "", IN_SECURITY, WORKS, "conf.ref.user";
+    /// Further groups of the process, beside those that `user` is in.
+    "supplemental_groups": Words, "", IN_SECURITY, WORKS, "conf.ref.supplemental_groups";
 }
 "log" {
     /// Write times in logs to the microsecond.

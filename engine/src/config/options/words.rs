@@ -51,6 +51,10 @@ pub(super) const FILES: Status =
     gone("changes are made in the files", "keep the configuration under version control");
 pub(super) const SERVICE_MANAGER: Status =
     gone("the service manager knows the process", "see the systemd unit");
+pub(super) const NO_CAPABILITY: Status =
+    gone("ports are bound before the account changes, and nothing else needs a privilege", "");
+pub(super) const SANDBOX: Status =
+    gone("reloads, logs and the spool need paths outside", "use the systemd unit, or a container");
 pub(super) const FREE: Status = gone("no licence is needed", "");
 pub(super) const LOGS: Status = gone("logs have one form of time", "");
 pub(super) const CONTROL: Status = gone("there is no console protocol", "use the control socket");
