@@ -11,7 +11,7 @@ const COLUMNS_MAX: usize = 100;
 fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let mut sources = Vec::new();
-    for member in ["engine", "net", "sim", "cli", "tests"] {
+    for member in ["engine", "net", "sim", "cli", "tests", "bench"] {
         collect(&root.join(member), &mut sources);
     }
     sources.sort();
