@@ -40,6 +40,13 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Fills the buffer from `offset` on, or fails with [`io::ErrorKind::UnexpectedEof`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
+    /// Fills the buffer if that needs no waiting for the device. `false` says nothing of what
+    /// [`Self::read_at`] will find; the buffer may be filled in part.
+    fn read_at_once(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let _ = (offset, buffer);
+        false
+    }
+
     /// Writes all the bytes at `offset`. After a failure any part of them may be there.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
@@ -128,6 +135,15 @@ impl DiskFile for File {
         self.read_exact_at(buffer, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_at_once(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let wanted = buffer.len();
+        let mut buffers = [io::IoSliceMut::new(buffer)];
+        // What is not in the page cache fails or comes in part, as does all on old file systems.
+        preadv2(self, &mut buffers, offset, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == wanted)
+    }
+
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write_all_at(bytes, offset)
     }
@@ -135,5 +151,24 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         // fdatasync: it includes the new length, and leaves out times nobody needs.
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Disk as _, DiskFile as _, Folder};
+
+    #[test]
+    fn what_is_read_at_once_is_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Folder::lock(folder.path()).unwrap().create("x").unwrap();
+        file.write_at(0, b"0123456789").unwrap();
+        let mut buffer = [0; 4];
+        // Not every file system can do it.
+        if file.read_at_once(3, &mut buffer) {
+            assert_eq!(&buffer, b"3456");
+        }
+        assert!(!file.read_at_once(7, &mut buffer), "a part is not enough");
+        assert!(!file.read_at_once(10, &mut buffer), "nor is nothing");
     }
 }

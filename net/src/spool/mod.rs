@@ -318,8 +318,10 @@ impl<D: Disk> BodyReader for Reading<D> {
     async fn next(&mut self) -> Result<Option<Bytes>, SpoolError> {
         let gone = || SpoolError::Io("an earlier read was abandoned".into());
         let mut body = self.body.take().ok_or_else(gone)?;
-        let (piece, body) = match body.next_in_memory() {
-            Some(piece) => (Ok(piece), body),
+        // Most bodies are in the page cache: they were written a moment ago. Handing them to
+        // another thread and back would cost several times what copying them does.
+        let (piece, body) = match body.next_at_once() {
+            Some(piece) => (piece, body),
             None => blocking(move || (body.next(), body)).await,
         };
         self.body = Some(body);

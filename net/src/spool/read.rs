@@ -91,24 +91,28 @@ impl<F: DiskFile> Body<F> {
         Some(pieces.ok_or_else(lost).map(|pieces| Self { message, pieces, tail }))
     }
 
-    /// The next piece when it is in memory; otherwise [`Self::next`] must ask the disk.
-    pub(super) fn next_in_memory(&mut self) -> Option<Option<Bytes>> {
-        if !self.pieces.is_empty() {
-            return None;
-        }
-        let tail = std::mem::take(&mut self.tail);
-        Some((!tail.is_empty()).then_some(tail))
+    /// The next piece, `None` at the end. Where [`Self::next`] would have to wait for the disk,
+    /// there is no answer, and nothing has changed.
+    pub(super) fn next_at_once(&mut self) -> Option<Result<Option<Bytes>, SpoolError>> {
+        let Some((source, at)) = self.pieces.front() else { return Some(Ok(self.take_tail())) };
+        let piece = source.read_at_once(*at)?;
+        let piece = piece.map_err(|error| report(self.message, source, *at, &error));
+        self.pieces.pop_front();
+        Some(piece.map(Some))
     }
 
     /// The next piece; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, SpoolError> {
-        let Some((source, at)) = self.pieces.pop_front() else {
-            return Ok(self.next_in_memory().flatten());
-        };
+        let Some((source, at)) = self.pieces.pop_front() else { return Ok(self.take_tail()) };
         match source.read(at) {
-            Ok(bytes) => Ok(Some(bytes.into())),
+            Ok(piece) => Ok(Some(piece)),
             Err(error) => Err(report(self.message, &source, at, &error)),
         }
+    }
+
+    fn take_tail(&mut self) -> Option<Bytes> {
+        let tail = std::mem::take(&mut self.tail);
+        (!tail.is_empty()).then_some(tail)
     }
 }
 

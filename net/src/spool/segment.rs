@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::disk::DiskFile;
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, push_frame};
 use super::index::Location;
@@ -42,22 +44,33 @@ pub(super) enum ReadError {
 
 impl<F: DiskFile> Source<F> {
     /// The payload of the frame at `at`, verified.
-    pub(super) fn read(&self, at: Location) -> Result<Vec<u8>, ReadError> {
-        let mut bytes = vec![0; FRAME_HEADER_BYTES + at.payload_bytes as usize];
-        self.file.read_at(u64::from(at.offset), &mut bytes).map_err(|error| {
+    pub(super) fn read(&self, at: Location) -> Result<Bytes, ReadError> {
+        let mut frame = vec![0; at.frame_bytes() as usize];
+        self.file.read_at(u64::from(at.offset), &mut frame).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::UnexpectedEof => ReadError::Damaged,
                 _ => ReadError::Io(error),
             }
         })?;
-        let header = bytes
+        self.payload(at, frame)
+    }
+
+    /// The same if the device need not be waited for.
+    pub(super) fn read_at_once(&self, at: Location) -> Option<Result<Bytes, ReadError>> {
+        let mut frame = vec![0; at.frame_bytes() as usize];
+        let read = self.file.read_at_once(u64::from(at.offset), &mut frame);
+        read.then(|| self.payload(at, frame))
+    }
+
+    fn payload(&self, at: Location, frame: Vec<u8>) -> Result<Bytes, ReadError> {
+        let header = frame
             .first_chunk()
             .and_then(|header| FrameHeader::decode(header, self.salt, at.offset))
             .ok_or(ReadError::Damaged)?;
-        bytes.drain(..FRAME_HEADER_BYTES);
-        let intact =
-            header.payload_bytes == at.payload_bytes && header.verify(&bytes, self.salt, at.offset);
-        if intact { Ok(bytes) } else { Err(ReadError::Damaged) }
+        let payload = Bytes::from(frame).split_off(FRAME_HEADER_BYTES);
+        let intact = header.payload_bytes == at.payload_bytes
+            && header.verify(&payload, self.salt, at.offset);
+        if intact { Ok(payload) } else { Err(ReadError::Damaged) }
     }
 }
 
