@@ -46,6 +46,8 @@ struct Queue {
 struct QueueState {
     jobs: VecDeque<Job>,
     stopped: bool,
+    /// The thread waits to be notified. To notify it costs a system call even where it does not.
+    idle: bool,
 }
 
 #[derive(Debug)]
@@ -81,8 +83,13 @@ impl Writer {
     /// Takes its place in the order at once, whenever the answer is looked at.
     pub(super) fn submit(&self, op: Op) -> Answer {
         let (answer, receiver) = oneshot::channel();
-        self.queue.state().jobs.push_back(Job { op, answer });
-        self.queue.changed.notify_one();
+        let mut state = self.queue.state();
+        state.jobs.push_back(Job { op, answer });
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        if idle {
+            self.queue.changed.notify_one();
+        }
         Answer(receiver)
     }
 }
@@ -108,6 +115,7 @@ impl Queue {
     fn take(&self, other_work: bool) -> Option<Vec<Job>> {
         let mut state = self.state();
         while state.jobs.is_empty() && !state.stopped && !other_work {
+            state.idle = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.jobs.is_empty() && state.stopped {
