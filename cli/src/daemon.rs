@@ -243,11 +243,16 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         sockets.sort_unstable();
         sockets
     };
+    let logs = |config: &Config| -> Vec<_> {
+        let files = config.log_files().into_iter();
+        files.map(|file| (file.kind, file.path, file.mode, file.heartbeat)).collect()
+    };
     let (before, after) = (old.server_options(), new.server_options());
     [
         (sockets(old) != sockets(new), "the addresses to listen on"),
         (before.spool_base != after.spool_base, "spoolbase"),
         (old.security_options() != new.security_options(), "the account in `security`"),
+        (logs(old) != logs(new), "the files in `ec_logger` and `bounce_logger`"),
         (before.resolv_conf != after.resolv_conf, "resolv_conf"),
     ]
     .into_iter()
@@ -388,6 +393,16 @@ mod tests {
                 "security { user = mail }".into(),
                 "security { user = news }".into(),
                 vec!["the account in `security`"],
+            ),
+            (
+                "ec_logger { mainlog = \"/a\" }".into(),
+                "ec_logger { mainlog = \"/a\" heartbeat = 9 }".into(),
+                vec!["the files in `ec_logger` and `bounce_logger`"],
+            ),
+            (
+                "ec_logger { mainlog = \"/a\" }".into(),
+                "ec_logger { mainlog = \"/a\" log_deliveries = false }".into(),
+                vec![],
             ),
         ] {
             let (old, new) = (Config::from_text(&before), Config::from_text(&after));

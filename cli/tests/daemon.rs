@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -25,6 +25,10 @@ impl Daemon {
     }
 
     fn start_with(next_hop: SocketAddr, options: &str) -> Self {
+        Self::start_logging(next_hop, options, ALL_LOGS)
+    }
+
+    fn start_logging(next_hop: SocketAddr, options: &str, logs: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
             "spoolbase = \"{}/spool\"\nrelay_hosts = ( \"127.0.0.1\" )\n\
@@ -35,7 +39,7 @@ impl Daemon {
             next_hop.port(),
         );
         fs::write(folder.path().join("t.conf"), config).unwrap();
-        let mut process = daemon(folder.path()).spawn().unwrap();
+        let mut process = daemon_logging(folder.path(), logs).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap()).lines();
         let addr = stderr.by_ref().map(Result::unwrap).find_map(|line| {
             let (_, addr) = line.split_once("listening on ")?;
@@ -67,10 +71,24 @@ impl Daemon {
     }
 }
 
+const ALL_LOGS: &[&str] = &[
+    "--records",
+    "records",
+    "--mainlog",
+    "mainlog",
+    "--bouncelog",
+    "bouncelog",
+    "--rejectlog",
+    "rejectlog",
+];
+
 fn daemon(folder: &Path) -> Command {
+    daemon_logging(folder, ALL_LOGS)
+}
+
+fn daemon_logging(folder: &Path, logs: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_traject"));
-    command.arg("daemon").arg("t.conf").args(["--records", "records", "--mainlog", "mainlog"]);
-    command.args(["--bouncelog", "bouncelog", "--rejectlog", "rejectlog"]);
+    command.arg("daemon").arg("t.conf").args(logs);
     command.current_dir(folder).env_remove("RUST_LOG").stderr(Stdio::piped());
     command
 }
@@ -283,7 +301,7 @@ fn each_outcome_has_its_line_in_each_log() {
     }
     client.say("RCPT TO:<no-mail@before.it>\r\n");
     client.hear_code("503");
-    let (main, bounce) = (daemon.lines_of("mainlog", 6), daemon.lines_of("bouncelog", 1));
+    let (main, bounce) = (daemon.lines_of("mainlog", 6), daemon.lines_of("bouncelog", 2));
     let reject = daemon.lines_of("rejectlog", 1);
     daemon.signal("TERM");
     daemon.says("messages=1");
@@ -310,9 +328,10 @@ fn each_outcome_has_its_line_in_each_log() {
     assert_eq!(main[3], failed("T", main[3][7], &temporary));
     let permanent = ["550 5.1.1 no ", "user", " here"];
     assert_eq!(main[5], failed("P", main[5][7], &permanent));
-    assert_eq!(bounce.len(), 1);
+    assert_eq!(bounce.len(), 2);
+    assert_eq!(steady(&bounce[0])[..2], ["T", "later"]);
     let fields = ["B", "nobody", "nobody.test", "a", "client.test", "default", "default"];
-    let bounced = steady(&bounce[0]);
+    let bounced = steady(&bounce[1]);
     assert_eq!(bounced[..7], fields);
     assert_eq!(bounced[7..9], ["5", "10"]);
     assert_eq!(bounced[9..], [main[4][6], local, "550 5.1.1 no @user@ here"]);
@@ -320,6 +339,49 @@ fn each_outcome_has_its_line_in_each_log() {
     let (_, words) = words.split_once(&format!("\" L=\"{}\" C=\"", daemon.addr)).unwrap();
     assert!(words.contains("P=\"rcpt\" E=503 M=\"\""), "{words}");
     assert_eq!(daemon.ended().0, 0);
+}
+
+#[test]
+fn the_configuration_names_logs_and_what_is_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = |name: &str| folder.path().join(name).display().to_string();
+    let stanzas = format!(
+        "ec_logger \"all\" {{ mainlog = \"{}\" mainlog_mode = 0600 rejectlog = \"\" }}\n\
+         ec_logger \"sent\" {{ mainlog = \"{}\" rejectlog = none log_receptions = true }}\n\
+         bounce_logger {{ bouncelog = \"{}\" }}",
+        log("all"),
+        log("sent"),
+        log("unused")
+    );
+    // The command line names a bouncelog, and so it is the only one.
+    let mut daemon = Daemon::start_logging(picky_sink(), &stanzas, &["--bouncelog", "bouncelog"]);
+    let mut client = client(daemon.addr);
+    let path = daemon.folder.path().join("t.conf");
+    send_to(&mut client, "a@a.test", "Subject: x");
+    assert_eq!(daemon.lines_of(&log("sent"), 2).len(), 2);
+    // What is written down changes with a reload; the files do not.
+    let changed = fs::read_to_string(&path).unwrap().replace("s = true", "s = false");
+    fs::write(&path, changed.replace(&log("unused"), &log("other"))).unwrap();
+    daemon.signal("HUP");
+    daemon.says("the files in `ec_logger` and `bounce_logger` changed, which needs a restart");
+    daemon.says("another configuration is in force");
+    send_to(&mut client, "nobody@a.test", "Subject: x");
+    let letters = |log: &str, count| -> Vec<String> {
+        let lines = daemon.lines_of(log, count);
+        lines.iter().map(|line| steady(line)[0].to_owned()).collect()
+    };
+    assert_eq!(letters(&log("all"), 4), ["R", "D", "R", "P"]);
+    assert_eq!(letters(&log("sent"), 3), ["R", "D", "P"]);
+    assert_eq!(letters("bouncelog", 1), ["B"]);
+    for (name, exists) in [("unused", false), ("other", false), ("all", true)] {
+        assert_eq!(folder.path().join(name).exists(), exists, "{name}");
+    }
+    let mode = fs::metadata(folder.path().join("all")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!daemon.folder.path().join("records").exists());
+    daemon.signal("TERM");
+    daemon.says("messages=0");
+    assert!(daemon.process.wait().unwrap().success());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
 
 use traject_engine::Timestamp;
+use traject_engine::config::effective::{LogFile, LogKind, LogLines};
 use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{Attempt, Event, Record, Via};
@@ -14,62 +15,53 @@ use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
 
-/// A file of lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// What became of mail: `R`eceptions, `D`eliveries, `T`ransient and `P`ermanent failures.
-    Main,
-    /// Permanent failures with their class: `B`.
-    Bounce,
-    /// What clients were refused.
-    Reject,
+/// Appends the lines of a record: most often none or one, for a reception one a recipient.
+/// `config` knows the groups of bindings.
+pub fn push_lines(file: &LogFile, out: &mut String, record: &Record, config: &Config) {
+    let line = Line { out, config, at: record.at };
+    let LogLines { receptions, deliveries, transient_failures, permanent_failures, rejections } =
+        file.lines;
+    use LogKind::{Bounce, Main, Reject};
+    match (file.kind, &record.event) {
+        (Main, Event::Reception { via, .. }) if receptions => match via {
+            Via::Smtp { conn, peer } => line.receptions(&record.event, Some((*conn, *peer))),
+            Via::Submission => line.receptions(&record.event, None),
+            Via::Spool => {}
+        },
+        (Main, Event::Delivery(attempt)) if deliveries => line.delivery(attempt),
+        (Main, Event::TransientFailure { attempt, .. }) if transient_failures => {
+            line.failure('T', attempt, &attempt.reply);
+        }
+        (Main, Event::PermanentFailure(attempt)) if permanent_failures => {
+            line.failure('P', attempt, &attempt.reply);
+        }
+        (Main, Event::Expiry { attempt, last_reply, .. }) if permanent_failures => {
+            line.failure('P', attempt, decisive(attempt, last_reply.as_ref()));
+        }
+        (Bounce, Event::TransientFailure { attempt, .. }) if transient_failures => {
+            line.bounce('T', attempt, &attempt.reply);
+        }
+        (Bounce, Event::PermanentFailure(attempt)) if permanent_failures => {
+            line.bounce('B', attempt, &attempt.reply);
+        }
+        (Bounce, Event::Expiry { attempt, last_reply, .. }) if permanent_failures => {
+            line.bounce('B', attempt, decisive(attempt, last_reply.as_ref()));
+        }
+        (Reject, Event::Rejection { conn, peer, local, phase, reply }) if rejections => {
+            line.rejection(*conn, [*peer, *local], phase, reply);
+        }
+        (Main | Bounce | Reject, _) => {}
+    }
 }
 
-impl LogFormat {
-    /// Appends the lines of a record: most often none or one, for a reception one a recipient.
-    /// `config` knows the groups of bindings.
-    pub fn push_lines(self, out: &mut String, record: &Record, config: &Config) {
-        let line = Line { out, config, at: record.at };
-        match (self, &record.event) {
-            (Self::Main, Event::Reception { via: Via::Smtp { conn, peer }, .. }) => {
-                line.receptions(&record.event, Some((*conn, *peer)));
-            }
-            (Self::Main, Event::Reception { via: Via::Submission, .. }) => {
-                line.receptions(&record.event, None);
-            }
-            (Self::Main, Event::Delivery(attempt)) => line.delivery(attempt),
-            (Self::Main, Event::TransientFailure { attempt, .. }) => {
-                line.failure('T', attempt, &attempt.reply);
-            }
-            (Self::Main, Event::PermanentFailure(attempt)) => {
-                line.failure('P', attempt, &attempt.reply);
-            }
-            (Self::Main, Event::Expiry { attempt, last_reply, .. }) => {
-                line.failure('P', attempt, decisive(attempt, last_reply.as_ref()));
-            }
-            (Self::Bounce, Event::PermanentFailure(attempt)) => {
-                line.bounce(attempt, &attempt.reply);
-            }
-            (Self::Bounce, Event::Expiry { attempt, last_reply, .. }) => {
-                line.bounce(attempt, decisive(attempt, last_reply.as_ref()));
-            }
-            (Self::Reject, Event::Rejection { conn, peer, local, phase, reply }) => {
-                line.rejection(*conn, [*peer, *local], phase, reply);
-            }
-            (Self::Main | Self::Bounce | Self::Reject, _) => {}
-        }
-    }
-
-    /// Appends the line that says that there would be lines if there were anything to say. The
-    /// bouncelog has none.
-    pub fn push_heartbeat(self, out: &mut String, now: Timestamp) {
-        let seconds = now.as_secs();
-        // Unwraps are OK because writing to a String cannot fail.
-        match self {
-            Self::Main => writeln!(out, "{seconds}@@@@M").unwrap(),
-            Self::Reject => writeln!(out, "{seconds}: Marker 1").unwrap(),
-            Self::Bounce => {}
-        }
+/// Appends the line that says that there would be lines if there were anything to say.
+pub fn push_heartbeat(kind: LogKind, out: &mut String, now: Timestamp) {
+    let seconds = now.as_secs();
+    // Unwraps are OK because writing to a String cannot fail.
+    match kind {
+        LogKind::Main => writeln!(out, "{seconds}@@@@M").unwrap(),
+        LogKind::Bounce => writeln!(out, "{seconds}@@@@M1").unwrap(),
+        LogKind::Reject => writeln!(out, "{seconds}: Marker 1").unwrap(),
     }
 }
 
@@ -175,8 +167,8 @@ impl Line<'_> {
         self.reply(reply);
     }
 
-    fn bounce(mut self, attempt: &Attempt, reply: &Reply) {
-        self.start(attempt.message, attempt.recipient, attempt.conn, 'B');
+    fn bounce(mut self, kind: char, attempt: &Attempt, reply: &Reply) {
+        self.start(attempt.message, attempt.recipient, attempt.conn, kind);
         self.mailbox(&attempt.mailbox);
         self.sender(&attempt.reverse_path);
         self.binding(&attempt.pair.binding);
@@ -305,14 +297,20 @@ mod tests {
         }
     }
 
+    const KINDS: [LogKind; 3] = [LogKind::Main, LogKind::Bounce, LogKind::Reject];
+
     /// The lines of all three files.
     fn lines(event: Event) -> [String; 3] {
-        let config = "binding_group \"colours\" { binding \"red\" { } } binding \"blue\" { }";
-        let config = Config::from_text(config).unwrap();
+        lines_with("", event)
+    }
+
+    fn lines_with(options: &str, event: Event) -> [String; 3] {
+        let groups = "binding_group \"colours\" { binding \"red\" { } } binding \"blue\" { }";
+        let config = Config::from_text(&format!("{groups} {options}")).unwrap();
         let record = Record { at: Timestamp(1_700_000_000_999_999), event };
-        [LogFormat::Main, LogFormat::Bounce, LogFormat::Reject].map(|format| {
+        KINDS.map(|kind| {
             let mut out = String::new();
-            format.push_lines(&mut out, &record, &config);
+            push_lines(&config.log_file(kind), &mut out, &record, &config);
             out
         })
     }
@@ -359,7 +357,8 @@ mod tests {
                 [
                     "1700000000@abc-1@abc@1e@T@user.test@4321@colours@red@9@2@61@192.0.2.9@\
                      451 try later\n",
-                    "",
+                    "1700000000@abc-1@abc@1e@T@bob@user.test@ann@our.test@colours@red@9@10@4321@\
+                     192.0.2.9@451 try later\n",
                     "",
                 ],
             ),
@@ -442,14 +441,46 @@ mod tests {
 
     #[test]
     fn heartbeats_tell_silence_from_death() {
-        for (format, line) in [
-            (LogFormat::Main, "12@@@@M\n"),
-            (LogFormat::Bounce, ""),
-            (LogFormat::Reject, "12: Marker 1\n"),
-        ] {
+        for (kind, line) in KINDS.into_iter().zip(["12@@@@M\n", "12@@@@M1\n", "12: Marker 1\n"]) {
             let mut out = String::new();
-            format.push_heartbeat(&mut out, Timestamp::from_secs(12));
+            push_heartbeat(kind, &mut out, Timestamp::from_secs(12));
             assert_eq!(out, line);
+        }
+    }
+
+    #[test]
+    fn each_switch_silences_its_own_lines() {
+        let smtp = Via::Smtp { conn: ConnId(5), peer: "203.0.113.7:999".parse().unwrap() };
+        let failed = || attempt(Stage::RcptTo, reply("550 5.1.1 No such user"));
+        let delayed = || attempt(Stage::RcptTo, reply("451 later"));
+        let events = [
+            reception(smtp, vec![mailbox("bob", "user.test")]),
+            Event::Delivery(attempt(Stage::BodyReply, reply("250 ok"))),
+            Event::TransientFailure { attempt: delayed(), next_attempt_at: Timestamp(0) },
+            Event::PermanentFailure(failed()),
+            Event::Expiry { attempt: failed(), why: GiveUp::MaxTime, last_reply: None },
+            rejection("rcpt", "550 no"),
+        ];
+        // The letters of the lines of each file, over all events.
+        for (options, told) in [
+            ("", ["RDTPP", "TBB", "#"]),
+            ("ec_logger { log_receptions = false }", ["DTPP", "TBB", "#"]),
+            ("ec_logger { log_deliveries = false }", ["RTPP", "TBB", "#"]),
+            ("ec_logger { log_transient_failures = false }", ["RDPP", "TBB", "#"]),
+            ("ec_logger { log_permanent_failures = false }", ["RDT", "TBB", "#"]),
+            ("ec_logger { log_rejections = false }", ["RDTPP", "TBB", ""]),
+            ("bounce_logger { log_transient_failures = false }", ["RDTPP", "BB", "#"]),
+            ("bounce_logger { log_inband_bounces = false }", ["RDTPP", "T", "#"]),
+            ("ec_logger { enabled = false log_deliveries = false }", ["RDTPP", "TBB", "#"]),
+        ] {
+            let mut letters = [const { String::new() }; 3];
+            for event in &events {
+                for (line, letters) in lines_with(options, event.clone()).iter().zip(&mut letters) {
+                    let letter = line.split('@').nth(4).unwrap_or("#");
+                    letters.push_str(if line.is_empty() { "" } else { letter });
+                }
+            }
+            assert_eq!(letters, told, "{options}");
         }
     }
 }

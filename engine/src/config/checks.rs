@@ -165,6 +165,11 @@ pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
+/// Whether a log is a file of this machine.
+pub(super) fn is_local_file(path: &str) -> bool {
+    !path.starts_with("cluster:")
+}
+
 /// Options that work, but not with every value.
 fn half_working(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
     match (name, value) {
@@ -173,6 +178,11 @@ fn half_working(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
             let finding = Diagnostic::warning(span, message).label("mail is delivered by ESMTP");
             Some(finding.help("write `ESMTP`, `SMTP` or `LMTP`"))
         }
+        ("mainlog" | "rejectlog" | "bouncelog", Value::Text(text)) if !is_local_file(text) => Some(
+            Diagnostic::warning(span, "the log is written nowhere: there are no clusters")
+                .code(lint::NOT_YET)
+                .help("write the path of a file"),
+        ),
         ("tls_ciphers", Value::Text(text)) => idle_ciphers(text, span),
         ("tls_protocols", Value::Text(text)) => {
             let protocols = Protocols::parse(text);

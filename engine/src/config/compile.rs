@@ -82,6 +82,8 @@ pub(super) struct Compiled {
     pub(super) listeners: Vec<Listener>,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) security: Option<Layer>,
+    /// `ec_logger` and `bounce_logger`, in the order of the text.
+    pub(super) loggers: Vec<(ScopeKind, Layer)>,
 }
 
 impl Compiled {
@@ -126,6 +128,7 @@ pub(super) fn compile(root: Stanza, findings: &mut Findings) -> Compiled {
         listeners: Vec::new(),
         endpoints: Vec::new(),
         security: None,
+        loggers: Vec::new(),
     };
     let mut compiler = Compiler { out, findings };
     for mut stanza in rest {
@@ -134,6 +137,9 @@ pub(super) fn compile(root: Stanza, findings: &mut Findings) -> Compiled {
             ScopeKind::Binding => compiler.binding(stanza, None),
             ScopeKind::EsmtpListener => compiler.listener(stanza),
             ScopeKind::Security => compiler.out.security = Some(layer(&mut stanza, "")),
+            kind @ (ScopeKind::EcLogger | ScopeKind::BounceLogger) => {
+                compiler.out.loggers.push((kind, layer(&mut stanza, "")));
+            }
             _ => {}
         }
     }

@@ -328,6 +328,47 @@ pub struct SecurityOptions {
     pub supplemental_groups: Arc<[Arc<str>]>,
 }
 
+/// A file of lines for tools that read the original's logs (`ec_logger`, `bounce_logger`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Which lines it has.
+    pub kind: LogKind,
+    /// Where it is; `None` for nowhere.
+    pub path: Option<Arc<str>>,
+    /// Its permissions when it is made.
+    pub mode: u32,
+    /// Time between two lines that say that the daemon is alive; zero for none.
+    pub heartbeat: Duration,
+    /// What is written down.
+    pub lines: LogLines,
+}
+
+/// A form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// What became of mail: `R`eceptions, `D`eliveries, `T`ransient and `P`ermanent failures.
+    Main,
+    /// Failures with their class: `B`, and `T` for those that are tried again.
+    Bounce,
+    /// What clients were refused.
+    Reject,
+}
+
+/// What is written down; what a form of lines does not have does not matter there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLines {
+    /// `log_receptions`
+    pub receptions: bool,
+    /// `log_deliveries`
+    pub deliveries: bool,
+    /// `log_transient_failures`
+    pub transient_failures: bool,
+    /// `log_permanent_failures`, in a bouncelog `log_inband_bounces`
+    pub permanent_failures: bool,
+    /// `log_rejections`
+    pub rejections: bool,
+}
+
 /// How many look-ups of exchanges are made in a time, and how many may wait for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MxRateLimit {

@@ -65,11 +65,12 @@ pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
 use self::compile::Compiled;
 use self::diagnostic::Findings;
 use self::effective::{
-    Blackhole, DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, ReceptionOptions,
-    SecurityOptions, ServerOptions, SharedCap,
+    Blackhole, DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, LogFile, LogKind,
+    ReceptionOptions, SecurityOptions, ServerOptions, SharedCap,
 };
 use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
+use self::scope::ScopeKind;
 use crate::ids::ListenerId;
 use crate::smtp::server::relay::matches;
 use crate::tls::params::TlsParams;
@@ -215,6 +216,29 @@ impl Config {
     /// Who the process is to run as.
     pub fn security_options(&self) -> SecurityOptions {
         resolve::security(&Chain::of_security(&self.compiled, &self.defaults))
+    }
+
+    /// The log files that `ec_logger` and `bounce_logger` name.
+    pub fn log_files(&self) -> Vec<LogFile> {
+        let kinds = [LogKind::Main, LogKind::Reject, LogKind::Bounce];
+        let of = |kind: LogKind| self.loggers_of(kind).map(move |chain| resolve::log(kind, &chain));
+        kinds.into_iter().flat_map(of).filter(|file| file.path.is_some()).collect()
+    }
+
+    /// What the first stanza says about files of a kind; the built-in values if there is none.
+    pub fn log_file(&self, kind: LogKind) -> LogFile {
+        let nothing = || Chain::new(Vec::new(), &self.defaults);
+        resolve::log(kind, &self.loggers_of(kind).next().unwrap_or_else(nothing))
+    }
+
+    fn loggers_of(&self, kind: LogKind) -> impl Iterator<Item = Chain<'_>> {
+        let scope = match kind {
+            LogKind::Main | LogKind::Reject => ScopeKind::EcLogger,
+            LogKind::Bounce => ScopeKind::BounceLogger,
+        };
+        let stanzas = self.compiled.loggers.iter().filter(move |(kind, _)| *kind == scope);
+        let chains = stanzas.map(|(_, layer)| Chain::new([layer].into(), &self.defaults));
+        chains.filter(Chain::is_enabled)
     }
 
     /// The sockets to listen on; the position of each is its [`ListenerId`].

@@ -11,14 +11,14 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::checks::parse_address;
+use super::checks::{is_local_file, parse_address};
 use super::cidr::Cidr;
 use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
     BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
-    InboundTls, InjectionPolicy, MaxRetries, MxRateLimit, ReceptionOptions, RelayPolicy,
-    SecurityOptions, ServerOptions, SharedCap, SharedThrottle,
+    InboundTls, InjectionPolicy, LogFile, LogKind, LogLines, MaxRetries, MxRateLimit,
+    ReceptionOptions, RelayPolicy, SecurityOptions, ServerOptions, SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::routes::{self, Hop};
@@ -120,6 +120,11 @@ impl<'a> Chain<'a> {
     /// The `security` stanza.
     pub(super) fn of_security(compiled: &'a Compiled, defaults: &'a Defaults) -> Self {
         Self { places: compiled.security.iter().collect(), defaults }
+    }
+
+    /// Whether a module's stanza counts.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.bool(const { id("enabled") })
     }
 
     /// The place that sets an option; `None` if its built-in value applies.
@@ -510,6 +515,36 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
         }),
         relay_domains: relay_domains(chain),
         only_use_best_mx_for_relay_domains: get!(bool "only_use_best_mx_for_relay_domains"),
+    }
+}
+
+/// A log file of a stanza.
+pub(super) fn log(kind: LogKind, chain: &Chain<'_>) -> LogFile {
+    macro_rules! get {
+        ($kind:ident $name:literal) => {
+            chain.$kind(const { id($name) })
+        };
+    }
+    let (path, mode) = match kind {
+        LogKind::Main => (get!(path "mainlog"), get!(int "mainlog_mode")),
+        LogKind::Reject => (get!(path "rejectlog"), get!(int "rejectlog_mode")),
+        LogKind::Bounce => (get!(path "bouncelog"), get!(int "bouncelog_mode")),
+    };
+    LogFile {
+        kind,
+        path: path.filter(|path| is_local_file(path)),
+        mode: u32::try_from(mode).unwrap_or_default(),
+        heartbeat: get!(seconds "heartbeat"),
+        lines: LogLines {
+            receptions: get!(bool "log_receptions"),
+            deliveries: get!(bool "log_deliveries"),
+            transient_failures: get!(bool "log_transient_failures"),
+            permanent_failures: match kind {
+                LogKind::Bounce => get!(bool "log_inband_bounces"),
+                LogKind::Main | LogKind::Reject => get!(bool "log_permanent_failures"),
+            },
+            rejections: get!(bool "log_rejections"),
+        },
     }
 }
 

@@ -113,6 +113,12 @@ scope_kinds! {
     /// `security`
     Security "security" None in [Global]
         "The account and the privileges of the process.";
+    /// `ec_logger`
+    EcLogger "ec_logger" Optional in [Global]
+        "The files mainlog and rejectlog. Each stanza has files of its own.";
+    /// `bounce_logger`
+    BounceLogger "bounce_logger" Optional in [Global]
+        "The file bouncelog. Each stanza has a file of its own.";
     /// `cluster`
     Cluster "cluster" Optional in [Global]
         "Nodes that share their limits.";
@@ -191,6 +197,8 @@ impl ScopeKind {
                 | Self::AclEntry
                 | Self::Personality
                 | Self::Security
+                | Self::EcLogger
+                | Self::BounceLogger
         )
     }
 

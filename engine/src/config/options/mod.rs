@@ -6,6 +6,7 @@ mod bounces;
 mod delivery;
 mod legacy;
 mod listener;
+mod logger;
 pub mod reference;
 mod server;
 mod tls;
@@ -141,6 +142,7 @@ const TABLES: &[&[OptionSpec]] = &[
     adaptive::TABLE,
     server::TABLE,
     listener::TABLE,
+    logger::TABLE,
     legacy::TABLE,
 ];
 

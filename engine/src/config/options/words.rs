@@ -53,6 +53,9 @@ pub(super) const SERVICE_MANAGER: Status =
     gone("the service manager knows the process", "see the systemd unit");
 pub(super) const NO_CAPABILITY: Status =
     gone("ports are bound before the account changes, and nothing else needs a privilege", "");
+pub(super) const STDERR: Status =
+    gone("what goes wrong inside is told on standard error", "set RUST_LOG for more or less of it");
+pub(super) const NO_IMPORT: Status = gone("spools of the original are not imported", "");
 pub(super) const SANDBOX: Status =
     gone("reloads, logs and the spool need paths outside", "use the systemd unit, or a container");
 pub(super) const FREE: Status = gone("no licence is needed", "");
@@ -136,5 +139,8 @@ pub(super) const PROXIED: Scopes = MAIL_CLIENT
 pub(super) const ALLOWED: Scopes =
     CLIENT.and(CONTROL_LISTENER).and(Scopes::of(&[ScopeKind::HttpListener]));
 pub(super) const IN_SECURITY: Scopes = Scopes::of(&[ScopeKind::Security]);
+pub(super) const EC_LOGGER: Scopes = Scopes::of(&[ScopeKind::EcLogger]);
+pub(super) const BOUNCE_LOGGER: Scopes = Scopes::of(&[ScopeKind::BounceLogger]);
+pub(super) const LOGGERS: Scopes = EC_LOGGER.and(BOUNCE_LOGGER);
 pub(super) const IN_CLUSTER: Scopes = Scopes::of(&[ScopeKind::Cluster]);
 pub(super) const IN_THREADPOOL: Scopes = Scopes::of(&[ScopeKind::Threadpool]);
