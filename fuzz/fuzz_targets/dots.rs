@@ -1,0 +1,11 @@
+//! Any bytes as a body, on the wire and off it.
+
+#![no_main]
+
+#[path = "../bodies/dots.rs"]
+mod body;
+#[allow(dead_code, reason = "each target takes what it needs")]
+#[path = "../bodies/source.rs"]
+mod source;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::run(bytes));
