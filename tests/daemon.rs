@@ -48,6 +48,14 @@ impl Site {
         Self { folder, address, _dns: dns }
     }
 
+    /// Replaces a piece of the configuration, for the next reload or start.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.folder.path().join("traject.conf");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from} is not in the configuration");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
     /// Starts the daemon and waits for its banner.
     pub fn start(&self) -> Daemon {
         let mut child = self.spawn();
@@ -124,7 +132,7 @@ impl Daemon {
 
     /// SIGTERM; waits for the end.
     pub fn terminate(self) -> ExitStatus {
-        self.signal_term();
+        self.signal("TERM");
         self.wait()
     }
 
@@ -149,8 +157,14 @@ impl Daemon {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    fn signal_term(&self) {
-        let kill = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+    /// SIGHUP.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill =
+            Command::new("kill").args(["-s", name]).arg(self.child.id().to_string()).status();
         assert!(kill.unwrap().success());
     }
 }

@@ -40,6 +40,9 @@ struct Shared {
 struct State {
     deliveries: Vec<Delivery>,
     violations: Vec<String>,
+    /// Connections that are open, and the most there ever were.
+    open: u32,
+    peak: u32,
 }
 
 impl Sink {
@@ -121,6 +124,11 @@ impl Sink {
         self.shared.state.lock().unwrap().deliveries.clone()
     }
 
+    /// The most connections that were open at one time. One that has said QUIT is not.
+    pub fn peak_connections(&self) -> u32 {
+        self.shared.state.lock().unwrap().peak
+    }
+
     /// Panics if a client broke the grammar.
     pub fn assert_no_violations(&self) {
         let state = self.shared.state.lock().unwrap();
@@ -154,9 +162,26 @@ impl Shared {
             recipients: Vec::new(),
             eight_bit: false,
         };
-        if let End::Violation(what) = dialogue.run() {
-            self.state.lock().unwrap().violations.push(what);
+        self.opened();
+        match dialogue.run() {
+            // It was counted before the client heard of it.
+            End::Quit => {}
+            End::Gone => self.closed(),
+            End::Violation(what) => {
+                self.closed();
+                self.state.lock().unwrap().violations.push(what);
+            }
         }
+    }
+
+    fn opened(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.open += 1;
+        state.peak = state.peak.max(state.open);
+    }
+
+    fn closed(&self) {
+        self.state.lock().unwrap().open -= 1;
     }
 }
 
@@ -255,7 +280,9 @@ impl Dialogue<'_> {
                 self.say("250 2.0.0 forgotten")?;
             }
             "QUIT" if argument.is_empty() => {
-                self.say("221 2.0.0 goodbye")?;
+                self.sink.closed();
+                // Whether or not the client still hears it.
+                let _ = self.say("221 2.0.0 goodbye");
                 return Err(End::Quit);
             }
             _ => return violation("a command out of order"),
