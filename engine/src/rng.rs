@@ -35,6 +35,8 @@ pub enum Purpose {
     Uncertain = 11,
     /// Random worlds.
     Swarm = 12,
+    /// What a simulated power cut leaves of what was not synced.
+    Disk = 14,
 }
 
 /// The root of all randomness of one engine or one simulated world.

@@ -28,6 +28,11 @@ pub enum EventKind {
         /// How long there is no process.
         down: Duration,
     },
+    /// The machine loses its power: of what was not synced the disk has a part or nothing.
+    PowerCut {
+        /// How long there is no process.
+        down: Duration,
+    },
 }
 
 impl EventKind {
@@ -35,7 +40,7 @@ impl EventKind {
     pub const fn ends_process(&self) -> bool {
         match self {
             Self::Reload(_) => false,
-            Self::Restart { .. } | Self::Crash { .. } => true,
+            Self::Restart { .. } | Self::Crash { .. } | Self::PowerCut { .. } => true,
         }
     }
 
@@ -45,6 +50,7 @@ impl EventKind {
             Self::Reload(_) => "reload",
             Self::Restart { .. } => "restart",
             Self::Crash { .. } => "crash",
+            Self::PowerCut { .. } => "power_cut",
         }
     }
 }

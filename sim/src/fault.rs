@@ -8,6 +8,7 @@ use std::time::Duration;
 use traject_engine::Timestamp;
 use traject_net::world::Clock;
 
+use crate::disk::Machine;
 use crate::dns::{DnsFailure, Outage, Trouble};
 use crate::network::{Fault, Links, Path, Prefix};
 use crate::receiver::spec::ReceiverSpec;
@@ -22,7 +23,8 @@ pub struct FaultSpec {
     pub length: Duration,
     /// What breaks.
     pub what: FaultKind,
-    /// Whom it hits, as reports show it: `receiver strict`, `binding bulk`.
+    /// Whom it hits, as reports show it: `receiver strict`, `binding bulk`; empty when its name
+    /// says so.
     pub whom: Arc<str>,
 }
 
@@ -76,6 +78,19 @@ pub enum FaultKind {
         /// Its name.
         receiver: Arc<str>,
     },
+    /// The disk of the spool.
+    Disk(DiskTrouble),
+}
+
+/// What is wrong with the disk of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskTrouble {
+    /// No room is left: what is written comes half-way at most.
+    Full,
+    /// Nothing becomes durable: each sync fails, and what was to be synced is lost.
+    Fails,
+    /// Each sync takes so much longer.
+    Slow(Duration),
 }
 
 /// Some of our addresses.
@@ -142,6 +157,9 @@ impl FaultSpec {
             FaultKind::Dns { .. } => "dns_failure",
             FaultKind::DnsSlow { .. } => "dns_slow",
             FaultKind::StartTlsOff { .. } => "starttls_off",
+            FaultKind::Disk(DiskTrouble::Full) => "disk_full",
+            FaultKind::Disk(DiskTrouble::Fails) => "disk_fails",
+            FaultKind::Disk(DiskTrouble::Slow(_)) => "disk_slow",
         }
     }
 }
@@ -149,7 +167,10 @@ impl FaultSpec {
 impl fmt::Display for FaultSpec {
     /// `host_down of receiver strict`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.name(), self.whom)
+        match &*self.whom {
+            "" => f.write_str(self.name()),
+            whom => write!(f, "{} of {whom}", self.name()),
+        }
     }
 }
 
@@ -187,9 +208,10 @@ pub fn disturbance(fault: &FaultSpec, bound: impl Fn(&str) -> Vec<IpAddr>) -> Op
             });
             Disturbance { paths: to(addresses), lasting, resets: false }
         }
-        FaultKind::Dns { .. } | FaultKind::DnsSlow { .. } | FaultKind::StartTlsOff { .. } => {
-            return None;
-        }
+        FaultKind::Dns { .. }
+        | FaultKind::DnsSlow { .. }
+        | FaultKind::StartTlsOff { .. }
+        | FaultKind::Disk(_) => return None,
     })
 }
 
@@ -220,7 +242,8 @@ pub fn outages(start: Timestamp, faults: &[FaultSpec]) -> Vec<Outage> {
             | FaultKind::Partition { .. }
             | FaultKind::Reset { .. }
             | FaultKind::Slow { .. }
-            | FaultKind::StartTlsOff { .. } => return None,
+            | FaultKind::StartTlsOff { .. }
+            | FaultKind::Disk(_) => return None,
         };
         let begin = start + fault.at;
         Some(Outage { during: begin..begin + fault.length, trouble, names })
@@ -239,6 +262,32 @@ pub fn tls_postures(faults: &[FaultSpec], receiver: &ReceiverSpec) -> Vec<TlsPos
         _ => None,
     };
     faults.iter().filter_map(off).chain(receiver.tls.iter().cloned()).collect()
+}
+
+/// When what is wrong with the disk, and for how long.
+pub fn disk_troubles(
+    start: Timestamp,
+    faults: &[FaultSpec],
+) -> Vec<(Timestamp, Duration, DiskTrouble)> {
+    let trouble = |fault: &FaultSpec| match fault.what {
+        FaultKind::Disk(trouble) => Some((start + fault.at, fault.length, trouble)),
+        _ => None,
+    };
+    faults.iter().filter_map(trouble).collect()
+}
+
+/// Makes a disk worse from `begin` on for `length`.
+pub async fn trouble_disk<C: Clock>(
+    begin: Timestamp,
+    length: Duration,
+    trouble: DiskTrouble,
+    clock: C,
+    machine: Machine,
+) {
+    clock.sleep_until(begin).await;
+    machine.impose(trouble);
+    clock.sleep_until(begin + length).await;
+    machine.lift(trouble);
 }
 
 /// Disturbs links from `begin` on for `length`.

@@ -8,6 +8,7 @@ pub mod cause;
 pub mod counts;
 pub mod describe;
 pub mod diff;
+pub mod disk;
 pub mod dns;
 pub mod event;
 pub mod expect;

@@ -1,23 +1,40 @@
-//! The simulated spool: bodies that are generated on reading, changes that are durable at once.
+//! The simulated spool: bodies that are generated on reading, changes that are durable at once. Or
+//! the daemon's own journal on a simulated disk, where that matters.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
+use traject_engine::rng::{Purpose, Seed};
 use traject_engine::shaping::history::ShapingHistory;
+use traject_net::spool::{Journal, OpenError, Options, Reading, Staging, Turns};
 use traject_net::world::{BodyReader, BodyWriter, Spool};
 
 use crate::body::{Body, BodyFactory, BodyFacts};
+use crate::disk::{Blow, SimDisk};
 
 /// A spool in memory. Messages that were submitted without a body have a generated one.
 #[derive(Clone, Debug)]
 pub struct SimSpool {
     bodies: BodyFactory,
     kept: Arc<Mutex<Kept>>,
+    journal: Option<Arc<OnDisk>>,
+}
+
+/// A journal, instead of what is kept otherwise.
+#[derive(Debug)]
+pub struct OnDisk {
+    journal: Journal<SimDisk>,
+    disk: SimDisk,
+    /// Until somebody takes them.
+    turns: Mutex<Option<Turns<SimDisk>>>,
+    /// Bodies that were written and not yet inserted or discarded.
+    staged: Mutex<BTreeSet<MessageId>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +58,7 @@ enum Content {
 impl SimSpool {
     /// An empty spool.
     pub fn new(bodies: BodyFactory) -> Self {
-        Self { bodies, kept: Arc::default() }
+        Self { bodies, kept: Arc::default(), journal: None }
     }
 
     /// An empty spool that can be [restarted](Self::restart): it keeps envelopes too, which takes
@@ -52,8 +69,32 @@ impl SimSpool {
         spool
     }
 
-    /// The spool as a new process finds it: what was staged and not inserted is gone, the rest
-    /// waits to be recovered, in the order of the messages' ids.
+    /// The daemon's journal on a disk. Somebody must take its [turns](Self::take_turns).
+    ///
+    /// # Errors
+    ///
+    /// The disk does not do what it is asked to.
+    pub fn on_disk(bodies: BodyFactory, disk: SimDisk, seed: Seed) -> Result<Self, OpenError> {
+        let salt = seed.draw(Purpose::Disk, 0, 0);
+        let options = Options { segment_bytes: SEGMENT_BYTES, salt };
+        let (journal, turns) = Journal::open_in_turns(disk.clone(), options)?;
+        let on_disk =
+            OnDisk { journal, disk, turns: Mutex::new(Some(turns)), staged: Mutex::default() };
+        Ok(Self { bodies, kept: Arc::default(), journal: Some(Arc::new(on_disk)) })
+    }
+
+    /// Who writes to the disk; once.
+    pub fn take_turns(&self) -> Option<Turns<SimDisk>> {
+        lock(&self.journal.as_ref()?.turns).take()
+    }
+
+    /// The disk it is on, as the next process finds it.
+    pub fn disk_after(&self, blow: Blow) -> Option<SimDisk> {
+        Some(self.journal.as_ref()?.disk.after(blow))
+    }
+
+    /// The spool in memory as a new process finds it: what was staged and not inserted is gone, the
+    /// rest waits to be recovered, in the order of the messages' ids.
     pub fn restart(&self) -> Self {
         let kept = self.kept();
         let envelopes = kept.envelopes.clone();
@@ -65,12 +106,15 @@ impl SimSpool {
             to_recover,
             shaping: kept.shaping.clone(),
         };
-        Self { bodies: self.bodies.clone(), kept: Arc::new(Mutex::new(kept)) }
+        Self { bodies: self.bodies.clone(), kept: Arc::new(Mutex::new(kept)), journal: None }
     }
 
     /// Messages in it.
     pub fn len(&self) -> usize {
-        self.kept().messages.len()
+        match &self.journal {
+            Some(on_disk) => on_disk.journal.messages(),
+            None => self.kept().messages.len(),
+        }
     }
 
     /// Whether no message is in it.
@@ -84,7 +128,7 @@ impl SimSpool {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     fn apply(&self, change: SpoolWrite) {
@@ -124,24 +168,66 @@ impl SimSpool {
     }
 }
 
+impl OnDisk {
+    /// A change, after the body if nobody has written one.
+    fn write(self: &Arc<Self>, change: SpoolWrite, bodies: &BodyFactory) -> Writing {
+        match change {
+            SpoolWrite::Insert(message) if !lock(&self.staged).remove(&message.id) => {
+                Box::pin(Arc::clone(self).insert_generated(message, bodies.clone()))
+            }
+            change => {
+                if let SpoolWrite::Discard(message) = &change {
+                    lock(&self.staged).remove(message);
+                }
+                Box::pin(self.journal.write(change))
+            }
+        }
+    }
+
+    async fn insert_generated(
+        self: Arc<Self>,
+        message: Arc<StoredMessage>,
+        bodies: BodyFactory,
+    ) -> Done {
+        let StoredMessage { id, size_bytes, eight_bit, .. } = *message;
+        let body = bodies.body(BodyFacts { message: id, size_bytes, eight_bit });
+        let mut writer = self.journal.stage(id).await?;
+        let mut at = 0;
+        while at < size_bytes {
+            let piece = body.piece(at);
+            at += piece.len() as u64;
+            writer.append(&piece).await?;
+        }
+        writer.finish().await?;
+        self.journal.write(SpoolWrite::Insert(message)).await
+    }
+}
+
+type Writing = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+type Done = Result<(), SpoolError>;
+
 impl Spool for SimSpool {
     type Writer = SimWriter;
     type Reader = SimReader;
 
-    fn stage(
-        &self,
-        message: MessageId,
-    ) -> impl Future<Output = Result<SimWriter, SpoolError>> + Send {
-        ready(Ok(SimWriter { spool: self.clone(), message, body: Vec::new() }))
+    async fn stage(&self, message: MessageId) -> Result<SimWriter, SpoolError> {
+        Ok(match &self.journal {
+            None => SimWriter::Memory { spool: self.clone(), message, body: Vec::new() },
+            Some(on_disk) => {
+                let staging = on_disk.journal.stage(message).await?;
+                SimWriter::Journal { on_disk: Arc::clone(on_disk), message, staging }
+            }
+        })
     }
 
-    fn read(
-        &self,
-        message: MessageId,
-    ) -> impl Future<Output = Result<Option<SimReader>, SpoolError>> + Send {
+    async fn read(&self, message: MessageId) -> Result<Option<SimReader>, SpoolError> {
+        if let Some(on_disk) = &self.journal {
+            return Ok(on_disk.journal.read(message).await?.map(SimReader::Journal));
+        }
         let kept = self.kept();
         let content = kept.messages.get(&message);
-        let reader = match content {
+        Ok(match content {
             Some(Content::Generated { size_bytes, eight_bit }) => {
                 let (size_bytes, eight_bit) = (*size_bytes, *eight_bit);
                 let facts = BodyFacts { message, size_bytes, eight_bit };
@@ -149,49 +235,88 @@ impl Spool for SimSpool {
             }
             Some(Content::Written(body)) => Some(SimReader::Written(body.clone())),
             None => kept.staged.get(&message).map(|body| SimReader::Written(body.clone())),
+        })
+    }
+
+    fn write(&self, change: SpoolWrite) -> impl Future<Output = Done> + Send + 'static {
+        let written: Writing = match &self.journal {
+            None => {
+                self.apply(change);
+                Box::pin(ready(Ok(())))
+            }
+            Some(on_disk) => on_disk.write(change, &self.bodies),
         };
-        ready(Ok(reader))
+        written
     }
 
-    fn write(
-        &self,
-        change: SpoolWrite,
-    ) -> impl Future<Output = Result<(), SpoolError>> + Send + 'static {
-        self.apply(change);
-        ready(Ok(()))
+    async fn recover_shaping(&self) -> Result<Option<Arc<ShapingHistory>>, SpoolError> {
+        match &self.journal {
+            None => Ok(self.kept().shaping.clone()),
+            Some(on_disk) => on_disk.journal.recover_shaping().await,
+        }
     }
 
-    fn recover_shaping(
-        &self,
-    ) -> impl Future<Output = Result<Option<Arc<ShapingHistory>>, SpoolError>> + Send {
-        ready(Ok(self.kept().shaping.clone()))
-    }
-
-    fn recover(&self) -> impl Future<Output = Result<Option<StoredMessage>, SpoolError>> + Send {
+    async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {
+        if let Some(on_disk) = &self.journal {
+            let found = on_disk.journal.recover().await?;
+            if found.is_none() {
+                on_disk.disk.machine().recovered();
+            }
+            return Ok(found);
+        }
         let mut kept = self.kept();
         let next = kept.to_recover.pop_front();
         let envelope = next.and_then(|id| kept.envelopes.as_ref()?.get(&id).cloned());
-        ready(Ok(envelope.map(|envelope| (*envelope).clone())))
+        Ok(envelope.map(|envelope| (*envelope).clone()))
     }
 }
 
 /// Writes one body.
 #[derive(Debug)]
-pub struct SimWriter {
-    spool: SimSpool,
-    message: MessageId,
-    body: Vec<u8>,
+pub enum SimWriter {
+    /// To memory.
+    Memory {
+        /// Where it goes when it is complete.
+        spool: SimSpool,
+        /// Whose it is.
+        message: MessageId,
+        /// What there is of it.
+        body: Vec<u8>,
+    },
+    /// To a journal.
+    Journal {
+        /// Which.
+        on_disk: Arc<OnDisk>,
+        /// Whose it is.
+        message: MessageId,
+        /// The journal's own writer.
+        staging: Staging<SimDisk>,
+    },
 }
 
 impl BodyWriter for SimWriter {
-    fn append(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), SpoolError>> + Send {
-        self.body.extend_from_slice(bytes);
-        ready(Ok(()))
+    async fn append(&mut self, bytes: &[u8]) -> Done {
+        match self {
+            Self::Memory { body, .. } => {
+                body.extend_from_slice(bytes);
+                Ok(())
+            }
+            Self::Journal { staging, .. } => staging.append(bytes).await,
+        }
     }
 
-    fn finish(self) -> impl Future<Output = Result<(), SpoolError>> + Send {
-        self.spool.kept().staged.insert(self.message, self.body.into());
-        ready(Ok(()))
+    async fn finish(self) -> Done {
+        match self {
+            Self::Memory { spool, message, body } => {
+                spool.kept().staged.insert(message, body.into());
+                Ok(())
+            }
+            Self::Journal { on_disk, message, staging } => {
+                staging.finish().await?;
+                lock(&on_disk.staged).insert(message);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -207,10 +332,12 @@ pub enum SimReader {
     },
     /// One that was written; empty when it was read.
     Written(Bytes),
+    /// One of a journal.
+    Journal(Reading<SimDisk>),
 }
 
 impl BodyReader for SimReader {
-    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, SpoolError>> + Send {
+    async fn next(&mut self) -> Result<Option<Bytes>, SpoolError> {
         let piece = match self {
             Self::Generated { body, at } => {
                 let piece = body.piece(*at);
@@ -218,10 +345,19 @@ impl BodyReader for SimReader {
                 piece
             }
             Self::Written(rest) => std::mem::take(rest),
+            Self::Journal(reading) => return reading.next().await,
         };
-        ready(Ok((!piece.is_empty()).then_some(piece)))
+        Ok((!piece.is_empty()).then_some(piece))
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is one call that does not panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Segments of a simulated journal: so short that small scenarios see them come and go.
+const SEGMENT_BYTES: u32 = 256 << 10;
 
 #[cfg(test)]
 mod tests {

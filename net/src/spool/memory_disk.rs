@@ -1,22 +1,24 @@
 //! A disk in memory that forgets, tears and refuses: what was not synced survives a crash in part
-//! or not at all, and any call can be made to fail.
+//! or not at all, and any call can be made to fail. For tests and simulations.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{Disk, DiskFile};
 
 /// What a disk writes at once.
 const SECTOR_BYTES: usize = 512;
 
+/// See the module. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MemoryDisk(Arc<Mutex<State>>);
+pub struct MemoryDisk(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     /// The files by number; names point to them.
-    contents: Vec<Content>,
+    contents: BTreeMap<usize, Content>,
+    created: usize,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     calls: u64,
@@ -25,7 +27,8 @@ struct State {
 
 /// Which calls fail.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Failing {
+pub enum Failing {
+    /// None.
     #[default]
     Never,
     /// The k-th call from now on, counted from 0.
@@ -39,6 +42,8 @@ pub(super) enum Failing {
 /// A file: what a reader sees, and what is on the platter for sure.
 #[derive(Clone, Debug, Default)]
 struct Content {
+    /// Whoever has the file open has this too.
+    open: Arc<()>,
     seen: Vec<u8>,
     durable: Vec<u8>,
     /// Written and not synced, or lost in a failed sync: on the platter perhaps.
@@ -47,28 +52,30 @@ struct Content {
     pending: usize,
 }
 
+/// An open file of a [`MemoryDisk`].
 #[derive(Clone, Debug)]
-pub(super) struct MemoryFile {
+pub struct MemoryFile {
     disk: MemoryDisk,
     number: usize,
+    _open: Arc<()>,
 }
 
 impl MemoryDisk {
     /// Sets which calls fail, and starts to count.
-    pub(super) fn fail(&self, failing: Failing) {
+    pub fn fail(&self, failing: Failing) {
         let mut state = self.state();
         state.failing = failing;
         state.calls = 0;
     }
 
     /// Calls since [`Self::fail`].
-    pub(super) fn calls(&self) -> u64 {
+    pub fn calls(&self) -> u64 {
         self.state().calls
     }
 
     /// What a power failure leaves: everything synced; of the rest whatever `coin` says, sector
     /// by sector and name by name.
-    pub(super) fn crash(&self, coin: &mut dyn FnMut() -> bool) -> Self {
+    pub fn crash(&self, coin: &mut dyn FnMut() -> bool) -> Self {
         let state = self.state();
         let mut names = state.durable_names.clone();
         for (name, number) in &state.names {
@@ -77,17 +84,19 @@ impl MemoryDisk {
             }
         }
         names.retain(|name, _| state.names.contains_key(name) || coin());
-        let contents = state.contents.iter().map(|content| content.after_crash(coin)).collect();
-        let durable_names = names.clone();
-        let state = State { contents, names, durable_names, ..State::default() };
+        let left = state.contents.iter().filter(|(number, _)| names.values().any(|n| n == *number));
+        let contents = left.map(|(number, content)| (*number, content.after_crash(coin))).collect();
+        let (created, durable_names) = (state.created, names.clone());
+        let state = State { contents, created, names, durable_names, ..State::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// What `kill -9` leaves: everything written.
-    pub(super) fn kill(&self) -> Self {
+    pub fn kill(&self) -> Self {
         let state = self.state();
         Self(Arc::new(Mutex::new(State {
             contents: state.contents.clone(),
+            created: state.created,
             names: state.names.clone(),
             durable_names: state.durable_names.clone(),
             ..State::default()
@@ -95,22 +104,32 @@ impl MemoryDisk {
     }
 
     /// Flips a bit of a file.
-    pub(super) fn damage(&self, name: &str, offset: usize) {
+    ///
+    /// # Panics
+    ///
+    /// When there is no such file, or it is shorter.
+    pub fn damage(&self, name: &str, offset: usize) {
         let mut state = self.state();
         let number = state.names[name];
-        let content = &mut state.contents[number];
+        let Some(content) = state.contents.get_mut(&number) else { return };
         content.seen[offset] ^= 0x10;
         content.durable[offset] ^= 0x10;
     }
 
     /// Bytes of all files.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let state = self.state();
-        state.names.values().map(|number| state.contents[*number].seen.len() as u64).sum()
+        state.names.values().map(|number| state.contents[number].seen.len() as u64).sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        // Every change is one call that does not panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, state: &State, number: usize) -> MemoryFile {
+        let _open = Arc::clone(&state.contents[&number].open);
+        MemoryFile { disk: self.clone(), number, _open }
     }
 
     fn call(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -142,7 +161,7 @@ impl Content {
                 rest = after;
             }
         }
-        Self { seen: bytes.clone(), durable: bytes, loose: Vec::new(), pending: 0 }
+        Self { seen: bytes.clone(), durable: bytes, ..Self::default() }
     }
 }
 
@@ -165,16 +184,17 @@ impl Disk for MemoryDisk {
         if state.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let number = state.contents.len();
-        state.contents.push(Content::default());
+        let number = state.created;
+        state.created += 1;
+        state.contents.insert(number, Content::default());
         state.names.insert(name.to_owned(), number);
-        Ok(MemoryFile { disk: self.clone(), number })
+        Ok(self.file(&state, number))
     }
 
     fn open(&self, name: &str) -> io::Result<MemoryFile> {
         let state = self.call()?;
         let number = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(MemoryFile { disk: self.clone(), number })
+        Ok(self.file(&state, number))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -191,20 +211,25 @@ impl Disk for MemoryDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.call()?;
-        state.durable_names = state.names.clone();
+        let State { contents, names, durable_names, .. } = &mut *state;
+        durable_names.clone_from(names);
+        // A file without a name lasts as long as somebody has it open.
+        contents.retain(|number, content| {
+            Arc::strong_count(&content.open) > 1 || names.values().any(|n| n == number)
+        });
         Ok(())
     }
 }
 
 impl DiskFile for MemoryFile {
     fn len_bytes(&self) -> io::Result<u64> {
-        Ok(self.disk.call()?.contents[self.number].seen.len() as u64)
+        Ok(self.disk.call()?.contents[&self.number].seen.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let state = self.disk.call()?;
         let offset = offset as usize;
-        let bytes = state.contents[self.number].seen.get(offset..offset + buffer.len());
+        let bytes = state.contents[&self.number].seen.get(offset..offset + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -223,7 +248,7 @@ impl DiskFile for MemoryFile {
             Err(error) => (&bytes[..bytes.len() / 2], Err(error)),
         };
         let mut state = self.disk.state();
-        let content = &mut state.contents[self.number];
+        let content = state.contents.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
         put(&mut content.seen, offset as usize, bytes);
         content.loose.push((offset, bytes.to_vec()));
         content.pending += 1;
@@ -233,7 +258,7 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let result = self.disk.call().map(|_| ());
         let mut state = self.disk.state();
-        let content = &mut state.contents[self.number];
+        let content = state.contents.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
         let pending = std::mem::take(&mut content.pending);
         if result.is_ok() {
             let first = content.loose.len() - pending;

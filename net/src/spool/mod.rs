@@ -24,6 +24,7 @@ mod frame;
 mod index;
 mod inspection;
 mod log;
+pub mod memory_disk;
 mod payload;
 mod read;
 mod recovery;
@@ -33,8 +34,6 @@ mod writer;
 
 #[cfg(test)]
 mod journal_tests;
-#[cfg(test)]
-mod memory_disk;
 #[cfg(test)]
 mod model_tests;
 
@@ -61,6 +60,7 @@ use log::{Log, Op, SEGMENT_BYTES, refusal};
 use read::{Body, EnvelopePlaces};
 use recovery::RecoveryError;
 pub use recovery::{Damage, Report};
+pub use writer::Turns;
 use writer::{Answer, Writer};
 
 /// Longest piece of a body. A body on its way in takes two of them of memory at most, one on its
@@ -82,6 +82,16 @@ struct Shared<D: Disk> {
     writer: Writer,
     report: Report,
     recovery: tokio::sync::Mutex<Recovery>,
+    reads: Reads,
+}
+
+/// Who waits for a disk that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Threads for such things.
+    Beside,
+    /// Nobody: the disk answers at once.
+    Inline,
 }
 
 /// What start-up found and has not handed out.
@@ -144,6 +154,26 @@ impl<D: Disk> Journal<D> {
     ///
     /// See [`OpenError`].
     pub fn open_on(disk: D, options: Options) -> Result<Self, OpenError> {
+        Self::open_with(disk, options, Reads::Beside, |log| Ok((Writer::start(log)?, ())))
+            .map(|(journal, ())| journal)
+    }
+
+    /// Opens the spool on a disk that answers at once, such as a simulated one, without any
+    /// thread: the owner of the [`Turns`] decides when something is written.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open_in_turns(disk: D, options: Options) -> Result<(Self, Turns<D>), OpenError> {
+        Self::open_with(disk, options, Reads::Inline, |log| Ok(Writer::in_turns(log)))
+    }
+
+    fn open_with<T>(
+        disk: D,
+        options: Options,
+        reads: Reads,
+        start: impl FnOnce(Log<D>) -> io::Result<(Writer, T)>,
+    ) -> Result<(Self, T), OpenError> {
         let mut recovered = recovery::recover(&disk)?;
         let report = std::mem::take(&mut recovered.report);
         let Report { messages, segments, bytes, torn_bytes, damage_total, .. } = &report;
@@ -152,8 +182,14 @@ impl<D: Disk> Journal<D> {
         let log = Log::start(disk, options, recovered)?;
         let index = log.shared_index();
         let recovery = tokio::sync::Mutex::new(Recovery { waiting, ready: VecDeque::new() });
-        let writer = Writer::start(log)?;
-        Ok(Self { shared: Arc::new(Shared { index, writer, report, recovery }) })
+        let (writer, other) = start(log)?;
+        let shared = Shared { index, writer, report, recovery, reads };
+        Ok((Self { shared: Arc::new(shared) }, other))
+    }
+
+    /// Messages in it.
+    pub fn messages(&self) -> usize {
+        self.shared.index().messages.len()
     }
 
     /// What opening it found.
@@ -191,7 +227,8 @@ impl<D: Disk> Spool for Journal<D> {
 
     async fn read(&self, message: MessageId) -> Result<Option<Reading<D>>, SpoolError> {
         let body = Body::find(&self.shared.index(), message).transpose()?;
-        Ok(body.map(|body| Reading { body: Some(body) }))
+        let reads = self.shared.reads;
+        Ok(body.map(|body| Reading { body: Some(body), reads }))
     }
 
     fn write(
@@ -203,7 +240,9 @@ impl<D: Disk> Spool for Journal<D> {
 
     async fn recover_shaping(&self) -> Result<Option<Arc<ShapingHistory>>, SpoolError> {
         let shared = Arc::clone(&self.shared);
-        blocking(move || shared.index().shaping_history().map(|found| found.map(Arc::new))).await
+        let reads = shared.reads;
+        reading(reads, move || shared.index().shaping_history().map(|found| found.map(Arc::new)))
+            .await
     }
 
     async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {
@@ -212,7 +251,8 @@ impl<D: Disk> Spool for Journal<D> {
             let count = recovery.waiting.len().min(RECOVERY_AHEAD);
             let messages: Vec<_> = recovery.waiting.drain(..count).collect();
             let shared = Arc::clone(&self.shared);
-            recovery.ready = blocking(move || shared.load_all(&messages)).await;
+            let reads = shared.reads;
+            recovery.ready = reading(reads, move || shared.load_all(&messages)).await;
         }
         Ok(recovery.ready.pop_front())
     }
@@ -235,7 +275,10 @@ impl<D: Disk> Shared<D> {
 }
 
 /// Runs what may wait for the disk beside the tasks that must not.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn reading<T: Send + 'static>(reads: Reads, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if reads == Reads::Inline {
+        return work();
+    }
     match spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -312,6 +355,7 @@ impl<D: Disk> Drop for Staging<D> {
 pub struct Reading<D: Disk> {
     /// `None` while it is at the disk, and for good when a read was given up half-way.
     body: Option<Body<D::File>>,
+    reads: Reads,
 }
 
 impl<D: Disk> BodyReader for Reading<D> {
@@ -322,7 +366,7 @@ impl<D: Disk> BodyReader for Reading<D> {
         // another thread and back would cost several times what copying them does.
         let (piece, body) = match body.next_at_once() {
             Some(piece) => (piece, body),
-            None => blocking(move || (body.next(), body)).await,
+            None => reading(self.reads, move || (body.next(), body)).await,
         };
         self.body = Some(body);
         piece

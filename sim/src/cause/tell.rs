@@ -127,7 +127,9 @@ impl Teller<'_> {
             let at = instant(self.start, self.start + event.at);
             match &event.what {
                 EventKind::Reload(_) => format!("event: reload at {at}"),
-                EventKind::Restart { down } | EventKind::Crash { down } => {
+                EventKind::Restart { down }
+                | EventKind::Crash { down }
+                | EventKind::PowerCut { down } => {
                     let (name, down) = (event.what.name(), show_duration(*down));
                     format!("event: {name} at {at}, no process for {down}")
                 }
@@ -173,6 +175,8 @@ impl Teller<'_> {
             FaultKind::StartTlsOff { receiver: name } => {
                 concern == Concern::Tls && receiver.is_some_and(|spec| spec.name == *name)
             }
+            // It is behind no attempt.
+            FaultKind::Disk(_) => false,
         }
     }
 

@@ -9,11 +9,13 @@ use traject_engine::Timestamp;
 use traject_engine::config::effective::DeliveryOptions;
 use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::MessageId;
+use traject_engine::message::{RecipientState, StoredMessage};
 use traject_engine::record::{Attempt, Event, Pair, Record, Via};
 use traject_engine::rng::entity;
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::tls::policy::TlsMode;
 
+use super::notes::Notes;
 use super::{Finding, ensure, mailbox_name};
 
 /// Position of a pair in the book.
@@ -57,6 +59,8 @@ pub struct Row {
     pub answered: u16,
     /// How far it has come.
     pub state: State,
+    /// It had come to its end, and a crash took the note of that.
+    pub redone: bool,
 }
 
 /// Every recipient that was ever accepted.
@@ -73,6 +77,7 @@ pub struct Book {
     pair_ids: BTreeMap<Pair, PairId>,
     pending: u64,
     pending_messages: u64,
+    pub(super) notes: Notes,
 }
 
 /// What a pair is under one configuration.
@@ -114,6 +119,7 @@ impl Book {
             pair_ids: BTreeMap::new(),
             pending: 0,
             pending_messages: 0,
+            notes: Notes::default(),
         }
     }
 
@@ -343,6 +349,7 @@ impl Book {
         ensure(LAW, self.place(message).is_err(), || format!("message {message} came twice"))?;
         ensure(LAW, !recipients.is_empty(), || format!("message {message} is for nobody"))?;
         let first_row = self.rows.len() as u32;
+        let at = self.notes.received_at(message).unwrap_or(at);
         for mailbox in recipients {
             let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(&mailbox.domain) };
             let row = Row {
@@ -356,6 +363,7 @@ impl Book {
                 copies: 0,
                 answered: 0,
                 state: State::Pending,
+                redone: false,
             };
             self.rows.push(row);
         }
@@ -363,6 +371,51 @@ impl Book {
         self.pending += u64::from(rows);
         self.pending_messages += 1;
         self.enter(message, Place { first_row, rows, pending: rows });
+        Ok(())
+    }
+
+    /// A message is found in the spool at a start. What became of it is what the spool says, if the
+    /// last that was noted of it may have been lost; else it is what the book says.
+    pub(super) fn found(&mut self, at: Timestamp, message: &StoredMessage) -> Result<(), Finding> {
+        let Ok(place) = self.place(message.id) else {
+            // Durable, and the process died before it knew.
+            self.notes.is_new(message.id, message.received_at);
+            return Ok(());
+        };
+        let uncertain = self.notes.is_uncertain(message.id);
+        let mut back = 0;
+        for (index, recipient) in message.recipients.iter().enumerate().take(place.rows as usize) {
+            let RecipientState::Pending { attempts, next_attempt_at } = recipient.state else {
+                continue;
+            };
+            let row = &mut self.rows[place.first_row as usize + index];
+            if uncertain {
+                if row.state != State::Pending {
+                    back += 1;
+                    row.redone = true;
+                    row.lost += 1;
+                    row.lost_at = at;
+                }
+                row.state = State::Pending;
+                row.attempts = attempts;
+                row.due_at = if attempts == 0 { row.accepted_at } else { next_attempt_at };
+            }
+            let known = (row.attempts, row.attempts == 0 || row.due_at == next_attempt_at);
+            ensure(LAW, known == (attempts, true), || {
+                let (mailbox, then) = (&recipient.mailbox, row.attempts);
+                format!(
+                    "{mailbox} of message {} had {then} attempts, the spool knows {attempts}",
+                    message.id
+                )
+            })?;
+        }
+        self.pending += u64::from(back);
+        if back > 0 {
+            let (segment, n) = self.find(message.id).ok_or_else(|| unknown(message.id))?;
+            let place = &mut self.messages[segment].messages[n];
+            self.pending_messages += u64::from(place.pending == 0);
+            place.pending += back;
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub mod book;
 mod caps;
 mod copies;
 mod in_clear;
+mod notes;
 mod outcome;
 mod retry;
 mod route;
@@ -131,9 +132,9 @@ impl Oracles {
         if !closed.is_empty() {
             self.book.broke_off(at);
         }
-        match how {
-            Death::Ended => {}
-            Death::Killed => self.throttles.forgotten(at),
+        match (how, self.book.notes.process_gone()) {
+            (Death::Ended, None) => {}
+            (_, durable) => self.throttles.forgotten(at, durable),
         }
         closed.into_iter().map(|event| Record { at, event }).collect()
     }
@@ -161,6 +162,9 @@ impl Oracles {
             self.tls.judge(record, &mut self.book)?;
             self.throttles.note(record, &mut self.book);
             self.book.apply(record)?;
+            if let Some(attempt) = attempt_of(&record.event) {
+                self.book.notes.changed(attempt.message);
+            }
             Ok(before)
         })();
         judged.map_err(|finding: Finding| finding.at(record.at, entity_of(&record.event)))
@@ -171,15 +175,27 @@ impl Oracles {
         match output {
             Output::Connect { conn, .. } => self.routes.connects(at, *conn),
             Output::Resolve { query, question } => self.routes.asks(at, *query, question),
+            Output::Spool { op, write } => self.book.notes.writes(at, *op, write),
             _ => {}
         }
     }
 
     /// Notes what the engine is told.
-    pub fn input(&mut self, at: Timestamp, input: &Input<'_>) {
-        if let Input::Resolved { query, .. } = input {
-            self.routes.hears(at, *query);
+    ///
+    /// # Errors
+    ///
+    /// When the spool has another idea of a message than the records.
+    pub fn input(&mut self, at: Timestamp, input: &Input<'_>) -> Result<(), Violation> {
+        match input {
+            Input::Resolved { query, .. } => self.routes.hears(at, *query),
+            Input::Spooled { op, result } => self.book.notes.written(*op, result.is_ok()),
+            Input::Recovered(message) => {
+                let found = self.book.found(at, message);
+                return found.map_err(|finding| finding.at(at, Entity::Message(message.id)));
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     /// Judges that a receiver answered the content of a message, for one recipient.

@@ -449,7 +449,7 @@ fn route_lets_the_eager_begin_with_what_they_know() {
             oracles.output(at(2), &connect);
         }
         let nobody = DnsError { kind: DnsErrorKind::NoData, ttl: Duration::ZERO, text: "".into() };
-        oracles.input(at(3), &Input::Resolved { query, result: Err(nobody) });
+        oracles.input(at(3), &Input::Resolved { query, result: Err(nobody) }).unwrap();
         if begun == 4 {
             oracles.output(at(4), &connect);
         }

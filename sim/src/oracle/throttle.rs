@@ -22,7 +22,7 @@ use crate::counts::attempt_of;
 pub(super) struct Throttles {
     seen: BTreeMap<(&'static str, Arc<str>), Vec<Seen>>,
     /// When processes were killed.
-    killed: Vec<Timestamp>,
+    killed: Vec<Kill>,
 }
 
 /// One event, and the limit that applied to it.
@@ -86,9 +86,11 @@ impl Throttles {
     }
 
     /// The process is killed: what it let pass in its last second it may not have written down
-    /// (decision L7).
-    pub(super) fn forgotten(&mut self, at: Timestamp) {
-        self.killed.push(at);
+    /// (decision L7), nor what came after `durable` where a later write came to nothing.
+    pub(super) fn forgotten(&mut self, at: Timestamp, durable: Option<Timestamp>) {
+        let written = Timestamp(at.0.saturating_sub(UNWRITTEN_MAX.as_micros() as u64));
+        let known_until = durable.map_or(written, |durable| durable.min(written));
+        self.killed.push(Kill { at, known_until });
     }
 
     /// Judges everything noted. A violation comes with its instant.
@@ -115,14 +117,21 @@ impl Throttles {
 struct Life<'k> {
     from: Timestamp,
     until: Timestamp,
-    killed_before: &'k [Timestamp],
+    killed_before: &'k [Kill],
+}
+
+/// The end of a process, and up to when it was bound to have written down what passed.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    at: Timestamp,
+    known_until: Timestamp,
 }
 
 /// The lives that ended by being killed, and the last one.
-fn lives(killed: &[Timestamp]) -> impl Iterator<Item = Life<'_>> {
+fn lives(killed: &[Kill]) -> impl Iterator<Item = Life<'_>> {
     (0..=killed.len()).map(|n| Life {
-        from: n.checked_sub(1).map_or(Timestamp(0), |before| killed[before]),
-        until: killed.get(n).copied().unwrap_or(Timestamp::NEVER),
+        from: n.checked_sub(1).map_or(Timestamp(0), |before| killed[before].at),
+        until: killed.get(n).map_or(Timestamp::NEVER, |kill| kill.at),
         killed_before: &killed[..n],
     })
 }
@@ -133,7 +142,7 @@ fn known<'s>(seen: &'s [Seen], life: &Life<'_>) -> Cow<'s, [Seen]> {
         let end = seen.partition_point(|one| one.at <= life.until);
         return Cow::Borrowed(&seen[..end]);
     }
-    let unwritten = |at: Timestamp, end: &Timestamp| at <= *end && at + UNWRITTEN_MAX > *end;
+    let unwritten = |at: Timestamp, kill: &Kill| at <= kill.at && at > kill.known_until;
     let knows = |one: &&Seen| {
         one.at <= life.until && !life.killed_before.iter().any(|end| unwritten(one.at, end))
     };
@@ -195,9 +204,12 @@ mod tests {
         };
         let excess = |seconds: &[u64], killed: &[u64]| {
             let key = (MESSAGES, Arc::from(""));
-            let killed = killed.iter().copied().map(Timestamp::from_secs).collect();
             let seen = BTreeMap::from([(key, seen(seconds))]);
-            Throttles { seen, killed }.judge().err().map(|(at, _)| at.as_secs())
+            let mut throttles = Throttles { seen, ..Throttles::default() };
+            for at in killed.iter().copied().map(Timestamp::from_secs) {
+                throttles.forgotten(at, None);
+            }
+            throttles.judge().err().map(|(at, _)| at.as_secs())
         };
         for (seconds, killed, expected) in [
             (&[10, 10, 30][..], &[][..], Some(30)),

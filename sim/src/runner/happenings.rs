@@ -37,7 +37,9 @@ fn event_words(what: &EventKind) -> (Duration, String) {
             (Duration::ZERO, format!("reload of {}", name.to_string_lossy()))
         }
         EventKind::Reload(ConfigSource::Inline(_)) => (Duration::ZERO, "reload".to_owned()),
-        EventKind::Restart { down } | EventKind::Crash { down } => (*down, what.name().to_owned()),
+        EventKind::Restart { down } | EventKind::Crash { down } | EventKind::PowerCut { down } => {
+            (*down, what.name().to_owned())
+        }
     }
 }
 

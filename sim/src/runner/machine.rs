@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use traject_engine::ids::{ConnId, QueryId, SpoolOp};
 use traject_engine::{Engine, Input, Output, Timestamp};
-use traject_net::driver::Machine;
+use traject_net::driver;
 
 use super::referee::Referee;
+use crate::disk::Machine;
 use crate::oracle::{Entity, Violation};
 
 /// An engine whose inputs and outputs are seen by the referee, and whose own invariants are
@@ -22,6 +23,9 @@ pub(super) struct Watched {
     /// Inputs until the engine is checked again.
     check_in: u64,
     checks: Checks,
+    /// What it runs on.
+    ground: Machine,
+    dead: bool,
 }
 
 /// How often the engine recounts its invariants.
@@ -35,7 +39,12 @@ pub enum Checks {
 }
 
 impl Watched {
-    pub(super) fn new(mut engine: Engine, referee: Arc<Referee>, checks: Checks) -> Self {
+    pub(super) fn new(
+        mut engine: Engine,
+        referee: Arc<Referee>,
+        checks: Checks,
+        ground: Machine,
+    ) -> Self {
         engine.watch_waits();
         Self {
             engine,
@@ -44,6 +53,8 @@ impl Watched {
             now: Timestamp(0),
             check_in: INPUTS_A_CHECK_MIN,
             checks,
+            ground,
+            dead: false,
         }
     }
 
@@ -76,8 +87,12 @@ impl Watched {
     }
 }
 
-impl Machine for Watched {
+impl driver::Machine for Watched {
     fn handle(&mut self, now: Timestamp, input: Input<'_>) {
+        self.dead = self.dead || !self.ground.input();
+        if self.dead {
+            return;
+        }
         self.now = now;
         self.referee.input(now, &input);
         if let Err(violation) = self.outstanding.input(now, &input) {
@@ -87,6 +102,9 @@ impl Machine for Watched {
     }
 
     fn poll(&mut self) -> Option<Output> {
+        if self.dead {
+            return None;
+        }
         let output = self.engine.poll();
         if output.is_none() {
             // After the records of the input, which say what came of connections.
@@ -106,7 +124,7 @@ impl Machine for Watched {
     }
 
     fn next_wakeup(&self) -> Option<Timestamp> {
-        self.engine.next_wakeup().map(|wakeup| wakeup.at)
+        self.engine.next_wakeup().map(|wakeup| wakeup.at).filter(|_| !self.dead)
     }
 }
 

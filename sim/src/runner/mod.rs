@@ -37,6 +37,7 @@ use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
 use self::submitter::Submitters;
 use crate::cause::Teller;
+use crate::disk::{Blow, Machine, Step, Steps};
 use crate::dns::SimResolver;
 use crate::event::EventSpec;
 use crate::expect::judge::ExpectationJudge;
@@ -45,7 +46,7 @@ use crate::network::{Link, Links, RunError, SimClock, SimNetwork, SimWorld, Worl
 use crate::oracle::{Entity, Oracles, Routes, State, Violation};
 use crate::receiver::smtp::serve;
 use crate::report::{DomainFacts, End, Facts, Report, why};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, SpoolKind};
 use crate::spool::SimSpool;
 use crate::tls::{self, Entropy};
 use crate::traffic::{Arrival, Plan};
@@ -74,6 +75,8 @@ pub struct RunOptions {
     pub checks: Checks,
     /// Whose mail to ask about at the end: why does it wait?
     pub why: Option<WhyQuestion>,
+    /// Steps at which processes die, one after the other; the spool is a journal then.
+    pub deaths: Vec<(Step, Blow)>,
 }
 
 /// Whose mail a question is about.
@@ -98,6 +101,8 @@ pub struct Outcome {
     pub ended_at: Timestamp,
     /// The answer to [`RunOptions::why`] at that instant.
     pub why: Vec<Why>,
+    /// Steps of the last process.
+    pub steps: Steps,
 }
 
 /// Runs `scenario` with `config`, which it was [checked](Scenario::check_config) against.
@@ -111,6 +116,8 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
     let reloads: VecDeque<Arc<Config>> = reloads(scenario).into();
     let setup = Setup::new(scenario, [&config].into_iter().chain(&reloads), seed);
     let length = options.until.map_or(scenario.horizon, |until| until.min(scenario.horizon));
+    let on_disk = scenario.spool == SpoolKind::Journal || !options.deaths.is_empty();
+    let ground = Machine::new(seed, options.deaths.iter().copied());
     let referee = Arc::new(Referee::new(Parts {
         start: START,
         oracles: Oracles::new(Arc::clone(&config), Routes::new(setup.zones.history())),
@@ -119,6 +126,7 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         progress: options.progress.take(),
         interrupt: Arc::clone(&options.interrupt),
         planned: scenario.traffic.iter().map(|traffic| traffic.messages).sum(),
+        loses_mail: on_disk,
     }));
     let _entropy = Entropy::enter(seed);
     let mut world = SimWorld::new(WorldOptions {
@@ -129,14 +137,15 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         ..WorldOptions::default()
     });
     let (referee_too, checks) = (Arc::clone(&referee), options.checks);
-    let stage = Stage::new(&world, &referee, Arc::clone(&config));
+    let stage = Stage::new(&world, &referee, Arc::clone(&config), on_disk);
     let listens = setup::listens(scenario);
-    let means = Means { referee: referee_too, seed, checks, config, reloads, listens };
+    let steps = ground.clone();
+    let means = Means { referee: referee_too, seed, checks, config, reloads, listens, ground };
     let plan = Plan::new(seed, START, &scenario.traffic);
     let play = stage.play(scenario.clone(), setup, means, plan, START + length);
     let played = world.run(play);
     let names = Names { scenario, options: &options, seed: seed_number };
-    conclude(names, &referee, played)
+    Outcome { steps: steps.steps(), ..conclude(names, &referee, played) }
 }
 
 fn reloads(scenario: &Scenario) -> Vec<Arc<Config>> {
@@ -155,6 +164,7 @@ struct Stage {
     links: Links,
     referee: Arc<Referee>,
     config: Arc<Config>,
+    on_disk: bool,
 }
 
 /// How a world that did not break down ended.
@@ -166,7 +176,7 @@ struct Played {
 }
 
 impl Stage {
-    fn new(world: &SimWorld, referee: &Arc<Referee>, config: Arc<Config>) -> Self {
+    fn new(world: &SimWorld, referee: &Arc<Referee>, config: Arc<Config>, on_disk: bool) -> Self {
         Self {
             network: world.network(),
             farm: world.farm(),
@@ -174,6 +184,7 @@ impl Stage {
             links: world.links(),
             referee: Arc::clone(referee),
             config,
+            on_disk,
         }
     }
 
@@ -198,6 +209,10 @@ impl Stage {
             let (clock, links) = (self.clock.clone(), self.links.clone());
             self.farm.spawn(fault::play(begin, length, disturbance, clock, links));
         }
+        for (begin, length, trouble) in fault::disk_troubles(START, &scenario.faults) {
+            let (clock, ground) = (self.clock.clone(), means.ground.clone());
+            self.farm.spawn(fault::trouble_disk(begin, length, trouble, clock, ground));
+        }
         let world = World {
             network: self.network.clone(),
             resolver: SimResolver::new(setup.zones, self.clock.clone(), setup.seed),
@@ -205,7 +220,11 @@ impl Stage {
             clock: self.clock.clone(),
             tls: tls::configs(Arc::clone(&setup.pki), &self.clock),
         };
-        let mut operator = Operator::new(world, means);
+        let ground = means.ground.clone();
+        let mut operator = Operator::new(world, setup.bodies.clone(), means);
+        if self.on_disk {
+            operator.use_disk().await;
+        }
         let mut process = operator.start().await;
         let clients = Clients {
             door: operator.door(),
@@ -220,17 +239,22 @@ impl Stage {
                 setup.bodies.clone(),
             ),
         };
+        if self.on_disk {
+            self.farm.spawn(clients.clone().send_again());
+        }
         self.farm.spawn(clients.send(plan));
         let mut watch = Watch { deadline, settled: false };
         let mut events = scenario.events.into_iter().peekable();
         let end = loop {
             let next = events.peek().map(|event| START + event.at);
-            if let Some(end) = self.supervise(&mut watch, next).await {
-                break end;
-            }
-            if let Some(event) = events.next() {
-                process = operator.perform(process, event.what, deadline).await?;
-            }
+            process = match self.supervise(&mut watch, next, &ground).await {
+                Turn::End(end) => break end,
+                Turn::Died(blow) => operator.died(process, blow, deadline).await?,
+                Turn::Event => match events.next() {
+                    Some(event) => operator.perform(process, event.what, deadline).await?,
+                    None => process,
+                },
+            };
         };
         let at = self.clock.now();
         let machine = process.stop().await?;
@@ -249,33 +273,49 @@ impl Stage {
         }
     }
 
-    /// Waits for the end, or for an event of the scenario (`None`).
-    async fn supervise(&self, watch: &mut Watch, event: Option<Timestamp>) -> Option<End> {
+    /// Waits for the end, for an event of the scenario, or for the death of the process.
+    async fn supervise(
+        &self,
+        watch: &mut Watch,
+        event: Option<Timestamp>,
+        ground: &Machine,
+    ) -> Turn {
         loop {
+            // What the spool gives back may not be done, whatever the records say.
+            let all_is_known = !self.on_disk || ground.is_recovered();
             match self.referee.phase() {
-                Phase::Failed => return Some(End::Failed),
-                Phase::Interrupted => return Some(End::Interrupted),
-                Phase::Settled => return Some(End::Settled),
-                Phase::Closing if !watch.settled => {
+                Phase::Failed => return Turn::End(End::Failed),
+                Phase::Interrupted => return Turn::End(End::Interrupted),
+                Phase::Settled if all_is_known => return Turn::End(End::Settled),
+                Phase::Closing if all_is_known && !watch.settled => {
                     watch.settled = true;
                     watch.deadline = watch.deadline.min(self.clock.now() + CLOSING_MAX);
                 }
-                Phase::Closing | Phase::Busy => {}
+                Phase::Settled | Phase::Closing | Phase::Busy => {}
             }
             let next = event.map_or(watch.deadline, |at| at.min(watch.deadline));
             tokio::select! {
                 biased;
+                blow = ground.died() => return Turn::Died(blow),
                 () = self.referee.changed() => {}
+                () = ground.recovering() => {}
                 () = self.clock.sleep_until(next) => {
                     return match (self.clock.now() >= watch.deadline, watch.settled) {
-                        (false, _) => None,
-                        (true, true) => Some(End::Settled),
-                        (true, false) => Some(End::TimeOver),
+                        (false, _) => Turn::Event,
+                        (true, true) => Turn::End(End::Settled),
+                        (true, false) => Turn::End(End::TimeOver),
                     };
                 }
             }
         }
     }
+}
+
+/// What a run goes on with.
+enum Turn {
+    End(End),
+    Event,
+    Died(Blow),
 }
 
 /// Until when to wait for a run to end.
@@ -286,6 +326,7 @@ struct Watch {
 }
 
 /// Whoever hands in the traffic.
+#[derive(Clone)]
 struct Clients {
     door: Door,
     clock: SimClock,
@@ -309,12 +350,35 @@ impl Clients {
             let Some(handle) = self.handle().await else { return };
             let message = self.message(arrival, handle.next_message_id());
             self.referee.submitted();
-            if handle.submit_staged(message).await.is_err() {
-                return;
-            }
+            self.hand_in(&handle, message).await;
         }
         self.submitters.finished().await;
         self.referee.all_submitted();
+    }
+
+    async fn hand_in(&self, handle: &SimHandle, message: StoredMessage) {
+        let id = message.id;
+        self.referee.keeps(&message);
+        if handle.submit_staged(message).await.is_err() {
+            // The process has just died.
+            self.referee.returned(id);
+        }
+    }
+
+    /// Submits again what got lost on its way in, as clients do that hear nothing or a 4xx.
+    async fn send_again(mut self) {
+        loop {
+            self.referee.lost().await;
+            self.clock.sleep_until(self.clock.now() + AGAIN).await;
+            let Some(handle) = self.handle().await else { return };
+            for mut message in self.referee.take_returned() {
+                message.received_at = self.clock.now();
+                for recipient in &mut message.recipients {
+                    recipient.state = RecipientState::new(message.received_at);
+                }
+                self.hand_in(&handle, message).await;
+            }
+        }
     }
 
     /// Waits until somebody takes mail; `None` when nobody ever will.
@@ -437,7 +501,7 @@ fn conclude(
         }
         _ => Vec::new(),
     };
-    Outcome { report, failure, write_error, ended_at: at, why }
+    Outcome { report, failure, write_error, ended_at: at, why, steps: Steps::default() }
 }
 
 /// The last judgement: what the engine, the spool and the book say must agree.
@@ -478,6 +542,9 @@ const BACKLOG: u32 = 1024;
 
 /// The port of every simulated client of ours.
 const CLIENT_PORT: u16 = 40_000;
+
+/// When a client tries again to hand in what was not taken.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a settled run waits for its connections to close.
 const CLOSING_MAX: Duration = Duration::from_secs(600);

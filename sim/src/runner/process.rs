@@ -1,6 +1,7 @@
 //! The process of the run: started, told to read another configuration, restarted.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,13 @@ use traject_engine::config::Config;
 use traject_engine::rng::Seed;
 use traject_engine::{Engine, Timestamp};
 use traject_net::driver::{Driver, Finished, Handle};
+use traject_net::spool::Turns;
 use traject_net::world::{Clock, Network, World};
 
 use super::machine::{Checks, Watched};
 use super::referee::Referee;
+use crate::body::BodyFactory;
+use crate::disk::{Blow, Machine, SimDisk};
 use crate::dns::SimResolver;
 use crate::event::EventKind;
 use crate::network::{SimClock, SimNetwork};
@@ -38,6 +42,8 @@ pub(super) struct Operator {
     reloads: VecDeque<Arc<Config>>,
     /// Whether mail comes through listeners.
     listens: bool,
+    ground: Machine,
+    bodies: BodyFactory,
     door: watch::Sender<Option<SimHandle>>,
 }
 
@@ -49,6 +55,7 @@ pub(super) struct Means {
     pub(super) config: Arc<Config>,
     pub(super) reloads: VecDeque<Arc<Config>>,
     pub(super) listens: bool,
+    pub(super) ground: Machine,
 }
 
 /// A process that runs.
@@ -59,10 +66,33 @@ pub(super) struct Process {
 }
 
 impl Operator {
-    pub(super) fn new(world: SimulatedWorld, means: Means) -> Self {
-        let Means { referee, seed, checks, config, reloads, listens } = means;
+    pub(super) fn new(world: SimulatedWorld, bodies: BodyFactory, means: Means) -> Self {
+        let Means { referee, seed, checks, config, reloads, listens, ground } = means;
         let (door, _) = watch::channel(None);
-        Self { world, referee, seed, checks, config, reloads, listens, door }
+        Self { world, referee, seed, checks, config, reloads, listens, ground, bodies, door }
+    }
+
+    /// Has the spool be a journal on a disk.
+    pub(super) async fn use_disk(&mut self) {
+        self.open(SimDisk::new(self.ground.clone())).await;
+    }
+
+    /// Opens the journal on a disk; again and again while the disk does not let it.
+    async fn open(&mut self, mut disk: SimDisk) {
+        loop {
+            match SimSpool::on_disk(self.bodies.clone(), disk.clone(), self.seed) {
+                Ok(spool) => {
+                    self.world.spool = spool;
+                    return;
+                }
+                Err(_) => {
+                    let clock = &self.world.clock;
+                    clock.sleep_until(clock.now() + START_AGAIN).await;
+                    // It may have died in the middle of that.
+                    disk = disk.after(self.ground.begin().unwrap_or(Blow::Kill));
+                }
+            }
+        }
     }
 
     pub(super) fn door(&self) -> Door {
@@ -78,7 +108,8 @@ impl Operator {
         let now = self.world.clock.now();
         let engine = Engine::new(Arc::clone(&self.config), self.seed, now);
         self.referee.process_came(now);
-        let machine = Watched::new(engine, Arc::clone(&self.referee), self.checks);
+        let ground = self.ground.clone();
+        let machine = Watched::new(engine, Arc::clone(&self.referee), self.checks, ground);
         let (mut driver, handle) = Driver::new(machine, self.world.clone(), ());
         for endpoint in self.config.listeners().iter().filter(|_| self.listens) {
             for address in endpoint.addresses.iter() {
@@ -89,13 +120,18 @@ impl Operator {
         }
         let (end, ended) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
+        let turns = self.world.spool.take_turns();
+        let mut disk =
+            DiskWork { turns, ground: self.ground.clone(), clock: self.world.clock.clone() };
         self.world.network.spawn(async move {
             tokio::select! {
                 biased;
                 // All it had in memory is gone, and its sockets are closed.
                 Ok(()) = killed => {}
-                // A spool in memory has nothing to fail with when it is recovered.
+                () = disk.go_on() => {}
+                // What is in the spool can be read, unless the process is dead by now.
                 Ok(Finished { machine, .. }) = driver.run() => {
+                    disk.finish();
                     let _ = end.send(machine);
                 }
                 else => {}
@@ -121,7 +157,10 @@ impl Operator {
                 Some(process)
             }
             EventKind::Restart { down } => self.restart(process, down, deadline).await,
-            EventKind::Crash { down } => self.crash(process, down, deadline).await,
+            EventKind::Crash { down } => self.crash(process, Blow::Kill, down, deadline).await,
+            EventKind::PowerCut { down } => {
+                self.crash(process, Blow::PowerCut, down, deadline).await
+            }
         }
     }
 
@@ -142,12 +181,13 @@ impl Operator {
                 self.gone(&process.stop().await?);
             }
         }
-        Some(self.begin_anew(down, deadline).await)
+        Some(self.begin_anew(Blow::Kill, down, deadline).await)
     }
 
     async fn crash(
         &mut self,
         process: Process,
+        blow: Blow,
         down: Duration,
         deadline: Timestamp,
     ) -> Option<Process> {
@@ -157,19 +197,44 @@ impl Operator {
         if let Err(violation) = process.handle.inspect(check).await.ok()? {
             self.referee.violated(violation);
         }
+        self.bury(process, blow, down, deadline).await
+    }
+
+    /// The process died at a step; a new one begins soon.
+    pub(super) async fn died(
+        &mut self,
+        process: Process,
+        blow: Blow,
+        deadline: Timestamp,
+    ) -> Option<Process> {
+        self.door.send_replace(None);
+        self.bury(process, blow, START_AGAIN, deadline).await
+    }
+
+    async fn bury(
+        &mut self,
+        process: Process,
+        blow: Blow,
+        down: Duration,
+        deadline: Timestamp,
+    ) -> Option<Process> {
         let Process { kill, ended, .. } = process;
         kill.send(()).ok()?;
         // It leaves nothing behind.
         let _ = ended.await;
         self.referee.process_gone(self.world.clock.now(), Death::Killed);
-        Some(self.begin_anew(down, deadline).await)
+        Some(self.begin_anew(blow, down, deadline).await)
     }
 
     /// Has a new process recover the spool, some time after the last one has gone.
-    async fn begin_anew(&mut self, down: Duration, deadline: Timestamp) -> Process {
+    async fn begin_anew(&mut self, blow: Blow, down: Duration, deadline: Timestamp) -> Process {
         let clock = self.world.clock.clone();
         clock.sleep_until((clock.now() + down).min(deadline)).await;
-        self.world.spool = self.world.spool.restart();
+        self.ground.begin();
+        match self.world.spool.disk_after(blow) {
+            Some(disk) => self.open(disk).await,
+            None => self.world.spool = self.world.spool.restart(),
+        }
         self.start().await
     }
 
@@ -188,6 +253,42 @@ impl Process {
         self.ended.await.ok()
     }
 }
+
+/// Who writes to the disk of a process, if it has one.
+struct DiskWork {
+    turns: Option<Turns<SimDisk>>,
+    ground: Machine,
+    clock: SimClock,
+}
+
+impl DiskWork {
+    /// Writes whatever there is to write, as fast as the disk is; never ends.
+    async fn go_on(&mut self) {
+        let Some(turns) = &mut self.turns else { return pending().await };
+        while turns.next().await {
+            // What arrives while the disk is at it shares the next sync.
+            let takes = if turns.syncs() { self.ground.sync_takes() } else { Duration::ZERO };
+            if !takes.is_zero() {
+                self.clock.sleep_until(self.clock.now() + takes).await;
+            }
+            turns.perform();
+        }
+        pending().await
+    }
+
+    /// Writes what is left, as a process does that ends in good order.
+    fn finish(&mut self) {
+        if let Some(turns) = &mut self.turns {
+            turns.perform();
+            while turns.next_now() {
+                turns.perform();
+            }
+        }
+    }
+}
+
+/// How long it takes whoever watches the process to start it again.
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a process that is to end may finish what is under way, as `traject daemon` by default.
 const GRACE: Duration = Duration::from_secs(10);

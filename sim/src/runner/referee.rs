@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::Notify;
 use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::message::StoredMessage;
 use traject_engine::record::{Event, Record};
 use traject_engine::waits::WaitChange;
 use traject_engine::{Input, Output, Timestamp};
@@ -46,6 +47,8 @@ pub(super) struct Referee {
     state: Mutex<State>,
     /// Woken when the run may have come to its end.
     changed: Notify,
+    /// Woken when mail on its way in may have been lost.
+    lost: Notify,
     /// Set from outside to end the run.
     interrupt: Arc<AtomicBool>,
 }
@@ -72,6 +75,15 @@ pub(super) struct State {
     planned: u64,
     submitted: u64,
     all_submitted: bool,
+    /// Messages on their way into the queue, if they can get lost there.
+    handed_in: Option<BTreeMap<MessageId, HandedIn>>,
+}
+
+/// A message on its way into the queue.
+struct HandedIn {
+    message: StoredMessage,
+    /// It did not get there.
+    returned: bool,
 }
 
 /// What the run is waiting for.
@@ -98,6 +110,8 @@ pub(super) struct Parts {
     pub(super) progress: Option<ProgressSink>,
     pub(super) interrupt: Arc<AtomicBool>,
     pub(super) planned: u64,
+    /// Whether mail on its way into the queue can get lost, with a disk or a process.
+    pub(super) loses_mail: bool,
 }
 
 impl Referee {
@@ -121,9 +135,10 @@ impl Referee {
             planned: parts.planned,
             submitted: 0,
             all_submitted: false,
+            handed_in: parts.loses_mail.then(BTreeMap::new),
         };
-        let (changed, interrupt) = (Notify::new(), parts.interrupt);
-        Self { state: Mutex::new(state), changed, interrupt }
+        let (changed, lost, interrupt) = (Notify::new(), Notify::new(), parts.interrupt);
+        Self { state: Mutex::new(state), changed, lost, interrupt }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -135,7 +150,10 @@ impl Referee {
         let mut state = self.state();
         state.now = now;
         state.trace.input(now, input);
-        state.oracles.input(now, input);
+        if let Err(violation) = state.oracles.input(now, input) {
+            state.violated(violation);
+            self.changed.notify_one();
+        }
         match input {
             Input::Accepted { conn, peer, .. } => state.clients.came(*conn, *peer),
             Input::Closed { conn, .. } => state.clients.went(*conn),
@@ -163,6 +181,10 @@ impl Referee {
             state.clients.receives(*conn, *message);
         }
         if let Output::Record(record) = output {
+            if let Event::SpoolFailure { message, .. } = &record.event {
+                state.returned(*message);
+                self.lost.notify_one();
+            }
             state.record(record);
             if state.phase() != Phase::Busy {
                 self.changed.notify_one();
@@ -191,7 +213,11 @@ impl Referee {
             state.record(&record);
         }
         state.tally.process_gone(at);
+        for one in state.handed_in.iter_mut().flat_map(BTreeMap::values_mut) {
+            one.returned = true;
+        }
         self.changed.notify_one();
+        self.lost.notify_one();
     }
 
     /// A law was broken.
@@ -208,6 +234,38 @@ impl Referee {
     /// One more message was submitted.
     pub(super) fn submitted(&self) {
         self.state().submitted += 1;
+    }
+
+    /// Somebody hands in this message, and will do so again if it gets lost.
+    pub(super) fn keeps(&self, message: &StoredMessage) {
+        let handed_in = HandedIn { message: message.clone(), returned: false };
+        if let Some(all) = &mut self.state().handed_in {
+            all.insert(message.id, handed_in);
+        }
+    }
+
+    /// A message did not even reach the process.
+    pub(super) fn returned(&self, message: MessageId) {
+        self.state().returned(message);
+        self.lost.notify_one();
+    }
+
+    /// Waits until messages may have been lost.
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// The messages that are to be handed in again.
+    pub(super) fn take_returned(&self) -> Vec<StoredMessage> {
+        let mut state = self.state();
+        let State { handed_in, oracles, .. } = &mut *state;
+        let all = handed_in.iter_mut().flat_map(BTreeMap::values_mut);
+        let lost = all.filter(|one| one.returned && !oracles.book().knows(one.message.id));
+        lost.map(|one| {
+            one.returned = false;
+            one.message.clone()
+        })
+        .collect()
     }
 
     /// No further message will be submitted.
@@ -270,14 +328,27 @@ impl State {
         Ok(())
     }
 
+    fn returned(&mut self, message: MessageId) {
+        let all = self.handed_in.as_mut();
+        if let Some(one) = all.and_then(|all| all.get_mut(&message)) {
+            one.returned = true;
+        }
+    }
+
     fn record(&mut self, record: &Record) {
+        if let (Event::Reception { message, .. }, Some(all)) = (&record.event, &mut self.handed_in)
+        {
+            all.remove(message);
+        }
         let again = matches!(&record.event,
             Event::Reception { message, .. } if self.oracles.book().knows(*message));
         let found = self.pairs.find(&record.event);
         let lead = self.causes.note(record, found);
         match self.oracles.record(record) {
-            // Mail that is back after a restart was counted when it came.
+            // Mail that is back after a restart was counted when it came, and what was done and
+            // is done again when it was done first: what is new are the copies.
             Ok(_) if again => {}
+            Ok(Some(before)) if before.redone => {}
             Ok(before) => {
                 // A result counts where its recipient was accepted for.
                 let book = self.oracles.book();

@@ -10,6 +10,7 @@ use super::*;
 use crate::report::{DomainReport, LimiterKind};
 use crate::scenario::{ConfigSource, parse};
 
+mod dying;
 mod formulas;
 mod waiting;
 

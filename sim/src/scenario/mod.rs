@@ -57,6 +57,8 @@ pub struct Scenario {
     pub faults: Vec<FaultSpec>,
     /// What the operator does, in order.
     pub events: Vec<EventSpec>,
+    /// Which spool.
+    pub spool: SpoolKind,
     /// What must hold.
     pub expectations: Vec<Expectation>,
     /// Options set otherwise than its configurations have them.
@@ -64,6 +66,16 @@ pub struct Scenario {
     /// The file's text, and where in it is what only the configuration can judge.
     source: String,
     places: Places,
+}
+
+/// What mail waits in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpoolKind {
+    /// One in memory, where everything is durable at once: for mail by the million.
+    #[default]
+    Memory,
+    /// The daemon's journal, on a simulated disk.
+    Journal,
 }
 
 /// Places in the text of a scenario.

@@ -24,7 +24,7 @@ fn read(path: &Path, table: Table<'_>) -> Option<EventSpec> {
     }
     let at = table.parsed("at", units::duration);
     if !table.has("what") {
-        table.missing("what", "`what = \"reload\"`, `\"restart\"` or `\"crash\"`");
+        table.missing("what", "`what = \"reload\"`, `\"restart\"`, `\"crash\"` or `\"power_cut\"`");
     }
     let what = match table.word("what", &KINDS) {
         Some(Kind::Reload) => read_config(path, &table).map(EventKind::Reload),
@@ -33,14 +33,19 @@ fn read(path: &Path, table: Table<'_>) -> Option<EventSpec> {
             let down = down.map_or(Duration::ZERO, Spanned::into_inner);
             Some(EventKind::Restart { down })
         }
-        Some(Kind::Crash) => {
+        Some(kind @ (Kind::Crash | Kind::PowerCut)) => {
             let down = table.parsed("for", units::duration);
             if let Some(zero) = down.as_ref().filter(|down| down.get_ref().is_zero()) {
                 let message = "another process takes some time to begin";
                 table.diagnostics().error(zero.span(), message);
             }
-            let down = down.map_or(CRASH_DEFAULT, Spanned::into_inner);
-            Some(EventKind::Crash { down })
+            let default =
+                if matches!(kind, Kind::Crash) { CRASH_DEFAULT } else { POWER_CUT_DEFAULT };
+            let down = down.map_or(default, Spanned::into_inner);
+            Some(match kind {
+                Kind::PowerCut => EventKind::PowerCut { down },
+                _ => EventKind::Crash { down },
+            })
         }
         // What cannot be understood does not make its neighbours unknown keys.
         None => {
@@ -59,10 +64,18 @@ enum Kind {
     Reload,
     Restart,
     Crash,
+    PowerCut,
 }
 
-const KINDS: [(&str, Kind); 3] =
-    [("reload", Kind::Reload), ("restart", Kind::Restart), ("crash", Kind::Crash)];
+const KINDS: [(&str, Kind); 4] = [
+    ("reload", Kind::Reload),
+    ("restart", Kind::Restart),
+    ("crash", Kind::Crash),
+    ("power_cut", Kind::PowerCut),
+];
 
 /// How long it takes whoever watches the process to start another.
 const CRASH_DEFAULT: Duration = Duration::from_secs(1);
+
+/// How long it takes a machine to be up again.
+const POWER_CUT_DEFAULT: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use super::super::reader::Table;
 use super::super::{Places, units};
 use super::{Names, read_prefix, show_prefix};
 use crate::dns::DnsFailure;
-use crate::fault::{Down, FaultKind, FaultSpec, Ours, Slowness};
+use crate::fault::{DiskTrouble, Down, FaultKind, FaultSpec, Ours, Slowness};
 use crate::network::Prefix;
 use crate::receiver::spec::ReceiverSpec;
 use crate::traffic::domain_name;
@@ -92,6 +92,15 @@ fn read_kind(table: &Table<'_>, kind: Kind, names: &Names, places: &mut Places) 
             (FaultKind::DnsSlow { by: by?.into_inner(), names }, whom)
         }
         Kind::StartTlsOff => read_tls_receiver(table, names)?,
+        Kind::DiskFull => (FaultKind::Disk(DiskTrouble::Full), String::new()),
+        Kind::DiskFails => (FaultKind::Disk(DiskTrouble::Fails), String::new()),
+        Kind::DiskSlow => {
+            if !table.has("plus") {
+                table.missing("plus", "how much longer a sync takes: `plus = \"2s\"`");
+            }
+            let by = table.parsed("plus", units::duration)?.into_inner();
+            (FaultKind::Disk(DiskTrouble::Slow(by)), String::new())
+        }
     };
     Some(Hit { what, whom })
 }
@@ -241,9 +250,12 @@ enum Kind {
     DnsFailure,
     DnsSlow,
     StartTlsOff,
+    DiskFull,
+    DiskFails,
+    DiskSlow,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 10] = [
     ("host_down", Kind::HostDown),
     ("partition", Kind::Partition),
     ("reset", Kind::Reset),
@@ -251,6 +263,9 @@ const KINDS: [(&str, Kind); 7] = [
     ("dns_failure", Kind::DnsFailure),
     ("dns_slow", Kind::DnsSlow),
     ("starttls_off", Kind::StartTlsOff),
+    ("disk_full", Kind::DiskFull),
+    ("disk_fails", Kind::DiskFails),
+    ("disk_slow", Kind::DiskSlow),
 ];
 
 /// Most that a packet may take longer, in times.

@@ -26,8 +26,10 @@ pub use profile::parse_profile;
 
 use super::diagnostic::{Diagnostics, ScenarioError, nearest};
 use super::reader::Table;
-use super::{ConfigSource, Places, Scenario, units};
+use super::{ConfigSource, Places, Scenario, SpoolKind, units};
 use crate::dns::DnsSpec;
+use crate::event::{EventKind, EventSpec};
+use crate::fault::{FaultKind, FaultSpec};
 use crate::network::{Prefix, PrefixError};
 use crate::receiver::spec::ReceiverSpec;
 use crate::traffic::address_of_literal;
@@ -73,6 +75,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let traffic = traffic::read_all(path, &root, &names, &mut places);
     let faults = fault::read_all(&root, &names, &mut places);
     let events = event::read_all(path, &root);
+    let spool = read_spool(&root, &faults, &events);
     let expectations = expect::read_all(&root, &names, (source, &faults), &mut places);
     root.finish();
     Some(Scenario {
@@ -87,11 +90,32 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
         dns,
         faults,
         events,
+        spool,
         expectations,
         amendments: Vec::new(),
         source: source.to_owned(),
         places,
     })
+}
+
+/// The journal, wherever its disk matters.
+fn read_spool(root: &Table<'_>, faults: &[FaultSpec], events: &[EventSpec]) -> SpoolKind {
+    let kinds = [("memory", SpoolKind::Memory), ("journal", SpoolKind::Journal)];
+    let asked = root.word("spool", &kinds);
+    let dies = |event: &EventSpec| {
+        matches!(event.what, EventKind::Crash { .. } | EventKind::PowerCut { .. })
+    };
+    let breaks = |fault: &FaultSpec| matches!(fault.what, FaultKind::Disk(_));
+    let broken = faults.iter().any(breaks);
+    if broken && asked == Some(SpoolKind::Memory) {
+        let message = "a spool in memory has no disk that could break";
+        let span = root.get("spool").map_or(0..0, Spanned::span);
+        root.diagnostics().error(span, message);
+    }
+    match broken || events.iter().any(dies) {
+        true => asked.unwrap_or(SpoolKind::Journal),
+        false => asked.unwrap_or_default(),
+    }
 }
 
 fn read_horizon(root: &Table<'_>) -> Option<Duration> {

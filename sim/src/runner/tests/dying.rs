@@ -1,0 +1,114 @@
+//! The process dies at a step, on a disk that does what disks do: nothing that was acknowledged is
+//! lost, and copies come only where decision D20 allows them. The oracles judge both.
+
+use traject_engine::rng::Purpose;
+
+use super::*;
+
+const CONFIG: &str = "max_outbound_connections = 2 retry_interval = 60\n\
+                      esmtp_listener { listen \"127.0.0.1:2525\" { open_relay = true } }";
+
+/// Mail straight into the queue and through a listener, some of it deferred first, some refused.
+fn small() -> String {
+    let rest = format!(
+        "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 3\nover = \"100ms\"\n\
+         size = \"1KB\"\nrecipients = {{ min = 1, max = 2 }}\n\
+         [[traffic]]\nfrom = \"c@brand.test\"\nto = \"b.test\"\nmessages = 2\nover = \"100ms\"\n\
+         size = \"80KB\"\nthrough = \"listener\"\n\
+         [[receiver]]\nname = \"a\"\ndomains = [\"a.test\"]\nlatency = \"10ms\"\n\
+         [receiver.greylist]\nhold = \"30s\"\n\
+         [[receiver]]\nname = \"b\"\ndomains = [\"b.test\"]\nlatency = \"10ms\"\n\
+         [[fault]]\nat = \"0s\"\nfor = \"1h\"\nwhat = \"disk_slow\"\nplus = \"15ms\"\n"
+    );
+    scenario(CONFIG, &rest)
+}
+
+/// Plays it with these deaths; answers with the copies beyond the first and the steps of the last
+/// process.
+#[track_caller]
+fn survive(text: &str, seed: u64, deaths: &[(Step, Blow)]) -> (u64, Steps) {
+    let options = RunOptions { seed: Some(seed), deaths: deaths.to_vec(), ..RunOptions::default() };
+    let outcome = play_with(text, options);
+    if let Some(failure) = outcome.failure {
+        panic!("seed {seed}, {deaths:?}: {failure}");
+    }
+    let totals = &outcome.report.totals;
+    assert_eq!(outcome.report.end, End::Settled, "seed {seed}, {deaths:?}");
+    assert_eq!(totals.delivered, totals.accepted, "seed {seed}, {deaths:?}");
+    (outcome.report.domains.iter().map(|domain| domain.duplicates).sum(), outcome.steps)
+}
+
+#[test]
+fn a_death_at_any_step_loses_nothing() {
+    let text = small();
+    let (copies, steps) = survive(&text, 1, &[]);
+    assert_eq!(copies, 0, "nobody died");
+    assert!(steps.inputs > 50 && steps.disk_calls > 20, "{steps:?}");
+    let inputs = (0..steps.inputs).map(Step::Input);
+    let all = inputs.chain((0..steps.disk_calls).map(Step::DiskCall));
+    let mut sums = [0, 0];
+    for step in all {
+        for (blow, sum) in [Blow::Kill, Blow::PowerCut].into_iter().zip(&mut sums) {
+            let (copies, _) = survive(&text, 1, &[(step, blow)]);
+            // Two connections to each domain, two recipients: what was in a transaction, and what
+            // was delivered and not yet noted.
+            assert!(copies <= 8, "{step:?} {blow:?}: {copies} copies");
+            *sum += copies;
+        }
+    }
+    // A run without any would mean that nothing was under way at any step.
+    assert!(sums.iter().all(|copies| *copies > 0), "{sums:?}");
+}
+
+#[test]
+fn deaths_at_random_steps_on_a_bad_disk_lose_nothing() {
+    let faults = "[[fault]]\nat = \"10s\"\nfor = \"20s\"\nwhat = \"disk_full\"\n\
+                  [[fault]]\nat = \"40s\"\nfor = \"10s\"\nwhat = \"disk_fails\"\n\
+                  [[fault]]\nat = \"0s\"\nfor = \"2m\"\nwhat = \"disk_slow\"\nplus = \"40ms\"\n";
+    let rest = format!(
+        "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 120\nover = \"1m\"\n\
+         size = {{ min = \"500B\", max = \"90KB\" }}\nrecipients = {{ min = 1, max = 3 }}\n\
+         [[traffic]]\nfrom = \"c@brand.test\"\nto = \"a.test\"\nmessages = 60\nover = \"1m\"\n\
+         through = \"listener\"\n\
+         {RECEIVER}[[receiver.reply]]\nstage = \"rcpt\"\nreply = \"451 4.3.0 Later\"\n\
+         probability = 0.3\n{faults}"
+    );
+    let text = scenario(&format!("{CONFIG} outbound_throttle_messages = \"20/2\""), &rest);
+    let (_, Steps { inputs, disk_calls }) = survive(&text, 1, &[]);
+    for seed in 0..6 {
+        let draw = |n, below| Seed::from_u64(seed).draw_below(Purpose::Traffic, 1, n, below);
+        let deaths: Vec<(Step, Blow)> = (0..4)
+            .map(|n| {
+                let step = match draw(10 + n, 2) {
+                    0 => Step::Input(draw(n, inputs / 3)),
+                    _ => Step::DiskCall(draw(n, disk_calls / 3)),
+                };
+                (step, if draw(20 + n, 2) == 0 { Blow::Kill } else { Blow::PowerCut })
+            })
+            .collect();
+        survive(&text, seed, &deaths);
+    }
+}
+
+#[test]
+fn a_full_disk_turns_mail_away_and_takes_it_when_there_is_room() {
+    let rest = format!(
+        "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 40\nover = \"2m\"\n\
+         through = \"listener\"\n{RECEIVER}\
+         [[fault]]\nat = \"30s\"\nfor = \"1m\"\nwhat = \"disk_full\"\n\
+         [[event]]\nat = \"3m\"\nwhat = \"power_cut\"\n"
+    );
+    let (report, records) = records(&scenario(CONFIG, &rest));
+    let domain = &report.domains[0];
+    assert_eq!((domain.accepted, fates(domain), domain.duplicates), (40, (40, 0, 0, 0), 0));
+    let turned_away = |record: &&Record| {
+        let full = |reply: &traject_engine::smtp::reply::Reply| reply.code == 452;
+        matches!(&record.event, Event::Rejection { reply, .. } if full(reply))
+    };
+    let seconds: Vec<u64> = records
+        .iter()
+        .filter(turned_away)
+        .map(|record| record.at.saturating_since(START).as_secs())
+        .collect();
+    assert!(!seconds.is_empty() && seconds.iter().all(|at| (30..=90).contains(at)), "{seconds:?}");
+}
