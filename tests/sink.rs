@@ -1,4 +1,5 @@
-//! The next hop: accepts every message, keeps its bytes, and holds the client to the grammar.
+//! The next hop: accepts every message but for [`REFUSED`] recipients, keeps its bytes, and holds
+//! the client to the grammar.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
@@ -136,6 +137,9 @@ impl Sink {
     }
 }
 
+/// How recipients begin that it does not have.
+pub const REFUSED: &str = "refused";
+
 /// How a line ended a dialogue.
 enum End {
     Quit,
@@ -160,6 +164,7 @@ impl Shared {
             greeted: false,
             sender: None,
             recipients: Vec::new(),
+            refused: false,
             eight_bit: false,
         };
         self.opened();
@@ -192,6 +197,8 @@ struct Dialogue<'a> {
     greeted: bool,
     sender: Option<String>,
     recipients: Vec<String>,
+    /// Some recipient of this transaction was.
+    refused: bool,
     eight_bit: bool,
 }
 
@@ -271,10 +278,16 @@ impl Dialogue<'_> {
                 let Some((path, "")) = path(argument, "TO:") else {
                     return violation("no forward-path, or parameters");
                 };
-                self.recipients.push(path.to_owned());
-                self.say("250 2.1.5 recipient fine")?;
+                if path.starts_with(REFUSED) {
+                    self.refused = true;
+                    self.say("550 5.1.1 nobody of that name")?;
+                } else {
+                    self.recipients.push(path.to_owned());
+                    self.say("250 2.1.5 recipient fine")?;
+                }
             }
             "DATA" if argument.is_empty() && !self.recipients.is_empty() => self.data()?,
+            "DATA" if argument.is_empty() && self.refused => self.say("554 5.5.1 to whom?")?,
             "RSET" if argument.is_empty() => {
                 self.reset();
                 self.say("250 2.0.0 forgotten")?;
@@ -325,6 +338,7 @@ impl Dialogue<'_> {
     fn reset(&mut self) {
         self.sender = None;
         self.recipients.clear();
+        self.refused = false;
         self.eight_bit = false;
     }
 }

@@ -18,5 +18,5 @@ pub use client::{Client, Reply, Volume};
 pub use daemon::{Daemon, Site, binary};
 pub use json_schema::violations;
 pub use mail::Mail;
-pub use sink::{Delivery, Sink};
+pub use sink::{Delivery, REFUSED, Sink};
 pub use tools::{Missing, cargo, find_tool, free_port, target, wait_until, workspace};

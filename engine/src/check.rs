@@ -43,6 +43,7 @@ impl Engine {
         self.check_shared_caps()?;
         self.check_tls_probes()?;
         self.check_bookkeeping()?;
+        self.check_notices()?;
         self.check_liveness()
     }
 
@@ -61,6 +62,9 @@ impl Engine {
             let (recipients, holders) = found.entry(batch.message).or_default();
             recipients.extend(&batch.recipients);
             *holders += u32::from(batch.open);
+        }
+        for (message, recipients) in self.notices.held() {
+            found.entry(message).or_default().0.extend(recipients);
         }
         for (message, remaining, holders) in self.messages.counts() {
             let (mut recipients, found) = found.remove(&message).unwrap_or_default();
@@ -147,6 +151,20 @@ impl Engine {
         for conn in self.tls.probes() {
             ensure(self.outbound.contains_key(&conn), "tls", || {
                 format!("{conn} is to try TLS anew and does not exist")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Senders are told of mail there is, and whoever waits to be told is.
+    fn check_notices(&self) -> Result<(), Violation> {
+        ensure(self.notices.is_sound(), "notices", || {
+            "notices wait in line though none is under way".into()
+        })?;
+        for (message, at, mut recipients) in self.delays.watched() {
+            let in_care = self.messages.contains(message);
+            ensure(in_care && at >= self.now && recipients.next().is_some(), "notices", || {
+                format!("a delay of message {message} is to be told at {at}")
             })?;
         }
         Ok(())

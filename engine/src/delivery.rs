@@ -9,10 +9,11 @@ use core::time::Duration;
 
 use crate::config::effective::{DeliveryOptions, EhloName};
 use crate::engine::Engine;
-use crate::ids::{ConnId, MessageId};
-use crate::io::{NetError, Output, SpoolWrite};
+use crate::ids::ConnId;
+use crate::io::{NetError, Output};
 use crate::message::RecipientState;
 use crate::mx::plan::Choice;
+use crate::notice::Outcome;
 use crate::queue::retry::{Verdict, after_transient_failure, give_up_reply};
 use crate::queue::{Batch, Indexes};
 use crate::record::{Attempt, ClearReason, CloseReason, Event, Transport};
@@ -75,6 +76,8 @@ struct Flight {
 pub(crate) struct Over {
     pub(crate) conn: Option<ConnId>,
     pub(crate) remote: Option<SocketAddr>,
+    /// The name of the exchange.
+    pub(crate) exchange: Option<Arc<str>>,
     pub(crate) transport: Transport,
     pub(crate) took: Duration,
     /// By its end the batch may belong to another queue.
@@ -536,7 +539,9 @@ impl Engine {
         let took = self.now.saturating_since(flight.begun_at);
         let transport = outbound.transport.clone();
         let stray = flight.stray;
-        let over = Over { conn: Some(conn), remote: Some(remote), transport, took, stray };
+        let exchange = Some(outbound.exchange.clone());
+        let over =
+            Over { conn: Some(conn), remote: Some(remote), exchange, transport, took, stray };
         self.queues[slot].end_flight(flight.batch.recipients.len());
         let delivered = self.settle_attempt(slot, flight.batch, flight.results, &over);
         if let Some(outbound) = self.outbound.get_mut(&conn) {
@@ -560,6 +565,7 @@ impl Engine {
         let (pair, options) = (queue.pair.clone(), queue.options.clone());
         let age = self.now.saturating_since(message.received_at);
         let mut updates = Vec::with_capacity(results.len());
+        let mut failures = Vec::new();
         let mut retry: Option<(Timestamp, Indexes)> = None;
         let mut delivered = false;
         for (recipient, result) in batch.recipients.into_iter().zip(results) {
@@ -595,15 +601,18 @@ impl Engine {
                 }
             };
             updates.push((recipient, state));
-            self.record(match event {
+            failures.extend(Outcome::of(&event, over.exchange.as_ref(), self.now));
+            let event = match event {
                 Event::TransientFailure { attempt, .. } => {
+                    self.note_delay(&attempt, over.exchange.as_ref());
                     let next_attempt_at = retry.as_ref().map_or(self.now, |(due, _)| *due);
                     Event::TransientFailure { attempt, next_attempt_at }
                 }
                 event => event,
-            });
+            };
+            self.record(event);
         }
-        self.settle_recipients(message.id, updates);
+        self.settle_recipients(slot, message.id, updates, failures);
         match retry {
             Some((due, recipients)) => {
                 let batch = Batch { message: message.id, recipients, attempts, open };
@@ -616,21 +625,6 @@ impl Engine {
             None => {}
         }
         delivered
-    }
-
-    /// Makes new states of a message's recipients durable, and lets go of the message when all
-    /// are done.
-    pub(crate) fn settle_recipients(
-        &mut self,
-        message: MessageId,
-        updates: Vec<(u32, RecipientState)>,
-    ) {
-        let done = updates.iter().filter(|(_, state)| *state == RecipientState::Done).count();
-        if done > 0 && self.messages.finish(message, done as u32) {
-            self.spool(message, SpoolWrite::Remove(message));
-        } else {
-            self.spool(message, SpoolWrite::Update { message, recipients: updates });
-        }
     }
 
     /// The deadline timer of a session fired.

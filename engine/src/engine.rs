@@ -16,6 +16,7 @@ use crate::ids::{ConnId, MessageId, QueryId, SpoolOp};
 use crate::io::{Input, Output, SpoolWrite};
 use crate::limits;
 use crate::mx::routes::Routes;
+use crate::notice::{Delays, Notices};
 use crate::queue::Queue;
 use crate::queue::messages::Messages;
 use crate::reception::{Inbound, SpoolPurpose};
@@ -75,6 +76,10 @@ pub struct Engine {
     pub(crate) bookkeeping: Bookkeeping,
     /// Queues to look at before the input is done with.
     dirty: BTreeSet<usize>,
+    /// Senders to be told of failures and delays.
+    pub(crate) notices: Notices,
+    /// Messages whose senders are told while they wait.
+    pub(crate) delays: Delays,
     /// Limits that several queues share.
     pub(crate) gates: Gates,
     pub(crate) reserve: Reserve,
@@ -124,6 +129,8 @@ impl Engine {
             spooling: BTreeMap::new(),
             bookkeeping: Bookkeeping::default(),
             dirty: BTreeSet::new(),
+            notices: Notices::default(),
+            delays: Delays::default(),
             gates: Gates::default(),
             reserve: Reserve::default(),
             siblings: Siblings::default(),
@@ -188,6 +195,7 @@ impl Engine {
             }
             Input::Closed { conn, error } => self.inbound_closed(conn, error),
             Input::Resolved { query, result } => self.resolved(query, result),
+            Input::Composed { message, result } => self.composed(message, result),
             Input::Spooled { op, result } => self.spooled(op, result),
         }
         while let Some(slot) = self.dirty.pop_first() {
@@ -235,6 +243,8 @@ impl Engine {
                 WakeupReason::Reserve => self.sweep_reserve(),
                 WakeupReason::Shaping => self.write_shaping(),
                 WakeupReason::Bookkeeping => self.repeat_notes(),
+                WakeupReason::Notice(id) => self.repeat_notice(id),
+                WakeupReason::DelayNotice(id) => self.delay_notice_due(id),
                 WakeupReason::Queue(slot) => {
                     self.queues[slot].timer = None;
                     self.touch(slot);

@@ -6,7 +6,8 @@
 //! - Outputs are performed strictly in the order given, connection by connection.
 //! - Each [`Output::Connect`] is answered by exactly one [`Input::Connected`] or
 //!   [`Input::ConnectFailed`]; each [`Output::Resolve`] and each [`Output::Spool`] by exactly one
-//!   [`Input::Resolved`] / [`Input::Spooled`]; each [`Output::StartTls`] by one [`Input::Secured`],
+//!   [`Input::Resolved`] / [`Input::Spooled`], each [`Output::Compose`] by one
+//!   [`Input::Composed`]; each [`Output::StartTls`] by one [`Input::Secured`],
 //!   unless [`Output::Close`] or the end of the connection comes first.
 //! - [`Input::Closed`] is the last input for a connection, and comes exactly once for each one
 //!   that was accepted or connected, also after [`Output::Close`].
@@ -21,6 +22,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::dns::{DnsAnswer, DnsError, Question};
@@ -117,6 +120,13 @@ pub enum Input<'a> {
         /// The answer.
         result: Result<DnsAnswer, DnsError>,
     },
+    /// Answer to [`Output::Compose`].
+    Composed {
+        /// The id it is staged under.
+        message: MessageId,
+        /// What it is like, or why it is not there.
+        result: Result<BodyInfo, ComposeError>,
+    },
     /// Answer to [`Output::Spool`]: from here on the write survives a crash (or did not happen).
     Spooled {
         /// Which write.
@@ -124,6 +134,39 @@ pub enum Input<'a> {
         /// Whether it is durable.
         result: Result<(), SpoolError>,
     },
+}
+
+/// What a message that the engine makes itself consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BodyPart {
+    /// These bytes.
+    Text(Vec<u8>),
+    /// Some of another message's body.
+    Quote {
+        /// Which message's.
+        message: MessageId,
+        /// How much.
+        quote: Quote,
+    },
+}
+
+/// How much of a body is quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Quote {
+    /// The header section, with the end of its last line, up to
+    /// [`QUOTED_HEADERS_BYTES_MAX`](crate::limits::QUOTED_HEADERS_BYTES_MAX).
+    Headers,
+    /// Everything.
+    All,
+}
+
+/// Why a message of our own was not put together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ComposeError {
+    /// What was to be quoted cannot be read.
+    Original(SpoolError),
+    /// The new body cannot be written.
+    Spool(SpoolError),
 }
 
 /// Something the engine wants done.
@@ -187,6 +230,13 @@ pub enum Output {
         query: QueryId,
         /// The question.
         question: Question,
+    },
+    /// Put a body together and stage it in the spool, as if it had been received.
+    Compose {
+        /// The id it is staged under.
+        message: MessageId,
+        /// What it consists of, in order.
+        parts: Vec<BodyPart>,
     },
     /// Change the spool. Writes for one message take effect in the order given.
     Spool {

@@ -24,6 +24,7 @@ pub mod io;
 pub mod limits;
 pub mod message;
 pub mod mx;
+pub mod notice;
 pub mod queue;
 mod reception;
 pub mod record;

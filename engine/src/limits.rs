@@ -78,6 +78,15 @@ pub const SIBLINGS_TRIED_MAX: usize = 32;
 /// Failed addresses that are remembered beyond the time they are set aside.
 pub const FAILED_HOSTS_KEPT: usize = 1 << 16;
 
+/// Notices to senders that are put together or written at a time; others wait in line.
+pub const NOTICES_AT_ONCE: usize = 64;
+
+/// Header section of a message that is quoted in a notice.
+pub const QUOTED_HEADERS_BYTES_MAX: usize = 64 << 10;
+
+/// How long after the spool refused a notice it is tried again.
+pub const NOTICE_REPEATED_AFTER: Duration = Duration::from_secs(60);
+
 /// How long after a throttle let something pass that is written down at the latest. A process that
 /// is killed forgets as much.
 pub const SHAPING_WRITTEN_AFTER: Duration = Duration::from_secs(1);

@@ -36,6 +36,8 @@ pub(crate) enum SpoolPurpose {
     Accept { conn: ConnId, peer: SocketAddr, message: Arc<StoredMessage> },
     /// A message from the driver.
     Submit { message: Arc<StoredMessage> },
+    /// A notice to a sender.
+    Notice(MessageId),
     /// What became of a message; see [`Bookkeeping`](crate::bookkeeping::Bookkeeping).
     Bookkeeping(MessageId),
     /// Nobody waits.
@@ -214,6 +216,7 @@ impl Engine {
                 self.record(Event::SpoolFailure { message: message.id, error });
                 self.spool(message.id, SpoolWrite::Discard(message.id));
             }
+            (SpoolPurpose::Notice(id), result) => self.notice_spooled(id, result),
             (SpoolPurpose::Bookkeeping(message), result) => self.noted(message, result),
             (SpoolPurpose::Forgotten(_) | SpoolPurpose::Shaping, Ok(())) => {}
             // The spool has said what is the matter with it.
@@ -227,7 +230,7 @@ impl Engine {
 
     /// A durable message becomes ours: each recipient still to be delivered enters a queue. Mail of
     /// a binding that is no longer configured is sent by `default`.
-    fn take_into_care(&mut self, message: Arc<StoredMessage>, via: Via) {
+    pub(crate) fn take_into_care(&mut self, message: Arc<StoredMessage>, via: Via) {
         let mut waiting = Vec::new();
         for (index, recipient) in (0..).zip(&message.recipients) {
             if let RecipientState::Pending { attempts, next_attempt_at } = recipient.state {
@@ -251,8 +254,10 @@ impl Engine {
         }
         // Unwrap is OK because limits bound the recipients of a message.
         let remaining = u32::try_from(waiting.len()).expect("a bounded number of recipients");
+        let indexes: Vec<u32> = waiting.iter().map(|(index, ..)| *index).collect();
         let batches = self.batches(&message, waiting);
         let id = message.id;
+        let stored = message.clone();
         self.messages.insert(message, remaining, batches.len() as u32);
         for (key, recipients) in batches {
             let Fate { queue, attempts, due } = key;
@@ -264,6 +269,7 @@ impl Engine {
             }
             self.touch(queue);
         }
+        self.watch_delays(&stored, &indexes);
     }
 
     /// The binding that sends a message: its own, or `default` when that is no longer configured.

@@ -33,6 +33,8 @@ pub enum Purpose {
     Tls = 10,
     /// Numbers of simulated receivers that nobody outside knows for sure.
     Uncertain = 11,
+    /// Boundaries between the parts of notices.
+    NoticeBoundary = 13,
     /// Random worlds.
     Swarm = 12,
     /// What a simulated power cut leaves of what was not synced.

@@ -97,7 +97,7 @@ impl Engine {
     pub(crate) fn charge_for_tls(&mut self, slot: usize, incident: &Incident) {
         self.queues[slot].trying_since = None;
         let (transport, took) = (Transport::Nothing, Duration::ZERO);
-        let over = Over { conn: None, remote: None, transport, took, stray: false };
+        let over = Over { conn: None, remote: None, exchange: None, transport, took, stray: false };
         for batch in self.queues[slot].take_active() {
             if let Some(why) = self.expired_before_attempt(slot, &batch) {
                 self.expire_unattempted(slot, &batch, why);

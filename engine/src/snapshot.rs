@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub outbound: Vec<SessionSnapshot>,
     /// Connections from clients.
     pub inbound: usize,
-    /// Spool writes under way.
+    /// Spool writes under way, and notices being put together.
     pub spool_writes: usize,
     /// Messages about which the spool could not write the latest, and will be asked to again.
     pub spool_behind: usize,
@@ -91,7 +91,7 @@ impl Engine {
                 })
                 .collect(),
             inbound: self.inbound.len(),
-            spool_writes: self.spooling.len(),
+            spool_writes: self.spooling.len() + self.notices.composing(),
             spool_behind: self.bookkeeping.kept(),
             dns_questions: self.routes.outstanding(),
             at_rest: self.is_at_rest(),
@@ -100,7 +100,10 @@ impl Engine {
 
     /// Whether nothing is under way: [`Snapshot::at_rest`] without the snapshot.
     pub fn is_at_rest(&self) -> bool {
-        self.outbound.is_empty() && self.inbound.is_empty() && self.spooling.is_empty()
+        self.outbound.is_empty()
+            && self.inbound.is_empty()
+            && self.spooling.is_empty()
+            && self.notices.composing() == 0
     }
 
     pub(crate) fn queue_snapshot(&self, slot: usize) -> QueueSnapshot {

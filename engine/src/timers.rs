@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ConnId;
+use crate::ids::{ConnId, MessageId};
 use crate::time::Timestamp;
 
 /// What a timer is for.
@@ -23,6 +23,10 @@ pub enum WakeupReason {
     Shaping,
     /// What the spool could not write about messages is to be written again.
     Bookkeeping,
+    /// A notice to a sender that the spool refused.
+    Notice(MessageId),
+    /// A message whose sender is to hear that it still waits.
+    DelayNotice(MessageId),
 }
 
 /// When the engine wants to be called, and for what.

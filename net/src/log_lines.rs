@@ -25,7 +25,7 @@ pub fn push_lines(file: &LogFile, out: &mut String, record: &Record, config: &Co
     match (file.kind, &record.event) {
         (Main, Event::Reception { via, .. }) if receptions => match via {
             Via::Smtp { conn, peer } => line.receptions(&record.event, Some((*conn, *peer))),
-            Via::Submission => line.receptions(&record.event, None),
+            Via::Submission | Via::Notice { .. } => line.receptions(&record.event, None),
             Via::Spool => {}
         },
         (Main, Event::Delivery(attempt)) if deliveries => line.delivery(attempt),
@@ -239,6 +239,7 @@ mod tests {
     use std::time::Duration;
 
     use traject_engine::bounce::BounceClass;
+    use traject_engine::notice::NoticeKind;
     use traject_engine::record::{ClearReason, GiveUp, Pair, Transport};
     use traject_engine::smtp::reply::EnhancedCode;
 
@@ -341,6 +342,13 @@ mod tests {
             ),
             (
                 reception(Via::Submission, vec![mailbox("bob", "user.test")]),
+                ["1700000000@abc-0@abc@@R@bob@user.test@@@@99@internal@default@blue\n", "", ""],
+            ),
+            (
+                reception(
+                    Via::Notice { of: MessageId(5), kind: NoticeKind::Failed, told: vec![0] },
+                    vec![mailbox("bob", "user.test")],
+                ),
                 ["1700000000@abc-0@abc@@R@bob@user.test@@@@99@internal@default@blue\n", "", ""],
             ),
             // It was received by the process before.

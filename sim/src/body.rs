@@ -8,6 +8,8 @@ use bytes::{Bytes, BytesMut};
 use traject_engine::ids::MessageId;
 use traject_engine::rng::{Purpose, Seed};
 
+use crate::notices::NoticeLedger;
+
 /// Smallest body: it holds at least the header line that names the message.
 pub const SIZE_BYTES_MIN: u64 = 64;
 
@@ -25,6 +27,8 @@ pub struct BodyFacts {
 /// Makes bodies.
 #[derive(Clone, Debug)]
 pub struct BodyFactory {
+    /// Bodies that the engine wrote itself.
+    pub notices: NoticeLedger,
     seven_bit: Bytes,
     eight_bit: Bytes,
 }
@@ -32,7 +36,11 @@ pub struct BodyFactory {
 impl BodyFactory {
     /// The bodies of one world.
     pub fn new(seed: Seed) -> Self {
-        Self { seven_bit: block(seed, false), eight_bit: block(seed, true) }
+        Self {
+            notices: NoticeLedger::default(),
+            seven_bit: block(seed, false),
+            eight_bit: block(seed, true),
+        }
     }
 
     /// One body.

@@ -15,6 +15,7 @@ pub mod expect;
 pub mod fault;
 pub mod glob;
 pub mod network;
+pub mod notices;
 pub mod oracle;
 pub mod profile;
 pub mod receiver;

@@ -17,6 +17,7 @@ use traject_net::world::{BodyReader, BodyWriter, Spool};
 
 use crate::body::{Body, BodyFactory, BodyFacts};
 use crate::disk::{Blow, SimDisk};
+use crate::notices::{NoticeLedger, NoticeWatch};
 
 /// A spool in memory. Messages that were submitted without a body have a generated one.
 #[derive(Clone, Debug)]
@@ -216,7 +217,9 @@ impl Spool for SimSpool {
             None => SimWriter::Memory { spool: self.clone(), message, body: Vec::new() },
             Some(on_disk) => {
                 let staging = on_disk.journal.stage(message).await?;
-                SimWriter::Journal { on_disk: Arc::clone(on_disk), message, staging }
+                let (on_disk, notices) = (Arc::clone(on_disk), self.bodies.notices.clone());
+                let watch = NoticeWatch::default();
+                SimWriter::Journal { on_disk, message, staging, notices, watch }
             }
         })
     }
@@ -291,6 +294,10 @@ pub enum SimWriter {
         message: MessageId,
         /// The journal's own writer.
         staging: Staging<SimDisk>,
+        /// Who remembers notices.
+        notices: NoticeLedger,
+        /// It may be one.
+        watch: NoticeWatch,
     },
 }
 
@@ -301,17 +308,24 @@ impl BodyWriter for SimWriter {
                 body.extend_from_slice(bytes);
                 Ok(())
             }
-            Self::Journal { staging, .. } => staging.append(bytes).await,
+            Self::Journal { staging, watch, .. } => {
+                watch.update(bytes);
+                staging.append(bytes).await
+            }
         }
     }
 
     async fn finish(self) -> Done {
         match self {
             Self::Memory { spool, message, body } => {
+                let mut watch = NoticeWatch::default();
+                watch.update(&body);
+                spool.bodies.notices.staged(message, &watch);
                 spool.kept().staged.insert(message, body.into());
                 Ok(())
             }
-            Self::Journal { on_disk, message, staging } => {
+            Self::Journal { on_disk, message, staging, notices, watch } => {
+                notices.staged(message, &watch);
                 staging.finish().await?;
                 lock(&on_disk.staged).insert(message);
                 Ok(())

@@ -195,7 +195,7 @@ fn scenario_of(config: &Config, pair: &Pair, posture: &Posture) -> Result<Scenar
         "title = \"TLS matrix\"\nhorizon = \"{}s\"\nconfig_text = \"\"\n\
          [[receiver]]\nname = \"receiver\"\ndomains = [{domains}]\nport = {port}\n\
          [receiver.tls]\n{}\n\
-         [[traffic]]\nfrom = \"sender@us.example\"\nto = {:?}\nmessages = 1\nbinding = {:?}\n",
+         [[traffic]]\nfrom = \"<>\"\nto = {:?}\nmessages = 1\nbinding = {:?}\n",
         (lasts + A_DAY).as_secs(),
         posture.tls,
         &*pair.domain,

@@ -202,6 +202,7 @@ impl Bench {
                 }
                 Output::ReceiveBody { .. } => unreachable!("nobody sends us mail"),
                 Output::StartTls { .. } => unreachable!("nobody here speaks TLS"),
+                Output::Compose { .. } => unreachable!("nothing fails here"),
             }
         }
     }

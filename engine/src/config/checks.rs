@@ -14,6 +14,7 @@ use super::routes;
 use super::source::Span;
 use super::tree::{not_yet, status_finding};
 use super::value::Value;
+use crate::smtp::address::Mailbox;
 use crate::smtp::transcode::Replacement;
 use crate::tls::ciphers::CipherList;
 use crate::tls::info::CipherSuite;
@@ -64,6 +65,14 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
                 .label(no_ciphers_label(text))
                 .help(format!("there are {}", suite_names(CipherSuite::ALL))),
         ),
+        "mdn_failures_notify" if !text.is_empty() && text.parse::<Mailbox>().is_err() => Some(
+            Diagnostic::error(span, format!("`{text}` is not an address"))
+                .help("for example \"postmaster@example.com\""),
+        ),
+        "mailerdaemon" if !text.is_empty() && !is_from_field(text) => Some(
+            Diagnostic::error(span, "this cannot be a From field")
+                .help("for example \"mailer-daemon@example.com\" or \"Mail <daemon@example.com>\""),
+        ),
         "tls_protocols" => wrong_protocols(text, span),
         "response_transcode_replace"
             if !text.is_empty() && !Replacement::parse(text).may_be_reply() =>
@@ -81,6 +90,16 @@ fn wrong_value(name: &str, value: &Value, span: Span) -> Option<Diagnostic> {
         }
         _ => None,
     }
+}
+
+/// One address of ASCII, alone or in angle brackets behind a name (RFC 5322 section 3.4).
+fn is_from_field(text: &str) -> bool {
+    let address = match text.strip_suffix('>').and_then(|text| text.rsplit_once('<')) {
+        Some((_, address)) => address,
+        None => text,
+    };
+    let plain = |c: char| c == ' ' || c.is_ascii_graphic();
+    text.chars().all(plain) && text.len() <= 500 && address.parse::<Mailbox>().is_ok()
 }
 
 /// A host name, an IPv4 address, or an IPv6 address in brackets.

@@ -9,6 +9,7 @@ use super::Cidr;
 use super::routes::Hop;
 use crate::ids::ListenerId;
 use crate::shaping::throttle::Rate;
+use crate::smtp::address::Mailbox;
 use crate::smtp::client::Xclient;
 use crate::smtp::data::StrayPolicy;
 use crate::smtp::eight_bit::Transform8bit;
@@ -121,6 +122,39 @@ pub struct DeliveryOptions {
     /// Seconds over which the due times of a queue that is moved to delayed are spread
     /// (`delayed_binding_domain_fuzz`); 0: not at all.
     pub delayed_binding_domain_fuzz: u32,
+    /// What senders are told.
+    pub notices: NoticeOptions,
+}
+
+/// What senders are told about their mail, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeOptions {
+    /// Tell them of failures.
+    pub generate_bounces: bool,
+    /// How much of the message to quote.
+    pub bounces_inline_original: InlineOriginal,
+    /// The From field; `None` is `mailer-daemon` at our name.
+    pub mailerdaemon: Option<Arc<str>>,
+    /// Who hears of the failure of mail without a sender.
+    pub mdn_failures_notify: Option<Mailbox>,
+    /// Tell them of delays.
+    pub generate_delay_dsn: bool,
+    /// The age at which they first hear of a delay (`delay_dsn_retry_interval`); the gaps double
+    /// from there.
+    pub first_delay_notice: Duration,
+    /// Longest gap (`delay_dsn_max_retry_interval`); zero: no limit.
+    pub max_delay_notice_gap: Duration,
+}
+
+/// `bounces_inline_original`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InlineOriginal {
+    /// Nothing of it.
+    None,
+    /// Its header section.
+    Headers,
+    /// All of it.
+    All,
 }
 
 /// A throttle, and the stanza that sets it: everything that falls back to the stanza shares it.

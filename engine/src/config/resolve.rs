@@ -17,8 +17,9 @@ use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
     BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
-    InboundTls, InjectionPolicy, LogFile, LogKind, LogLines, MaxRetries, MxRateLimit,
-    ReceptionOptions, RelayPolicy, SecurityOptions, ServerOptions, SharedCap, SharedThrottle,
+    InboundTls, InjectionPolicy, InlineOriginal, LogFile, LogKind, LogLines, MaxRetries,
+    MxRateLimit, NoticeOptions, ReceptionOptions, RelayPolicy, SecurityOptions, ServerOptions,
+    SharedCap, SharedThrottle,
 };
 use super::options::{OptionId, id};
 use super::routes::{self, Hop};
@@ -319,6 +320,30 @@ pub(super) fn delivery(chain: &Chain<'_>, hostname: &Arc<str>, domain: &str) -> 
             chain.value(const { id("response_transcode_pattern") }),
             get!(text "response_transcode_replace"),
         ),
+        notices: notices(chain),
+    }
+}
+
+/// What senders are told.
+fn notices(chain: &Chain<'_>) -> NoticeOptions {
+    macro_rules! get {
+        ($kind:ident $name:literal) => {
+            chain.$kind(const { id($name) })
+        };
+    }
+    NoticeOptions {
+        generate_bounces: get!(bool "generate_bounces"),
+        bounces_inline_original: match get!(word "bounces_inline_original") {
+            "none" => InlineOriginal::None,
+            "all" => InlineOriginal::All,
+            _ => InlineOriginal::Headers,
+        },
+        mailerdaemon: get!(text "mailerdaemon"),
+        // What is no address was reported when the configuration was read.
+        mdn_failures_notify: get!(text "mdn_failures_notify").and_then(|text| text.parse().ok()),
+        generate_delay_dsn: get!(bool "generate_delay_dsn"),
+        first_delay_notice: get!(seconds "delay_dsn_retry_interval"),
+        max_delay_notice_gap: get!(seconds "delay_dsn_max_retry_interval"),
     }
 }
 

@@ -139,6 +139,15 @@ fn nothing_is_a_configuration_of_built_in_values() {
         ],
         scope_max_outbound_connections: [],
         delayed_binding_domain_fuzz: 0,
+        notices: NoticeOptions {
+            generate_bounces: true,
+            bounces_inline_original: Headers,
+            mailerdaemon: None,
+            mdn_failures_notify: None,
+            generate_delay_dsn: false,
+            first_delay_notice: 3600s,
+            max_delay_notice_gap: 43200s,
+        },
     }
     "#);
     let client = config.reception_options(ListenerId(0), [192, 0, 2, 1].into());

@@ -16,6 +16,7 @@ use crate::bounce::BounceClass;
 use crate::dns::{DnsErrorKind, Question};
 use crate::ids::{ConnId, MessageId};
 use crate::io::{NetError, SpoolError};
+use crate::notice::NoticeKind;
 use crate::smtp::address::{Mailbox, ReversePath};
 use crate::smtp::reply::Reply;
 use crate::smtp::stage::Stage;
@@ -125,6 +126,15 @@ pub enum Via {
     Submission,
     /// Read back from the spool at start-up.
     Spool,
+    /// Made here: a notice to a sender.
+    Notice {
+        /// The message it is about.
+        of: MessageId,
+        /// What it says.
+        kind: NoticeKind,
+        /// The recipients it tells of, by their indexes in that message's envelope.
+        told: Vec<u32>,
+    },
 }
 
 /// What happened.

@@ -10,6 +10,7 @@ pub(crate) mod tls;
 pub(crate) mod turns;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::ids::{ConnId, MessageId};
 use crate::message::RecipientState;
 use crate::mx::plan::{Exchange, Plan, Usable};
 use crate::mx::routes::Lookup;
+use crate::notice::Outcome;
 use crate::queue::Batch;
 use crate::queue::reason::QueueReason;
 use crate::queue::retry::{give_up_reply, limit_reached, wait_before_retry};
@@ -358,11 +360,14 @@ impl Engine {
 
     fn fail_active_at(&mut self, slot: usize, stage: Stage, reply: &Reply) {
         for batch in self.queues[slot].take_active() {
+            let mut failures = Vec::with_capacity(batch.recipients.len());
             for recipient in &batch.recipients {
                 let attempt = self.no_attempt(slot, &batch, *recipient, stage, reply.clone());
-                self.record(Event::PermanentFailure(attempt));
+                let event = Event::PermanentFailure(attempt);
+                failures.extend(Outcome::of(&event, None, self.now));
+                self.record(event);
             }
-            self.all_done(&batch);
+            self.all_failed(slot, &batch, failures);
         }
     }
 
@@ -381,17 +386,20 @@ impl Engine {
     }
 
     fn give_up(&mut self, slot: usize, batch: &Batch, why: GiveUp, last_reply: Option<Reply>) {
+        let mut failures = Vec::with_capacity(batch.recipients.len());
         for recipient in &batch.recipients {
             let reply = give_up_reply(why);
             let attempt = self.no_attempt(slot, batch, *recipient, Stage::Queue, reply);
-            self.record(Event::Expiry { attempt, why, last_reply: last_reply.clone() });
+            let event = Event::Expiry { attempt, why, last_reply: last_reply.clone() };
+            failures.extend(Outcome::of(&event, None, self.now));
+            self.record(event);
         }
-        self.all_done(batch);
+        self.all_failed(slot, batch, failures);
     }
 
-    fn all_done(&mut self, batch: &Batch) {
+    fn all_failed(&mut self, slot: usize, batch: &Batch, failures: Vec<Outcome>) {
         let done = batch.recipients.iter().map(|index| (*index, RecipientState::Done));
-        self.settle_recipients(batch.message, done.collect());
+        self.settle_recipients(slot, batch.message, done.collect(), failures);
         self.let_go(batch);
     }
 

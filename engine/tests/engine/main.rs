@@ -5,6 +5,7 @@ mod bookkeeping;
 mod chaos;
 mod connections;
 mod delivery;
+mod notices;
 mod protocol;
 mod reception;
 mod reload;

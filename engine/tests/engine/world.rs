@@ -9,10 +9,10 @@ use std::time::Duration;
 use traject_engine::config::Config;
 use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, Question};
 use traject_engine::ids::{ConnId, ListenerId, MessageId};
-use traject_engine::io::{NetError, Output, SpoolError, SpoolWrite};
+use traject_engine::io::{BodyPart, ComposeError, NetError, Output, SpoolError, SpoolWrite};
 use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
 use traject_engine::queue::reason::QueueReason;
-use traject_engine::record::{Event, Record};
+use traject_engine::record::{Event, Record, Via};
 use traject_engine::rng::Seed;
 use traject_engine::shaping::history::ShapingHistory;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
@@ -68,6 +68,7 @@ enum Coming {
     Closed(ConnId, Option<NetError>),
     Resolved(traject_engine::ids::QueryId, Result<DnsAnswer, DnsError>),
     Spooled(traject_engine::ids::SpoolOp, Result<(), SpoolError>),
+    Composed(MessageId, Result<BodyInfo, ComposeError>),
     Submitted(Box<Submission>),
 }
 
@@ -89,6 +90,9 @@ pub(crate) struct World {
     /// Trips over the network that a write of the spool lasts as long as.
     pub(crate) spool_trips: u32,
     pub(crate) spool_writes: u64,
+    pub(crate) compose_error: Option<ComposeError>,
+    /// The texts of messages the engine made, with `[...]` where they quote.
+    pub(crate) composed: Vec<String>,
     /// What throttles had let pass, each time it was written.
     pub(crate) shaping: Vec<(Timestamp, Arc<ShapingHistory>)>,
     /// Bytes written to clients.
@@ -142,9 +146,9 @@ pub(crate) fn accepting(command: &str) -> Answer {
 
 impl World {
     pub(crate) fn new(config: &str) -> Self {
-        let config = Config::from_text(config).expect("a valid configuration");
+        let config = configuration(config);
         Self {
-            engine: Engine::new(Arc::new(config), Seed::from_u64(1), START),
+            engine: Engine::new(config, Seed::from_u64(1), START),
             now: START,
             events: BTreeMap::new(),
             seq: 0,
@@ -158,6 +162,8 @@ impl World {
             spool_states: BTreeMap::new(),
             spool_trips: 0,
             spool_writes: 0,
+            compose_error: None,
+            composed: Vec::new(),
             shaping: Vec::new(),
             to_clients: BTreeMap::new(),
             bodies_wanted: Vec::new(),
@@ -246,8 +252,8 @@ impl World {
 
     /// Another configuration from now on.
     pub(crate) fn reload(&mut self, config: &str) {
-        let config = Config::from_text(config).expect("a valid configuration");
-        self.handle(Input::Reload(Arc::new(config)));
+        let config = configuration(config);
+        self.handle(Input::Reload(config));
     }
 
     /// Why the queue of a pair waits; `None` when there is no such queue.
@@ -361,13 +367,7 @@ impl World {
             }
             Coming::Received(..) => {}
             Coming::BodyDone(conn) => {
-                let info = BodyInfo {
-                    size_bytes: 1000,
-                    eight_bit: false,
-                    received_headers: 0,
-                    header: None,
-                };
-                self.handle(Input::BodyDone { conn, result: Ok(info) });
+                self.handle(Input::BodyDone { conn, result: Ok(info(1000)) });
                 self.answer(conn, ".");
             }
             Coming::Closed(conn, error) => {
@@ -382,6 +382,7 @@ impl World {
             }
             Coming::Secured(..) => {}
             Coming::Resolved(query, result) => self.handle(Input::Resolved { query, result }),
+            Coming::Composed(message, result) => self.handle(Input::Composed { message, result }),
             Coming::Spooled(op, result) => self.handle(Input::Spooled { op, result }),
             Coming::Submitted(submission) => self.handle(Input::Submitted(submission)),
         }
@@ -424,6 +425,11 @@ impl World {
                 };
                 self.spool_writes += 1;
                 self.soon(self.spool_trips, Coming::Spooled(op, result));
+            }
+            Output::Compose { message, parts } => {
+                self.composed.push(text_of(&parts));
+                let result = self.compose_error.clone().map_or(Ok(info(2000)), Err);
+                self.soon(1, Coming::Composed(message, result));
             }
             Output::Record(record) => self.records.push(*record),
         }
@@ -558,6 +564,28 @@ impl World {
     }
 }
 
+/// A configuration. Unless it says something about bounces there are none: most tests are about
+/// something else.
+fn configuration(text: &str) -> Arc<Config> {
+    let quiet = match text.contains("generate_bounces") {
+        true => "",
+        false => "generate_bounces = false\n",
+    };
+    Arc::new(Config::from_text(&format!("{quiet}{text}")).expect("a valid configuration"))
+}
+
+fn info(size_bytes: u64) -> BodyInfo {
+    BodyInfo { size_bytes, eight_bit: false, received_headers: 0, header: None }
+}
+
+fn text_of(parts: &[BodyPart]) -> String {
+    let text = |part: &BodyPart| match part {
+        BodyPart::Text(bytes) => String::from_utf8_lossy(bytes).replace("\r\n", "\n"),
+        BodyPart::Quote { message, quote } => format!("[{quote:?} of {message}]"),
+    };
+    parts.iter().map(text).collect()
+}
+
 pub(crate) fn mailbox(text: &str) -> Mailbox {
     let (local, domain) = text.rsplit_once('@').expect("a mailbox");
     Mailbox { local: local.into(), domain: domain.into() }
@@ -566,6 +594,9 @@ pub(crate) fn mailbox(text: &str) -> Mailbox {
 fn tell(record: &Record) -> Option<String> {
     let at = record.at.saturating_since(START);
     let text = match &record.event {
+        Event::Reception { recipients, via: Via::Notice { of, kind, told }, .. } => {
+            format!("told {} {kind:?}: {told:?} of {of}", recipients[0])
+        }
         Event::Reception { recipients, .. } => format!("received for {}", recipients.len()),
         Event::Delivery(a) => format!("delivered {} try {}: {}", a.mailbox, a.attempts, a.reply),
         Event::TransientFailure { attempt: a, next_attempt_at } => format!(

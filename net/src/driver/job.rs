@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use traject_engine::Timestamp;
 use traject_engine::dns::{DnsAnswer, DnsError};
-use traject_engine::ids::{ConnId, QueryId, SpoolOp};
-use traject_engine::io::{NetError, SpoolError};
+use traject_engine::ids::{ConnId, MessageId, QueryId, SpoolOp};
+use traject_engine::io::{ComposeError, NetError, SpoolError};
 use traject_engine::message::StoredMessage;
+use traject_engine::smtp::data::BodyInfo;
 
 use crate::net_error::net_error;
 use crate::pump::{Event, Pump, poll_read};
@@ -37,6 +38,7 @@ pub(super) enum Job<N: Network, P: Spool> {
     Linger(Task<()>),
     Resolve(QueryId, Task<Result<DnsAnswer, DnsError>>),
     Write(SpoolOp, Task<Result<(), SpoolError>>),
+    Compose(MessageId, Task<Result<BodyInfo, ComposeError>>),
 }
 
 /// What came of polling a job.
@@ -48,6 +50,7 @@ pub(super) enum Done<S> {
     Lingered,
     Resolved(QueryId, Result<DnsAnswer, DnsError>),
     Spooled(SpoolOp, Result<(), SpoolError>),
+    Composed(MessageId, Result<BodyInfo, ComposeError>),
 }
 
 impl<N: Network, P: Spool> Job<N, P> {
@@ -106,6 +109,10 @@ impl<N: Network, P: Spool> Job<N, P> {
                 let op = *op;
                 task.as_mut().poll(cx).map(|result| Done::Spooled(op, result))
             }
+            Self::Compose(message, task) => {
+                let message = *message;
+                task.as_mut().poll(cx).map(|result| Done::Composed(message, result))
+            }
         }
     }
 }
@@ -157,6 +164,7 @@ impl<N: Network, P: Spool> fmt::Debug for Job<N, P> {
             Self::Pump(conn, _) => f.debug_tuple("Pump").field(conn).finish(),
             Self::Linger(_) => f.write_str("Linger"),
             Self::Resolve(query, _) => f.debug_tuple("Resolve").field(query).finish(),
+            Self::Compose(message, _) => f.debug_tuple("Compose").field(message).finish(),
             Self::Write(op, _) => f.debug_tuple("Write").field(op).finish(),
         }
     }

@@ -65,6 +65,7 @@
 //! ```
 
 mod alarm;
+mod compose;
 mod handle;
 mod job;
 mod ready;
@@ -88,6 +89,7 @@ use traject_engine::{Engine, Input, Output, Timestamp};
 pub use self::handle::{Envelope, Handle, HandleError};
 
 use self::alarm::Alarm;
+use self::compose::compose;
 use self::handle::Command;
 use self::job::{Done, Job};
 use self::ready::ReadySet;
@@ -164,7 +166,7 @@ pub struct Driver<M, N: Network, R, P: Spool, C, O> {
     /// The slots of the connections the engine knows, connecting ones included.
     conns: BTreeMap<ConnId, usize>,
     next_conn: u64,
-    /// Writes of the spool under way.
+    /// Writes of the spool under way, and messages being put together in it.
     spooling: usize,
     lingering: usize,
     stage: Stage,
@@ -404,6 +406,11 @@ where
                 self.spooling -= 1;
                 self.deliver(now, Input::Spooled { op, result });
             }
+            Done::Composed(message, result) => {
+                self.jobs.remove(slot);
+                self.spooling -= 1;
+                self.deliver(now, Input::Composed { message, result });
+            }
             Done::Lingered => {
                 self.jobs.remove(slot);
                 self.lingering -= 1;
@@ -467,6 +474,11 @@ where
                 let resolver = self.world.resolver.clone();
                 let resolve = Box::pin(async move { resolver.resolve(question).await });
                 self.add(Job::Resolve(query, resolve));
+            }
+            Output::Compose { message, parts } => {
+                let composing = compose(self.world.spool.clone(), message, parts);
+                self.spooling += 1;
+                self.add(Job::Compose(message, Box::pin(composing)));
             }
             Output::Spool { op, write } => {
                 let writing = Box::pin(self.world.spool.write(write));

@@ -106,6 +106,7 @@ impl Observer for Log {
             Input::Resolved { result: Err(error), .. } => format!("> {}", error.text),
             Input::Resolved { .. } => "> resolved".into(),
             Input::Spooled { result, .. } => format!("> spooled {result:?}"),
+            Input::Composed { result, .. } => format!("> composed: {}", result.is_ok()),
             Input::RecoveredShaping(_) => "> recovered shaping".into(),
             Input::Reload(_) => "> reload".into(),
         });
@@ -122,6 +123,7 @@ impl Observer for Log {
             Output::Close { abort: false, .. } => "< close".into(),
             Output::Resolve { question, .. } => format!("< resolve {question}"),
             Output::Spool { .. } => "< spool".into(),
+            Output::Compose { .. } => "< compose".into(),
             Output::Record(_) => "< record".into(),
         });
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use traject_engine::Timestamp;
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{Attempt, ClearReason, Event, Pair, Record, Transport};
+use traject_engine::record::{Attempt, ClearReason, Event, Pair, Record, Transport, Via};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
 use traject_engine::tls::policy::Consequence;
@@ -30,6 +30,8 @@ pub struct Causes {
     /// Whether the acceptance of each message is remembered.
     keeps_receptions: bool,
     receptions: BTreeMap<MessageId, u64>,
+    /// The last failure of each message, when acceptances are remembered: notices follow it.
+    ends: BTreeMap<MessageId, u64>,
     /// The last record of each open connection.
     conns: BTreeMap<ConnId, u64>,
     /// The last failure of each recipient that waits.
@@ -108,7 +110,14 @@ impl Causes {
         self.seen += 1;
         let id = self.seen;
         let (cause, because) = match &record.event {
-            Event::Reception { message, .. } => (self.accepted(id, *message), Vec::new()),
+            Event::Reception { message, via, .. } => {
+                let first = self.accepted(id, *message);
+                let end = match via {
+                    Via::Notice { of, .. } => self.ends.get(of).copied(),
+                    _ => None,
+                };
+                (first.or(end), Vec::new())
+            }
             Event::Delivery(_)
             | Event::TransientFailure { .. }
             | Event::PermanentFailure(_)
@@ -147,6 +156,9 @@ impl Causes {
 
     fn attempted(&mut self, id: u64, record: &Record) -> (Option<u64>, Vec<Arc<Note>>) {
         let Some(attempt) = attempt_of(&record.event) else { return (None, Vec::new()) };
+        if self.keeps_receptions && !matches!(record.event, Event::Delivery(_)) {
+            self.ends.insert(attempt.message, id);
+        }
         let key = (attempt.message, attempt.recipient);
         let before = self.recipients.remove(&key);
         let because = self.reasons(record.at, attempt, before);

@@ -10,7 +10,7 @@ use traject_engine::config::effective::DeliveryOptions;
 use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::MessageId;
 use traject_engine::message::{RecipientState, StoredMessage};
-use traject_engine::record::{Attempt, Event, Pair, Record, Via};
+use traject_engine::record::{Attempt, Event, Pair, Record};
 use traject_engine::rng::entity;
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::tls::policy::TlsMode;
@@ -61,6 +61,8 @@ pub struct Row {
     pub state: State,
     /// It had come to its end, and a crash took the note of that.
     pub redone: bool,
+    /// Whether it is of a notice, and not of the scenario's mail.
+    pub notice: bool,
 }
 
 /// Every recipient that was ever accepted.
@@ -283,16 +285,11 @@ impl Book {
     }
 
     /// Enters what a record says; it was looked up before.
-    pub(super) fn apply(&mut self, record: &Record) -> Result<(), Finding> {
+    pub(super) fn apply(&mut self, record: &Record, notice: bool) -> Result<(), Finding> {
         match &record.event {
-            Event::Reception { message, via: Via::Spool, recipients, .. }
-                if self.knows(*message) =>
-            {
-                self.recover(*message, recipients)
-            }
             Event::Reception { message, recipients, binding, .. } => {
                 let binding = self.strangers.remove(message).unwrap_or_else(|| Arc::clone(binding));
-                self.accept(*message, record.at, recipients, &binding)
+                self.accept((*message, notice), record.at, recipients, &binding)
             }
             Event::Delivery(attempt) => self.end(attempt, State::Delivered),
             Event::PermanentFailure(attempt) => {
@@ -341,7 +338,7 @@ impl Book {
 
     fn accept(
         &mut self,
-        message: MessageId,
+        (message, notice): (MessageId, bool),
         at: Timestamp,
         recipients: &[Mailbox],
         binding: &Arc<str>,
@@ -364,6 +361,7 @@ impl Book {
                 answered: 0,
                 state: State::Pending,
                 redone: false,
+                notice,
             };
             self.rows.push(row);
         }
@@ -375,14 +373,20 @@ impl Book {
     }
 
     /// A message is found in the spool at a start. What became of it is what the spool says, if the
-    /// last that was noted of it may have been lost; else it is what the book says.
-    pub(super) fn found(&mut self, at: Timestamp, message: &StoredMessage) -> Result<(), Finding> {
+    /// last that was noted of it may have been lost, or nobody has heard (`unheard`) of a failure
+    /// that was not to be noted before; else it is what the book says.
+    pub(super) fn found(
+        &mut self,
+        at: Timestamp,
+        message: &StoredMessage,
+        unheard: bool,
+    ) -> Result<(), Finding> {
         let Ok(place) = self.place(message.id) else {
             // Durable, and the process died before it knew.
             self.notes.is_new(message.id, message.received_at);
             return Ok(());
         };
-        let uncertain = self.notes.is_uncertain(message.id);
+        let uncertain = self.notes.is_uncertain(message.id) || unheard;
         let mut back = 0;
         for (index, recipient) in message.recipients.iter().enumerate().take(place.rows as usize) {
             let RecipientState::Pending { attempts, next_attempt_at } = recipient.state else {
@@ -420,7 +424,11 @@ impl Book {
     }
 
     /// After a restart the spool gives back every recipient that is not done, and no other.
-    fn recover(&self, message: MessageId, recipients: &[Mailbox]) -> Result<(), Finding> {
+    pub(super) fn recover(
+        &self,
+        message: MessageId,
+        recipients: &[Mailbox],
+    ) -> Result<(), Finding> {
         let place = self.place(message)?;
         let rows = &self.rows[place.first_row as usize..][..place.rows as usize];
         let pending = rows.iter().filter(|row| row.state == State::Pending);
@@ -471,7 +479,12 @@ impl Book {
         Ok(())
     }
 
-    fn row(&self, message: MessageId, index: u32) -> Result<&Row, Finding> {
+    /// Whether a message is a notice.
+    pub(super) fn is_notice(&self, message: MessageId) -> bool {
+        self.row(message, 0).is_ok_and(|row| row.notice)
+    }
+
+    pub(super) fn row(&self, message: MessageId, index: u32) -> Result<&Row, Finding> {
         let place = self.place(message)?;
         ensure(LAW, index < place.rows, || {
             format!("message {message} has {} recipients, and no number {index}", place.rows)

@@ -15,6 +15,7 @@ mod caps;
 mod copies;
 mod in_clear;
 mod notes;
+mod notices;
 mod outcome;
 mod retry;
 mod route;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{Event, Pair, Record};
+use traject_engine::record::{Event, Pair, Record, Via};
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::{Input, Output, Timestamp};
 
@@ -37,6 +38,7 @@ pub use self::book::{Book, PairId, Row, State};
 pub use self::route::{Names, Routes, Saying};
 
 use self::caps::Caps;
+use self::notices::NoticeLaw;
 use self::shared::SharedCaps;
 use self::throttle::Throttles;
 use self::tls::TlsLaw;
@@ -95,6 +97,7 @@ pub struct Oracles {
     routes: Routes,
     throttles: Throttles,
     tls: TlsLaw,
+    notices: NoticeLaw,
 }
 
 impl Oracles {
@@ -107,6 +110,7 @@ impl Oracles {
             routes,
             throttles: Throttles::default(),
             tls: TlsLaw::default(),
+            notices: NoticeLaw::default(),
         }
     }
 
@@ -161,7 +165,8 @@ impl Oracles {
             self.routes.judge(record, &mut self.book)?;
             self.tls.judge(record, &mut self.book)?;
             self.throttles.note(record, &mut self.book);
-            self.book.apply(record)?;
+            self.notices.judge(record, &mut self.book)?;
+            self.take_in(record)?;
             if let Some(attempt) = attempt_of(&record.event) {
                 self.book.notes.changed(attempt.message);
             }
@@ -170,10 +175,37 @@ impl Oracles {
         judged.map_err(|finding: Finding| finding.at(record.at, entity_of(&record.event)))
     }
 
+    /// Enters a record into the book.
+    fn take_in(&mut self, record: &Record) -> Result<(), Finding> {
+        if let Event::Reception { message, via: Via::Spool, recipients, .. } = &record.event
+            && self.book.knows(*message)
+        {
+            return self.book.recover(*message, recipients);
+        }
+        let notice = matches!(&record.event, Event::Reception { message, via, .. }
+            if matches!(via, Via::Notice { .. }) || self.notices.is_begun(*message));
+        self.book.apply(record, notice)
+    }
+
+    /// Whether a record is about a notice rather than about mail of the scenario.
+    pub fn is_about_notice(&self, event: &Event) -> bool {
+        match event {
+            Event::Reception { via: Via::Notice { .. }, .. } => true,
+            Event::Reception { message, .. } if self.notices.is_begun(*message) => true,
+            event => message_of(event).is_some_and(|message| self.book.is_notice(message)),
+        }
+    }
+
+    /// Whether all who are to hear of a failure have.
+    pub fn owes_nothing(&self) -> bool {
+        self.notices.is_settled()
+    }
+
     /// Notes what the engine asks for.
     pub fn output(&mut self, at: Timestamp, output: &Output) {
         match output {
             Output::Connect { conn, .. } => self.routes.connects(at, *conn),
+            Output::Compose { message, .. } => self.notices.begins(*message),
             Output::Resolve { query, question } => self.routes.asks(at, *query, question),
             Output::Spool { op, write } => self.book.notes.writes(at, *op, write),
             _ => {}
@@ -190,7 +222,8 @@ impl Oracles {
             Input::Resolved { query, .. } => self.routes.hears(at, *query),
             Input::Spooled { op, result } => self.book.notes.written(*op, result.is_ok()),
             Input::Recovered(message) => {
-                let found = self.book.found(at, message);
+                let unheard = self.notices.forgive(message.id);
+                let found = self.book.found(at, message, unheard);
                 return found.map_err(|finding| finding.at(at, Entity::Message(message.id)));
             }
             _ => {}

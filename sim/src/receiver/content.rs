@@ -8,6 +8,7 @@ use memchr::memmem;
 use traject_engine::ids::MessageId;
 
 use crate::body::{Body, BodyFactory, BodyFacts, HEADER_BYTES_MIN, parse_header};
+use crate::notices::{NoticeDigest, NoticeFacts, message_named};
 
 /// Reads one message content, from after the 354 to the final dot.
 #[derive(Debug)]
@@ -16,12 +17,19 @@ pub(super) struct Content<'f> {
     at_line_start: bool,
     /// The first bytes, until they tell which body this is.
     header: Vec<u8>,
-    body: Option<(BodyFacts, Body)>,
+    body: Option<Expected>,
     compared: u64,
     /// The length of the lines before the body.
     trace_bytes: u64,
     /// Those that have been looked for.
     looked_for: usize,
+}
+
+/// What the content is held to.
+#[derive(Debug)]
+enum Expected {
+    Generated(BodyFacts, Body),
+    Notice(MessageId, Box<NoticeDigest>),
 }
 
 /// How far reading has come.
@@ -109,8 +117,11 @@ impl<'f> Content<'f> {
             return Ok(());
         }
         let header = std::mem::take(&mut self.header);
-        let facts = parse_header(&header).ok_or("the content does not start as it was spooled")?;
-        self.body = Some((facts, self.factory.body(facts)));
+        self.body = Some(match (message_named(&header), parse_header(&header)) {
+            (Some(message), _) => Expected::Notice(message, Box::default()),
+            (None, Some(facts)) => Expected::Generated(facts, self.factory.body(facts)),
+            (None, None) => return Err("the content does not start as it was spooled".into()),
+        });
         self.compare_with_body(&header)
     }
 
@@ -142,7 +153,15 @@ impl<'f> Content<'f> {
     }
 
     fn compare_with_body(&mut self, mut text: &[u8]) -> Result<(), String> {
-        let Some((_, body)) = &self.body else { return Ok(()) };
+        let body = match &mut self.body {
+            Some(Expected::Generated(_, body)) => body,
+            Some(Expected::Notice(_, digest)) => {
+                digest.update(text);
+                self.compared += text.len() as u64;
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
         while !text.is_empty() {
             let expected = body.at(self.compared);
             let length = expected.len().min(text.len());
@@ -161,8 +180,17 @@ impl<'f> Content<'f> {
     }
 
     fn finish(&self) -> Result<BodyFacts, String> {
-        let Some((facts, body)) = &self.body else {
-            return Err("the content ends within its first line".into());
+        let (facts, body) = match &self.body {
+            Some(Expected::Generated(facts, body)) => (facts, body),
+            Some(Expected::Notice(message, digest)) => {
+                let found = digest.facts();
+                let NoticeFacts { size_bytes, eight_bit, .. } = found;
+                return match self.factory.notices.facts(*message) == Some(found) {
+                    true => Ok(BodyFacts { message: *message, size_bytes, eight_bit }),
+                    false => Err(format!("notice {message} is not what was spooled")),
+                };
+            }
+            None => return Err("the content ends within its first line".into()),
         };
         if self.compared != body.size_bytes() {
             let (got, whole) = (self.compared, body.size_bytes());

@@ -61,6 +61,9 @@ pub enum Protocol {
     Lmtp,
 }
 
+/// The port of exchanges that speak SMTP.
+pub const SMTP_PORT: u16 = 25;
+
 /// One mail exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {

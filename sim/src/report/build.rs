@@ -55,6 +55,7 @@ impl Report {
                 connections: sum.opened,
                 connection_failures: sum.connection_failures,
                 transports: sum.transports,
+                notices: tally.notices,
             },
             timeline: over_time.report(series),
             domains: domains

@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use traject_engine::smtp::stage::Stage;
 
+use self::tally::Notices;
 use crate::counts::Transports;
 use crate::expect::judge::ExpectationResult;
 use crate::trace::TraceHash;
@@ -114,6 +115,8 @@ pub struct Totals {
     pub connection_failures: u64,
     /// What protected the recipients delivered.
     pub transports: Transports,
+    /// What senders were told. Nowhere else in the report is this mail counted.
+    pub notices: Notices,
 }
 
 /// The numbers of one domain.

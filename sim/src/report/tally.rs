@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::dns::Question;
 use traject_engine::ids::ConnId;
-use traject_engine::record::{Event, Pair, Record};
+use traject_engine::notice::NoticeKind;
+use traject_engine::record::{Event, Pair, Record, Via};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
 use traject_engine::tls::policy::TlsMode;
@@ -37,9 +40,31 @@ pub struct Tally {
     pub backlog: Backlog,
     /// Connections, over time.
     pub connections: Gauge,
+    /// Notices to senders.
+    pub notices: Notices,
     domains: BTreeMap<Arc<str>, DomainTally>,
     /// Our address of each connection.
     source_of: BTreeMap<ConnId, IpAddr>,
+}
+
+/// Notices to senders, counted apart from the mail they are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Notices {
+    /// About recipients that failed (`generate_bounces`).
+    pub of_failures: u64,
+    /// About recipients that waited (`generate_delay_dsn`).
+    pub of_delays: u64,
+    /// Of both: taken by a receiver.
+    pub delivered: u64,
+    /// Of both: failed or given up.
+    pub failed: u64,
+}
+
+impl Notices {
+    /// How many were sent.
+    pub const fn sent(&self) -> u64 {
+        self.of_failures + self.of_delays
+    }
 }
 
 /// The numbers of one domain.
@@ -115,6 +140,7 @@ impl Tally {
             failed: 0,
             backlog: Backlog::default(),
             connections: Gauge::default(),
+            notices: Notices::default(),
             domains: BTreeMap::new(),
             source_of: BTreeMap::new(),
         }
@@ -191,9 +217,31 @@ impl Tally {
         self.count_connection(&record.event, pair, since);
     }
 
+    /// A record about a notice: these are counted apart from the scenario's mail.
+    pub fn notice(&mut self, event: &Event) {
+        let notices = &mut self.notices;
+        match event {
+            Event::Reception { via: Via::Notice { kind: NoticeKind::Delayed, .. }, .. } => {
+                notices.of_delays += 1;
+            }
+            Event::Reception { .. } => notices.of_failures += 1,
+            Event::Delivery(_) => notices.delivered += 1,
+            Event::PermanentFailure(_) | Event::Expiry { .. } => notices.failed += 1,
+            _ => {}
+        }
+    }
+
+    /// Whether mail of the scenario was accepted for a domain, or goes by way of it.
+    pub fn knows(&self, domain: &str) -> bool {
+        self.domains.contains_key(domain)
+    }
+
     /// The mail of a queue waits for something else from now on.
     pub fn waits(&mut self, at: Timestamp, change: &WaitChange, book: &Book) {
         let pair = &change.pair;
+        if !self.knows(&pair.domain) {
+            return;
+        }
         self.domain(&pair.domain).flow(&pair.binding, &pair.domain, book).waits_for(at, change);
     }
 
@@ -210,7 +258,7 @@ impl Tally {
     /// The run is over: what is due and not done has waited until now.
     pub fn finish(&mut self, at: Timestamp, book: &Book) {
         for row in book.rows() {
-            if row.state == State::Pending && row.due_at < at {
+            if row.state == State::Pending && row.due_at < at && !row.notice {
                 let mail = book.pair(row.pair);
                 let domain = Arc::clone(book.queue_domain(&mail.binding, &mail.domain));
                 let queue = Pair { binding: Arc::clone(&mail.binding), domain };

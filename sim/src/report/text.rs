@@ -74,6 +74,9 @@ impl Page {
             }
         }
         facts.push(plural(totals.attempts, "attempt"));
+        if totals.notices.sent() > 0 {
+            facts.push(format!("{} to senders", plural(totals.notices.sent(), "notice")));
+        }
         let text = facts.join(" · ");
         self.line(&text);
         match report.end {

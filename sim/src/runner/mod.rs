@@ -6,6 +6,7 @@ mod happenings;
 mod machine;
 mod process;
 mod referee;
+mod senders;
 mod setup;
 mod submitter;
 
@@ -483,7 +484,7 @@ fn conclude(
         deferred_now: book
             .rows()
             .iter()
-            .filter(|row| row.state == State::Pending && row.attempts > 0)
+            .filter(|row| row.state == State::Pending && row.attempts > 0 && !row.notice)
             .filter(|row| *book.pair(row.pair).domain == *domain)
             .count() as u64,
         pending_because: snapshot.as_ref().and_then(|snapshot| {

@@ -317,7 +317,9 @@ impl State {
         let message = self.clients.message(message);
         self.oracles.transaction(at, message, recipients)?;
         for recipient in recipients {
-            if let Some(pair) = self.oracles.answered(at, message, recipient, answer)? {
+            if let Some(pair) = self.oracles.answered(at, message, recipient, answer)?
+                && self.tally.knows(&pair.domain)
+            {
                 self.tally.duplicate(&pair);
                 if let Some(expectations) = &mut self.expectations {
                     let because = self.causes.lost(message);
@@ -342,13 +344,18 @@ impl State {
         }
         let again = matches!(&record.event,
             Event::Reception { message, .. } if self.oracles.book().knows(*message));
+        let about_notice = self.oracles.is_about_notice(&record.event);
         let found = self.pairs.find(&record.event);
         let lead = self.causes.note(record, found);
+        // A domain that nothing but notices goes to is none of the scenario's.
+        let elsewhere = found.is_some_and(|pair| !self.tally.knows(&pair.domain));
         match self.oracles.record(record) {
             // Mail that is back after a restart was counted when it came, and what was done and
             // is done again when it was done first: what is new are the copies.
             Ok(_) if again => {}
             Ok(Some(before)) if before.redone => {}
+            Ok(_) if about_notice => self.tally.notice(&record.event),
+            Ok(_) if elsewhere => {}
             Ok(before) => {
                 // A result counts where its recipient was accepted for.
                 let book = self.oracles.book();
@@ -383,7 +390,9 @@ impl State {
         if self.violation.is_some() {
             return Phase::Failed;
         }
-        let received = self.all_submitted && self.tally.messages >= self.submitted;
+        let received = self.all_submitted
+            && self.tally.messages >= self.submitted
+            && self.oracles.owes_nothing();
         match (received && self.oracles.book().pending() == 0, self.open_connections) {
             (false, _) => Phase::Busy,
             (true, 0) => Phase::Settled,

@@ -9,7 +9,7 @@ use traject_engine::Timestamp;
 use traject_engine::config::Config;
 use traject_engine::rng::Seed;
 
-use super::START;
+use super::{START, senders};
 use crate::body::BodyFactory;
 use crate::dns::Zones;
 use crate::fault::{self, Disturbance};
@@ -57,9 +57,12 @@ impl Setup {
             let tls = fault::tls_postures(&scenario.faults, spec);
             Arc::new(ReceiverSpec { tls, ..spec.drawn(seed).0 })
         };
-        let zones = Zones::new(scenario.dns.clone(), START, &scenario.receivers, outages);
+        let told = configs.clone().flat_map(|config| senders::domains(scenario, config)).collect();
+        let of_senders = senders::receiver(scenario, told);
+        let receivers: Vec<_> = scenario.receivers.iter().cloned().chain(of_senders).collect();
+        let zones = Zones::new(scenario.dns.clone(), START, &receivers, outages);
         let mut addresses = Vec::new();
-        for (receiver, spec) in scenario.receivers.iter().enumerate() {
+        for (receiver, spec) in receivers.iter().enumerate() {
             let link = Link {
                 latency: spec.latency.base,
                 jitter: spec.latency.jitter,
@@ -94,7 +97,7 @@ impl Setup {
             sources: all_sources(scenario, configs.clone()),
             addresses,
             disturbances,
-            receivers: scenario.receivers.iter().map(with_faults).collect(),
+            receivers: receivers.iter().map(with_faults).collect(),
         }
     }
 }
@@ -135,10 +138,12 @@ fn all_sources<'c>(
 /// Our addresses: the defaults, and every `bind_address` the scenario's mail can use.
 pub(crate) fn sources(scenario: &Scenario, config: &Config) -> Vec<IpAddr> {
     let mut bound = BTreeSet::new();
+    let told = senders::domains(scenario, config);
     for traffic in &scenario.traffic {
         for binding in traffic.bindings(config) {
-            for (pattern, _) in &traffic.to {
-                let options = config.delivery_options(&binding, pattern.domain());
+            let to = traffic.to.iter().map(|(pattern, _)| pattern.domain());
+            for domain in to.chain(&told) {
+                let options = config.delivery_options(&binding, domain);
                 bound.extend(options.bind_address);
             }
         }

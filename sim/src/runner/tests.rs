@@ -72,8 +72,11 @@ fn fates(domain: &DomainReport) -> (u64, u64, u64, u64) {
 }
 
 /// Seconds after the start of each attempt's end.
+/// When mail of the scenario was attempted: notices have no sender.
 fn attempts(records: &[Record]) -> Vec<u64> {
-    let of_attempt = |record: &&Record| crate::counts::attempt_of(&record.event).is_some();
+    let of_attempt = |record: &&Record| {
+        crate::counts::attempt_of(&record.event).is_some_and(|one| one.reverse_path.0.is_some())
+    };
     records
         .iter()
         .filter(of_attempt)
@@ -130,6 +133,7 @@ fn a_receiver_that_always_defers_is_tried_on_schedule_until_expiry() {
     let text = scenario(config, &format!("{}{RECEIVER}{rule}", burst(1)));
     let (report, records) = records(&text);
     assert_eq!(fates(&report.domains[0]), (0, 0, 1, 0));
+    assert_eq!((report.totals.notices.of_failures, report.totals.notices.delivered), (1, 1));
     // Waits of 600, 1200, 2400, 3600, 3600, 3600; at 15,000 s it is too old.
     assert_eq!(attempts(&records), [0, 600, 1800, 4200, 7800, 11_400, 15_001]);
     let last = records.iter().rev().find_map(|record| match &record.event {

@@ -105,6 +105,7 @@ fn write_input(input: &Input<'_>, out: &mut Vec<u8>) {
         // What the configuration says shows in everything that follows.
         Input::Reload(_) => out.push(14),
         Input::RecoveredShaping(history) => tagged(16, &**history, out),
+        Input::Composed { message, result } => tagged(17, &(message, result), out),
         Input::Secured { conn, result } => tagged(15, &(conn, result), out),
     }
 }
@@ -127,6 +128,7 @@ fn write_output(output: &Output, out: &mut Vec<u8>) {
             write_spool(write, out);
         }
         Output::Record(record) => tagged(40, &**record, out),
+        Output::Compose { message, parts } => tagged(42, &(message, parts), out),
         Output::StartTls { conn, params } => tagged(41, &(conn, params), out),
     }
 }

@@ -6,14 +6,14 @@ use super::words::*;
 options! {
 "bounces" {
     /// Send a bounce to the sender of a message that fails for good.
-    "generate_bounces": Bool, "true", PAIR, BOUNCES, "conf.ref.generate_bounces";
+    "generate_bounces": Bool, "true", PAIR, WORKS, "conf.ref.generate_bounces";
     /// How much of the failed message a bounce quotes.
-    "bounces_inline_original": Word(&["none", "headers", "all"]), "headers", PAIR, BOUNCES,
+    "bounces_inline_original": Word(&["none", "headers", "all"]), "headers", PAIR, WORKS,
         "conf.ref.bounces_inline_original";
     /// Address in the From field of bounces; `mailer-daemon` at our host name if it is not set.
-    "mailerdaemon": Text, "", PAIR, BOUNCES, "conf.ref.mailerdaemon";
+    "mailerdaemon": Text, "", PAIR, WORKS, "conf.ref.mailerdaemon";
     /// Mailbox for bounces of messages without a sender; without it there are none.
-    "mdn_failures_notify": Text, "", PAIR, BOUNCES, "conf.ref.mdn_failures_notify";
+    "mdn_failures_notify": Text, "", PAIR, WORKS, "conf.ref.mdn_failures_notify";
     /// Send a bounce when policy refused some of a message's recipients and not all.
     "generate_bounces_for_multi_recipient_policy_rejections": Bool, "true", GLOBAL.and(PATHWAYS),
         POLICY, "conf.ref.generate_bounces_for_multi_recipient_policy_rejections";
@@ -22,11 +22,11 @@ options! {
 }
 "dsn" {
     /// Tell senders by mail while their message is delayed.
-    "generate_delay_dsn": Bool, "false", PAIR, BOUNCES, "conf.ref.generate_delay_dsn";
+    "generate_delay_dsn": Bool, "false", PAIR, WORKS, "conf.ref.generate_delay_dsn";
     /// Seconds from reception to the first delay notice. The gaps double.
-    "delay_dsn_retry_interval": SECONDS, "3600", PAIR, BOUNCES, "conf.ref.delay_dsn_retry_interval";
+    "delay_dsn_retry_interval": SECONDS, "3600", PAIR, WORKS, "conf.ref.delay_dsn_retry_interval";
     /// Longest gap between two delay notices, in seconds; 0 is no limit.
-    "delay_dsn_max_retry_interval": SECONDS_OR_0, "43200", PAIR, BOUNCES,
+    "delay_dsn_max_retry_interval": SECONDS_OR_0, "43200", PAIR, WORKS,
         "conf.ref.delay_dsn_max_retry_interval";
 }
 "bounce-classification" {

@@ -81,6 +81,7 @@ impl Page<'_> {
             (grouped(totals.bounced), "bounced", totals.bounced > 0),
             (grouped(totals.expired), "expired", totals.expired > 0),
             (grouped(totals.pending), "still pending", totals.pending > 0),
+            (grouped(totals.notices.sent()), "notices to senders", totals.notices.sent() > 0),
             (format!("{tries:.2}"), "attempts each", true),
             (grouped(totals.connections), "connections", true),
             (

@@ -16,7 +16,7 @@ use crate::glob::Glob;
 use crate::profile::{Parts, Profile};
 use crate::receiver::spec::{
     Bandwidth, Curve, Exchange, Extensions, Greylist, GreylistKey, Latency, Per, Protocol,
-    ReceiverSpec, ReplyText, Response, Rule, Stage, Uncertain, XclientAttributes,
+    ReceiverSpec, ReplyText, Response, Rule, SMTP_PORT, Stage, Uncertain, XclientAttributes,
 };
 use crate::traffic::domain_name;
 
@@ -404,8 +404,6 @@ fn read_probability(table: &Table<'_>) -> (Curve, Option<Uncertain<f64>>) {
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
 const PREFERENCE_DEFAULT: u16 = 10;
-
-const SMTP_PORT: u16 = 25;
 
 /// That of the option `lmtp_port`.
 const LMTP_PORT: u16 = 2003;
