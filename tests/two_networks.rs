@@ -513,6 +513,7 @@ async fn submit<M: 'static, P: traject_net::world::Spool, C: Clock>(
         eight_bit: number % 2 == 1,
         binding: "default".into(),
         origin: None,
+        rerouted: Vec::new(),
     };
     handle.submit_staged(message).await.expect("a driver that runs");
     clock.sleep_until(now + Duration::from_millis(250)).await;

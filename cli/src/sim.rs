@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use traject_engine::config::{Config, Diagnostic, SourceFile, Sources, Span};
+use traject_sim::describe::instant;
 use traject_sim::report::text::{self, Style};
 use traject_sim::report::{End, Report, html, why};
 use traject_sim::runner::{
@@ -160,7 +161,7 @@ fn answer(args: &Args, domain: &str, outcome: &Outcome) -> anyhow::Result<()> {
         }
         fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    print_out(&why::render(&outcome.why, domain, START, outcome.ended_at))
+    print_out(&why::render(&outcome.why, domain, outcome.ended_at, &|at| instant(START, at)))
 }
 
 fn load_scenario(path: &Path) -> Result<Scenario, CommandError> {

@@ -105,7 +105,7 @@ fn system(error: anyhow::Error) -> CommandError {
 }
 
 /// The hexadecimal id, alone or as the mainlog has it: with the number of a recipient.
-fn parse_id(text: &str) -> Result<MessageId, String> {
+pub(crate) fn parse_id(text: &str) -> Result<MessageId, String> {
     let id = text.split_once('-').map_or(text, |(id, _)| id);
     u64::from_str_radix(id, 16).map(MessageId).map_err(|_| format!("`{text}` is no message id"))
 }
@@ -380,6 +380,7 @@ mod tests {
             eight_bit: false,
             binding: "red".into(),
             origin: None,
+            rerouted: Vec::new(),
         }
     }
 

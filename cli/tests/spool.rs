@@ -39,6 +39,7 @@ async fn put(journal: &Journal, id: u64, binding: &str, recipients: &[&str]) {
         eight_bit: false,
         binding: binding.into(),
         origin: None,
+        rerouted: Vec::new(),
     };
     journal.write(SpoolWrite::Insert(Arc::new(message))).await.unwrap();
 }

@@ -12,14 +12,15 @@ use crate::rng::{Purpose, Seed, entity};
 
 /// The binding of a message; `None` if nothing assigns one and `default` takes no such mail.
 /// `named` is what the message itself names: a binding or, if there is no such binding, a group.
+/// `held` tells which bindings an operator suspended.
 pub(crate) fn assign(
     config: &Config,
-    seed: &Seed,
-    message: MessageId,
+    held: &dyn Fn(&Arc<str>) -> bool,
+    (seed, message): (&Seed, MessageId),
     source: &BindingSource,
     named: Option<&str>,
 ) -> Option<Arc<str>> {
-    let of_group = |group: &str| binding_of_group(config, seed, message, group);
+    let of_group = |group: &str| choose(config.group_members(group), held, seed, message).cloned();
     match source {
         BindingSource::Binding(name) => Some(name.clone()),
         BindingSource::Group(group) => of_group(group),
@@ -40,7 +41,7 @@ pub fn binding_of_group(
     message: MessageId,
     group: &str,
 ) -> Option<Arc<str>> {
-    choose(config.group_members(group), seed, message).cloned()
+    choose(config.group_members(group), &|_| false, seed, message).cloned()
 }
 
 /// Whether a message may bear that name: of a binding, or of a group that has one.
@@ -71,11 +72,16 @@ pub(crate) fn refuses(
 /// The member of a group that sends a message: the one with the highest draw, among those that are
 /// not suspended if there are any. So all have equal shares, and when one is suspended or added the
 /// others keep their messages. `None` for a group without members.
-fn choose<'a>(members: &'a [GroupMember], seed: &Seed, message: MessageId) -> Option<&'a Arc<str>> {
+fn choose<'a>(
+    members: &'a [GroupMember],
+    held: &dyn Fn(&Arc<str>) -> bool,
+    seed: &Seed,
+    message: MessageId,
+) -> Option<&'a Arc<str>> {
     let draw = |member: &&GroupMember| {
         seed.draw(Purpose::BindingChoice, message.0, entity(member.name.as_bytes()))
     };
-    let awake = members.iter().filter(|member| !member.suspended);
+    let awake = members.iter().filter(|member| !member.suspended && !held(&member.name));
     let chosen = awake.max_by_key(draw).or_else(|| members.iter().max_by_key(draw));
     chosen.map(|member| &member.name)
 }
@@ -104,7 +110,7 @@ mod tests {
 
     fn assigned(source: &BindingSource, named: Option<&str>, message: u64) -> Option<Arc<str>> {
         let config = Config::from_text(CONFIG).unwrap();
-        assign(&config, &Seed::from_u64(1), MessageId(message), source, named)
+        assign(&config, &|_| false, (&Seed::from_u64(1), MessageId(message)), source, named)
     }
 
     #[test]
@@ -192,7 +198,12 @@ mod tests {
         let mut counts = BTreeMap::new();
         for message in 0..4000 {
             let members = config.group_members("g");
-            let name = choose(members, &Seed::from_u64(1), MessageId(message)).unwrap();
+            let seed = Seed::from_u64(1);
+            let name = choose(members, &|_| false, &seed, MessageId(message)).unwrap();
+            // An operator's suspension counts like one of the configuration.
+            let g3_is_held = |name: &Arc<str>| &**name == "g3";
+            let other = choose(members, &g3_is_held, &seed, MessageId(message)).unwrap();
+            assert_eq!(&**other, "g1");
             *counts.entry(name.clone()).or_insert(0_u32) += 1;
         }
         assert_eq!(counts.len(), 2);
@@ -205,8 +216,8 @@ mod tests {
         let all = [member("a", false), member("b", false), member("c", false)];
         let without_b = [member("a", false), member("b", true), member("c", false)];
         for message in (0..500).map(MessageId) {
-            let before = choose(&all, &Seed::from_u64(2), message).unwrap();
-            let after = choose(&without_b, &Seed::from_u64(2), message).unwrap();
+            let before = choose(&all, &|_| false, &Seed::from_u64(2), message).unwrap();
+            let after = choose(&without_b, &|_| false, &Seed::from_u64(2), message).unwrap();
             assert!(before == after || (&**before == "b" && &**after != "b"));
         }
     }

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::ids::MessageId;
 use crate::queue::reason::QueueReason;
 use crate::record::Pair;
+use crate::timers::TimerHandle;
 
 /// An invariant that does not hold: a bug of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +179,9 @@ impl Engine {
         ensure(self.routes.in_line() == 0 || self.lookups_timer.is_some(), "liveness", || {
             format!("{} look-ups in line, and nothing will wake them", self.routes.in_line())
         })?;
+        ensure(self.holds.timer.map(TimerHandle::at) == self.holds.next_end(), "liveness", || {
+            "the timer of suspensions does not fit the first that ends".into()
+        })?;
         ensure(self.knows_siblings(), "liveness", || {
             "idle sessions, or queues that wait for one, are not known to their siblings".into()
         })?;
@@ -202,6 +206,7 @@ impl Engine {
                 QueueReason::Suspended
                 | QueueReason::DefaultBindingSuspended
                 | QueueReason::Draining => true,
+                QueueReason::SuspendedByOperator { until } => self.held(slot) == Some(until),
                 QueueReason::Resolving | QueueReason::LookupInLine => self.is_resolving(slot),
                 // Caps open when a connection ends, throttles with time; whoever is not first in
                 // line is woken by who is.

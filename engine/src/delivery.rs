@@ -37,6 +37,7 @@ pub(crate) struct Outbound {
     pub(crate) queue: usize,
     exchange: Arc<str>,
     remote: SocketAddr,
+    since: Timestamp,
     phase: Phase,
     timer: Option<TimerHandle>,
     deliveries: u32,
@@ -54,7 +55,7 @@ pub(crate) struct Outbound {
 
 #[derive(Debug)]
 enum Phase {
-    Connecting { since: Timestamp, deadline: Timestamp, options: Box<SessionOptions> },
+    Connecting { deadline: Timestamp, options: Box<SessionOptions> },
     Open { session: Box<ClientSession>, ready: bool },
 }
 
@@ -130,6 +131,21 @@ impl Outbound {
         self.remote
     }
 
+    /// When it was begun.
+    pub(crate) const fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Messages delivered over it.
+    pub(crate) const fn deliveries(&self) -> u32 {
+        self.deliveries
+    }
+
+    /// Whether it is under TLS.
+    pub(crate) const fn is_under_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
     /// Whether the dialogue has got past EHLO.
     pub(crate) const fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Open { ready: true, .. })
@@ -175,7 +191,8 @@ impl Engine {
             queue: slot,
             exchange: choice.exchange,
             remote,
-            phase: Phase::Connecting { since, deadline, options: Box::new(options) },
+            since,
+            phase: Phase::Connecting { deadline, options: Box::new(options) },
             timer: Some(timer),
             deliveries: 0,
             recipients_sent: 0,
@@ -247,8 +264,8 @@ impl Engine {
     pub(crate) fn outbound_connected(&mut self, conn: ConnId, local: SocketAddr) {
         let now = self.now;
         let Some(outbound) = self.outbound.get_mut(&conn) else { return };
-        let Phase::Connecting { since, options, .. } = &outbound.phase else { return };
-        let took = now.saturating_since(*since);
+        let Phase::Connecting { options, .. } = &outbound.phase else { return };
+        let took = now.saturating_since(outbound.since);
         let session = Box::new(ClientSession::new((**options).clone(), now));
         outbound.phase = Phase::Open { session, ready: false };
         let (slot, remote, exchange) = (outbound.queue, outbound.remote, outbound.exchange.clone());
@@ -276,7 +293,7 @@ impl Engine {
         let pair = queue.pair.clone();
         let (remote, exchange, asked) = (outbound.remote, outbound.exchange, outbound.asked);
         let took = match outbound.phase {
-            Phase::Connecting { since, .. } => self.now.saturating_since(since),
+            Phase::Connecting { .. } => self.now.saturating_since(outbound.since),
             Phase::Open { .. } => Duration::ZERO,
         };
         self.record(Event::ConnectionFailed {
@@ -421,7 +438,7 @@ impl Engine {
         {
             return Some(ClientInput::Quit(CloseReason::LimitReached));
         }
-        let work = !options.suspend_delivery && self.queues[slot].has_active();
+        let work = !self.is_suspended(slot) && self.queues[slot].has_active();
         let batch = work.then(|| self.permitted_batch(conn, slot, batch_limit(&options, sent)));
         let (batch, charged) = batch.flatten()?;
         Some(ClientInput::Start(self.begin_flight(conn, batch, charged)))

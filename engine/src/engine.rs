@@ -11,6 +11,7 @@ use crate::bookkeeping::{Bookkeeping, Note};
 use crate::bounce;
 use crate::config::Config;
 use crate::config::memo::OptionsMemo;
+use crate::control::holds::Holds;
 use crate::delivery::Outbound;
 use crate::ids::{ConnId, MessageId, QueryId, SpoolOp};
 use crate::io::{Input, Output, SpoolWrite};
@@ -84,6 +85,8 @@ pub struct Engine {
     pub(crate) gates: Gates,
     pub(crate) reserve: Reserve,
     pub(crate) siblings: Siblings,
+    /// What operators suspended.
+    pub(crate) holds: Holds,
     pub(crate) draining: bool,
     /// A timer is set to write down what throttles have let pass.
     pub(crate) shaping_to_be_written: bool,
@@ -134,6 +137,7 @@ impl Engine {
             gates: Gates::default(),
             reserve: Reserve::default(),
             siblings: Siblings::default(),
+            holds: Holds::default(),
             draining: false,
             shaping_to_be_written: false,
             listeners,
@@ -160,6 +164,7 @@ impl Engine {
             Input::Recovered(message) => self.recovered(*message),
             Input::Drain => self.drain(),
             Input::Reload(config) => self.reload(config),
+            Input::Control(control) => self.control(*control),
             Input::Accepted { conn, listener, local, peer } => {
                 self.accepted(conn, listener, [local, peer]);
             }
@@ -245,6 +250,7 @@ impl Engine {
                 WakeupReason::Bookkeeping => self.repeat_notes(),
                 WakeupReason::Notice(id) => self.repeat_notice(id),
                 WakeupReason::DelayNotice(id) => self.delay_notice_due(id),
+                WakeupReason::Suspension => self.end_suspensions(),
                 WakeupReason::Queue(slot) => {
                     self.queues[slot].timer = None;
                     self.touch(slot);

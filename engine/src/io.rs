@@ -26,10 +26,11 @@ use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::control::Control;
 use crate::dns::{DnsAnswer, DnsError, Question};
 use crate::ids::{ConnId, ListenerId, MessageId, QueryId, SpoolOp};
 use crate::message::{RecipientState, StoredMessage, Submission};
-use crate::record::Record;
+use crate::record::{Pair, Record};
 use crate::shaping::history::ShapingHistory;
 use crate::smtp::data::{BodyError, BodyInfo, BodyRules};
 use crate::tls::info::{TlsError, TlsInfo};
@@ -51,6 +52,8 @@ pub enum Input<'a> {
     Drain,
     /// Go on with another configuration: see [`Engine::handle`](crate::Engine::handle).
     Reload(Arc<Config>),
+    /// An operator wants something done with waiting mail. Its record is the answer.
+    Control(Box<Control>),
     /// A peer connected to one of our listeners.
     Accepted {
         /// Allocated by the driver.
@@ -260,6 +263,15 @@ pub enum SpoolWrite {
         message: MessageId,
         /// (index of the recipient, its new state).
         recipients: Vec<(u32, RecipientState)>,
+    },
+    /// Some recipients of a message are sent by another queue from now on.
+    Reroute {
+        /// Whose.
+        message: MessageId,
+        /// Their positions.
+        recipients: Vec<u32>,
+        /// By which.
+        to: Pair,
     },
     /// Forget a message and its body: every recipient is done.
     Remove(MessageId),

@@ -16,6 +16,7 @@ mod bookkeeping;
 pub mod bounce;
 mod check;
 pub mod config;
+pub mod control;
 mod delivery;
 pub mod dns;
 mod engine;

@@ -8,6 +8,8 @@ use core::net::SocketAddr;
 use crate::binding;
 use crate::config::effective::BindingSource;
 use crate::config::{Config, DEFAULT_BINDING};
+use crate::control::ClientSession;
+use crate::control::holds::Holds;
 use crate::engine::{Engine, Ids};
 use crate::ids::{ConnId, ListenerId, MessageId, SpoolOp};
 use crate::io::{NetError, Output, SpoolError, SpoolWrite};
@@ -26,7 +28,17 @@ pub(crate) struct Inbound {
     session: ServerSession,
     peer: SocketAddr,
     local: SocketAddr,
+    since: Timestamp,
     timer: Option<TimerHandle>,
+}
+
+impl Inbound {
+    /// What operators see of it.
+    pub(crate) const fn describe(&self, conn: ConnId) -> ClientSession {
+        let Self { session, peer, local, since, .. } = self;
+        let tls = session.is_secured();
+        ClientSession { conn, peer: *peer, local: *local, since: *since, tls }
+    }
 }
 
 /// What a spool write under way is for.
@@ -51,6 +63,7 @@ struct Owner<'a> {
     config: &'a Config,
     seed: &'a Seed,
     ids: &'a mut Ids,
+    holds: &'a Holds,
 }
 
 impl server::Owner for Owner<'_> {
@@ -72,7 +85,8 @@ impl server::Owner for Owner<'_> {
         source: &BindingSource,
         named: Option<&str>,
     ) -> Option<Arc<str>> {
-        binding::assign(self.config, self.seed, message, source, named)
+        let held = |binding: &Arc<str>| self.holds.on_binding(binding);
+        binding::assign(self.config, &held, (self.seed, message), source, named)
     }
 }
 
@@ -88,7 +102,7 @@ impl Engine {
         let mut session = ServerSession::new(Arc::new(options), peer, self.now);
         let mut outputs = core::mem::take(&mut self.server_outputs);
         session.start(&mut outputs);
-        self.inbound.insert(conn, Inbound { session, peer, local, timer: None });
+        self.inbound.insert(conn, Inbound { session, peer, local, since: self.now, timer: None });
         self.perform_inbound(conn, &mut outputs);
         self.server_outputs = outputs;
         if self.draining {
@@ -100,7 +114,8 @@ impl Engine {
     pub(crate) fn drive_inbound(&mut self, conn: ConnId, input: ServerInput<'_>) {
         let now = self.now;
         let mut outputs = core::mem::take(&mut self.server_outputs);
-        let mut owner = Owner { config: &self.config, seed: &self.seed, ids: &mut self.ids };
+        let (config, seed, holds) = (&self.config, &self.seed, &self.holds);
+        let mut owner = Owner { config, seed, ids: &mut self.ids, holds };
         if let Some(inbound) = self.inbound.get_mut(&conn) {
             inbound.session.handle(now, input, &mut owner, &mut outputs);
         }
@@ -238,7 +253,7 @@ impl Engine {
             }
         }
         let recipients = waiting.iter().map(|(index, ..)| *index);
-        let binding = self.binding_now(&message);
+        let binding = self.configured(&message.binding);
         self.record(Event::Reception {
             message: message.id,
             via,
@@ -272,10 +287,10 @@ impl Engine {
         self.watch_delays(&stored, &indexes);
     }
 
-    /// The binding that sends a message: its own, or `default` when that is no longer configured.
-    pub(crate) fn binding_now(&self, message: &StoredMessage) -> Arc<str> {
-        match self.config.has_binding(&message.binding) {
-            true => message.binding.clone(),
+    /// A binding, or `default` when it is no longer configured.
+    fn configured(&self, binding: &Arc<str>) -> Arc<str> {
+        match self.config.has_binding(binding) {
+            true => binding.clone(),
             false => DEFAULT_BINDING.into(),
         }
     }
@@ -299,11 +314,14 @@ impl Engine {
     /// The queue of a recipient. With a `gateway`, mail queues under the gateway's name and the
     /// gateway's options apply.
     pub(crate) fn queue_for(&mut self, message: &StoredMessage, recipient: u32) -> usize {
-        let binding = self.binding_now(message);
-        let domain = &message.recipients[recipient as usize].mailbox.domain;
-        let slot = self.queue_of_pair(&binding, domain);
+        let own_domain = &message.recipients[recipient as usize].mailbox.domain;
+        let (binding, domain) = match message.rerouted(recipient) {
+            None => (&message.binding, own_domain),
+            Some(Pair { binding, domain }) => (binding, domain),
+        };
+        let slot = self.queue_of_pair(&self.configured(binding), domain);
         let queue = &mut self.queues[slot];
-        let own = message.binding == queue.pair.binding && *domain == queue.pair.domain;
+        let own = message.binding == queue.pair.binding && *own_domain == queue.pair.domain;
         queue.has_guests |= !own;
         slot
     }

@@ -79,7 +79,7 @@ impl Engine {
             at: self.now,
             messages: self.messages.len(),
             resident_messages: self.messages.open(),
-            queues: self.queue_of.values().map(|slot| self.queue_snapshot(*slot)).collect(),
+            queues: self.queue_snapshots().collect(),
             outbound: self
                 .outbound
                 .iter()
@@ -96,6 +96,27 @@ impl Engine {
             dns_questions: self.routes.outstanding(),
             at_rest: self.is_at_rest(),
         }
+    }
+
+    /// The state of each queue, ordered by (binding, domain).
+    pub fn queue_snapshots(&self) -> impl Iterator<Item = QueueSnapshot> {
+        self.queue_of.values().map(|slot| self.queue_snapshot(*slot))
+    }
+
+    /// Messages in care.
+    pub fn message_count(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Messages whose envelopes lie open in memory, spool writes under way, DNS questions under
+    /// way.
+    pub fn resources(&self) -> (u32, usize, usize) {
+        (self.messages.open(), self.spooling.len(), self.routes.outstanding())
+    }
+
+    /// Connections to exchanges, and from clients.
+    pub fn connection_counts(&self) -> (usize, usize) {
+        (self.outbound.len(), self.inbound.len())
     }
 
     /// Whether nothing is under way: [`Snapshot::at_rest`] without the snapshot.

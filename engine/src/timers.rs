@@ -27,6 +27,8 @@ pub enum WakeupReason {
     Notice(MessageId),
     /// A message whose sender is to hear that it still waits.
     DelayNotice(MessageId),
+    /// The time of a suspension is over.
+    Suspension,
 }
 
 /// When the engine wants to be called, and for what.

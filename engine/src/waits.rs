@@ -98,6 +98,7 @@ impl Engine {
             | QueueReason::Delayed { .. }
             | QueueReason::Suspended
             | QueueReason::DefaultBindingSuspended
+            | QueueReason::SuspendedByOperator { .. }
             | QueueReason::Draining
             | QueueReason::Resolving
             | QueueReason::LookupInLine

@@ -165,7 +165,7 @@ impl Engine {
         queues.map(|(_, slot)| self.why_of(*slot)).collect()
     }
 
-    fn why_of(&self, slot: usize) -> Why {
+    pub(crate) fn why_of(&self, slot: usize) -> Why {
         let queue = self.queue_snapshot(slot);
         let behind = self.behind(slot, queue.reason);
         Why { queue, behind }
@@ -179,6 +179,7 @@ impl Engine {
             | QueueReason::Delayed { .. }
             | QueueReason::Suspended
             | QueueReason::DefaultBindingSuspended
+            | QueueReason::SuspendedByOperator { .. }
             | QueueReason::Draining
             | QueueReason::Resolving
             | QueueReason::LookupInLine => Behind::Nothing,

@@ -112,6 +112,7 @@ fn message(id: MessageId, size_bytes: u64) -> StoredMessage {
         eight_bit: false,
         binding: "default".into(),
         origin: None,
+        rerouted: Vec::new(),
     }
 }
 

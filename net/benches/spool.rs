@@ -40,6 +40,7 @@ fn envelope(id: MessageId) -> StoredMessage {
         eight_bit: false,
         binding: "default".into(),
         origin: None,
+        rerouted: Vec::new(),
     }
 }
 

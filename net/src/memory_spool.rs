@@ -120,6 +120,13 @@ impl State {
                     }
                 }
             }
+            SpoolWrite::Reroute { message, recipients, to } => {
+                let Some(stored) = self.messages.get_mut(&message) else {
+                    let text = format!("message {message} is not in the spool");
+                    return Err(SpoolError::Io(text.into()));
+                };
+                stored.reroute(&recipients, &to);
+            }
             SpoolWrite::Remove(message) => {
                 self.messages.remove(&message);
                 self.bodies.remove(&message);

@@ -7,6 +7,7 @@ use traject_engine::record::{Attempt, Event, Record};
 use traject_engine::tls::info::Verification;
 use traject_engine::tls::policy::Consequence;
 
+use crate::event::control_words;
 use crate::scenario::units::show_duration;
 
 /// The instant as time since the start of a scenario: `1d 03:12:44.250`.
@@ -101,6 +102,24 @@ pub fn event(start: Timestamp, record: &Record) -> String {
         Event::Reconfigured { queues, moved } => {
             format!("reloaded: {queues} queues changed, {moved} recipients moved to others")
         }
+        Event::Control { by, action, refusal: Some(refusal), .. } => {
+            format!("{by} was refused {}: {refusal}", control_words(action))
+        }
+        Event::Control { by, action, reach, .. } => format!(
+            "{by}: {}, {} recipients of {} messages in {} queues",
+            control_words(action),
+            reach.recipients,
+            reach.messages,
+            reach.queues
+        ),
+        Event::Rerouted { message, recipients, from, to } => format!(
+            "{} recipients of message {message} pass from {}/{} to {}/{}",
+            recipients.len(),
+            from.binding,
+            from.domain,
+            to.binding,
+            to.domain
+        ),
         Event::DnsFailure { question, error, .. } => format!("{question} failed: {error:?}"),
         Event::SpoolFailure { message, error } => format!("spool failed {message}: {error:?}"),
         Event::Rejection { peer, phase, reply, .. } => {

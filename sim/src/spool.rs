@@ -157,6 +157,12 @@ impl SimSpool {
                     }
                 }
             }
+            SpoolWrite::Reroute { message, recipients, to } => {
+                let envelopes = kept.envelopes.as_mut();
+                if let Some(envelope) = envelopes.and_then(|all| all.get_mut(&message)) {
+                    Arc::make_mut(envelope).reroute(&recipients, &to);
+                }
+            }
             SpoolWrite::Remove(message) => {
                 kept.messages.remove(&message);
                 if let Some(envelopes) = &mut kept.envelopes {
@@ -394,6 +400,7 @@ mod tests {
             eight_bit: false,
             binding: "default".into(),
             origin: None,
+            rerouted: Vec::new(),
         })
     }
 

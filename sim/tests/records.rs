@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use traject_engine::Timestamp;
 use traject_engine::bounce::BounceClass;
+use traject_engine::control::{Action, Reach, Refusal, Selector};
 use traject_engine::dns::{DnsErrorKind, Question};
 use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::io::{NetError, SpoolError};
@@ -152,7 +153,24 @@ fn next(event: Option<&Event>) -> Option<Event> {
             next_attempt_at: until,
         },
         Some(Event::QueueDelayed { .. }) => Event::Reconfigured { queues: 1, moved: 0 },
-        Some(Event::Reconfigured { .. }) => Event::DnsFailure {
+        Some(Event::Reconfigured { .. }) => Event::Control {
+            by: "op".into(),
+            action: Action::Reroute {
+                of: Selector {
+                    binding: Some("b".into()),
+                    domain: Some("a.test".into()),
+                    message: Some(message),
+                },
+                to_binding: Some("c".into()),
+                to_domain: Some("b.test".into()),
+            },
+            reach: Reach::default(),
+            refusal: Some(Refusal::Nowhere),
+        },
+        Some(Event::Control { .. }) => {
+            Event::Rerouted { message, recipients: [0].into(), from: pair(), to: pair() }
+        }
+        Some(Event::Rerouted { .. }) => Event::DnsFailure {
             question: Question::Mx("a.test".into()),
             error: DnsErrorKind::Timeout,
             text: "".into(),

@@ -142,6 +142,7 @@ impl Bench {
             eight_bit: false,
             binding: "default".into(),
             origin: None,
+            rerouted: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MessageId;
+use crate::record::Pair;
 use crate::smtp::address::{Mailbox, ReversePath};
 use crate::time::Timestamp;
 
@@ -36,6 +37,27 @@ pub struct StoredMessage {
     /// The client that handed it in, for XCLIENT; `None` when there was none. The messages of one
     /// connection share it.
     pub origin: Option<Arc<Origin>>,
+    /// Recipients that an operator gave to another queue than that of `binding` and their domain,
+    /// in order of their positions.
+    pub rerouted: Vec<(u32, Pair)>,
+}
+
+impl StoredMessage {
+    /// Notes that some recipients are sent by another queue from now on.
+    pub fn reroute(&mut self, recipients: &[u32], to: &Pair) {
+        for recipient in recipients {
+            match self.rerouted.binary_search_by_key(recipient, |(index, _)| *index) {
+                Ok(at) => self.rerouted[at].1 = to.clone(),
+                Err(at) => self.rerouted.insert(at, (*recipient, to.clone())),
+            }
+        }
+    }
+
+    /// The queue that an operator gave a recipient to.
+    pub fn rerouted(&self, recipient: u32) -> Option<&Pair> {
+        let at = self.rerouted.binary_search_by_key(&recipient, |(index, _)| *index).ok()?;
+        Some(&self.rerouted[at].1)
+    }
 }
 
 /// A client, as the listener knew it.

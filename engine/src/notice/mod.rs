@@ -295,6 +295,7 @@ impl Engine {
                     eight_bit: info.eight_bit,
                     binding: notice.binding.clone(),
                     origin: None,
+                    rerouted: Vec::new(),
                 });
                 *step = Step::Written(message.clone());
                 self.spool_for(SpoolPurpose::Notice(id), SpoolWrite::Insert(message));

@@ -11,6 +11,7 @@ use alloc::sync::Arc;
 
 use crate::ids::MessageId;
 use crate::message::StoredMessage;
+use crate::record::Pair;
 use crate::time::Timestamp;
 
 /// All messages with at least one recipient left.
@@ -95,6 +96,18 @@ impl Messages {
             self.count_closed(&stored.binding);
         }
         true
+    }
+
+    /// Notes that some recipients are sent by another queue from now on.
+    pub(crate) fn reroute(&mut self, id: MessageId, recipients: &[u32], to: &Pair) {
+        // Unwrap is OK because queues name only messages in care.
+        let entry = self.by_id.get_mut(&id).expect("a message in care");
+        let mut stored = entry.form.stored();
+        Arc::make_mut(&mut stored).reroute(recipients, to);
+        entry.form = match &entry.form {
+            Form::Open(_) => Form::Open(stored),
+            Form::Packed(_) => Form::Packed(pack(&stored)),
+        };
     }
 
     /// Whether the message is in care.
@@ -196,7 +209,20 @@ mod tests {
                 helo: Some("client".into()),
                 esmtp: true,
             })),
+            rerouted: vec![],
         })
+    }
+
+    #[test]
+    fn a_route_is_kept_in_either_form() {
+        let mut messages = Messages::default();
+        let (id, to) = (MessageId(1), Pair { binding: "red".into(), domain: "y.test".into() });
+        messages.insert(message(1), 1, 1);
+        messages.reroute(id, &[1], &to);
+        messages.release(id);
+        messages.reroute(id, &[0], &to);
+        assert_eq!(messages.get(id).rerouted, [(0, to.clone()), (1, to)]);
+        assert_eq!((messages.open(), messages.recount_open()), (0, 0));
     }
 
     #[test]

@@ -86,6 +86,17 @@ pub(crate) struct Queue {
     pub(crate) reason: QueueReason,
 }
 
+/// Which of the mail that waits in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// All of it.
+    All,
+    /// What is to be sent as soon as possible.
+    Active,
+    /// What is not due.
+    Delayed,
+}
+
 /// How many recipients are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recipients {
@@ -235,6 +246,60 @@ impl Queue {
         active.chain(delayed.map(|((due, _), batch)| (Some(due), batch))).collect()
     }
 
+    /// Takes the next batch, of one message or of any, with its due time if it is delayed.
+    pub(crate) fn take_where(
+        &mut self,
+        which: Waiting,
+        message: Option<MessageId>,
+    ) -> Option<(Option<Timestamp>, Batch)> {
+        let meant = |batch: &Batch| message.is_none_or(|message| batch.message == message);
+        if which != Waiting::Delayed
+            && let Some(batch) =
+                self.active.iter().position(meant).and_then(|at| self.active.remove(at))
+        {
+            self.recipients.active -= batch.recipients.len() as u64;
+            self.open_in_active -= u32::from(batch.open);
+            return Some((None, batch));
+        }
+        if which == Waiting::Active {
+            return None;
+        }
+        let key = self.delayed.iter().find(|(_, batch)| meant(batch)).map(|(key, _)| *key)?;
+        let batch = self.delayed.remove(&key)?;
+        self.recipients.delayed -= batch.recipients.len() as u64;
+        Some((Some(key.0), batch))
+    }
+
+    /// The batches that [`Self::take_where`] would take one after the other.
+    pub(crate) fn waiting_where(
+        &self,
+        which: Waiting,
+        message: Option<MessageId>,
+    ) -> impl Iterator<Item = &Batch> {
+        let active = self.active.iter().filter(move |_| which != Waiting::Delayed);
+        let delayed = self.delayed.values().filter(move |_| which != Waiting::Active);
+        let waiting = active.chain(delayed);
+        waiting.filter(move |batch| message.is_none_or(|message| batch.message == message))
+    }
+
+    /// Recipients that wait.
+    pub(crate) const fn count_waiting(&self, which: Waiting) -> u64 {
+        match which {
+            Waiting::All => self.recipients.active + self.recipients.delayed,
+            Waiting::Active => self.recipients.active,
+            Waiting::Delayed => self.recipients.delayed,
+        }
+    }
+
+    /// The delayed batches of a message, each with its due time.
+    pub(crate) fn delayed_of(
+        &self,
+        message: MessageId,
+    ) -> impl Iterator<Item = (Timestamp, &Batch)> {
+        let delayed = self.delayed.iter().map(|((due, _), batch)| (*due, batch));
+        delayed.filter(move |(_, batch)| batch.message == message)
+    }
+
     /// Whether any batch waits.
     pub(crate) fn has_waiting(&self) -> bool {
         self.has_active() || !self.delayed.is_empty()
@@ -298,6 +363,30 @@ mod tests {
         assert_eq!(queue.take_front(0), None);
         assert_eq!(queue.open_in_active(), 0);
         assert!(queue.is_unused());
+    }
+
+    #[test]
+    fn batches_of_one_message_are_found_wherever_they_wait() {
+        let mut queue = queue();
+        queue.push_active(batch(1, &[0, 1]));
+        queue.push_active(batch(2, &[0]));
+        queue.delay(Timestamp(30), batch(1, &[2]));
+        queue.delay(Timestamp(20), batch(3, &[0]));
+        let one = Some(MessageId(1));
+        assert_eq!(queue.waiting_where(Waiting::All, one).count(), 2);
+        assert_eq!(queue.waiting_where(Waiting::Delayed, None).count(), 2);
+        assert_eq!(queue.count_waiting(Waiting::All), 5);
+        assert_eq!(queue.count_waiting(Waiting::Delayed), 2);
+        assert_eq!(queue.take_where(Waiting::All, one), Some((None, batch(1, &[0, 1]))));
+        let delayed = Some((Some(Timestamp(30)), batch(1, &[2])));
+        assert_eq!(queue.take_where(Waiting::All, one), delayed);
+        assert_eq!(queue.take_where(Waiting::All, one), None);
+        let first_due = Some((Some(Timestamp(20)), batch(3, &[0])));
+        assert_eq!(queue.take_where(Waiting::Delayed, None), first_due);
+        assert_eq!(queue.take_where(Waiting::Delayed, None), None);
+        assert_eq!(queue.recount(), (1, 0));
+        assert_eq!((queue.recipients().active, queue.recipients().delayed), (1, 0));
+        assert_eq!(queue.open_in_active(), 1);
     }
 
     #[test]

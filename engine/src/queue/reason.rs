@@ -22,6 +22,11 @@ pub enum QueueReason {
     Suspended,
     /// The binding `default` is held (`default_binding = suspended`).
     DefaultBindingSuspended,
+    /// An operator suspended it ([`Action::Suspend`](crate::control::Action::Suspend)).
+    SuspendedByOperator {
+        /// When that ends of itself; `None`: when somebody resumes.
+        until: Option<Timestamp>,
+    },
     /// The engine is draining.
     Draining,
     /// The DNS is being asked.
@@ -83,6 +88,10 @@ impl fmt::Display for QueueReason {
             Self::Suspended => f.write_str("suspended (suspend_delivery)"),
             Self::DefaultBindingSuspended => {
                 f.write_str("no binding was assigned (default_binding = suspended)")
+            }
+            Self::SuspendedByOperator { until: None } => f.write_str("suspended by the operator"),
+            Self::SuspendedByOperator { until: Some(until) } => {
+                write!(f, "suspended by the operator until {until}")
             }
             Self::Draining => f.write_str("the server is shutting down"),
             Self::Resolving => f.write_str("the DNS is being asked"),

@@ -13,6 +13,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bounce::BounceClass;
+use crate::control::{Action, Reach, Refusal};
 use crate::dns::{DnsErrorKind, Question};
 use crate::ids::{ConnId, MessageId};
 use crate::io::{NetError, SpoolError};
@@ -350,6 +351,31 @@ pub enum Event {
         /// Recipients that wait in another queue than before: their binding is no longer
         /// configured, or their gateway is another.
         moved: u64,
+    },
+    /// An operator did something with waiting mail, or was refused it.
+    Control {
+        /// Who.
+        by: Arc<str>,
+        /// What.
+        #[serde(flatten)]
+        action: Action,
+        /// How much mail that was about; nothing when it was refused.
+        #[serde(flatten)]
+        reach: Reach,
+        /// Why nothing was done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<Refusal>,
+    },
+    /// An operator gave recipients of a message to another queue.
+    Rerouted {
+        /// The message.
+        message: MessageId,
+        /// Which recipients of its envelope.
+        recipients: Box<[u32]>,
+        /// Their queue so far.
+        from: Pair,
+        /// Their queue from now on; with a `gateway` they follow that.
+        to: Pair,
     },
     /// The DNS did not answer, or said no.
     DnsFailure {

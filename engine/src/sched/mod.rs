@@ -51,12 +51,13 @@ impl Engine {
         }
         self.fail_blackholed(slot);
         self.activate_due(slot, now);
+        let suspended = self.is_suspended(slot);
         let queue = &mut self.queues[slot];
         // Whoever is suspended does not try.
-        if !queue.has_active() || queue.options.suspend_delivery {
+        if !queue.has_active() || suspended {
             queue.trying_since = None;
         }
-        if !queue.options.suspend_delivery && !self.draining {
+        if !suspended && !self.draining {
             self.feed_idle_sessions(slot);
         }
         let reason = self.open_connections(slot);
@@ -114,6 +115,9 @@ impl Engine {
                 true => QueueReason::DefaultBindingSuspended,
                 false => QueueReason::Suspended,
             };
+        }
+        if let Some(until) = self.held(slot) {
+            return QueueReason::SuspendedByOperator { until };
         }
         match self.look_up(slot) {
             Lookup::Ready(plan) => self.connect_to(slot, &plan, Known::All),
@@ -360,15 +364,20 @@ impl Engine {
 
     fn fail_active_at(&mut self, slot: usize, stage: Stage, reply: &Reply) {
         for batch in self.queues[slot].take_active() {
-            let mut failures = Vec::with_capacity(batch.recipients.len());
-            for recipient in &batch.recipients {
-                let attempt = self.no_attempt(slot, &batch, *recipient, stage, reply.clone());
-                let event = Event::PermanentFailure(attempt);
-                failures.extend(Outcome::of(&event, None, self.now));
-                self.record(event);
-            }
-            self.all_failed(slot, &batch, failures);
+            self.fail_batch(slot, &batch, stage, reply);
         }
+    }
+
+    /// Fails a batch that was taken out of a queue, for good and without an attempt.
+    pub(crate) fn fail_batch(&mut self, slot: usize, batch: &Batch, stage: Stage, reply: &Reply) {
+        let mut failures = Vec::with_capacity(batch.recipients.len());
+        for recipient in &batch.recipients {
+            let attempt = self.no_attempt(slot, batch, *recipient, stage, reply.clone());
+            let event = Event::PermanentFailure(attempt);
+            failures.extend(Outcome::of(&event, None, self.now));
+            self.record(event);
+        }
+        self.all_failed(slot, batch, failures);
     }
 
     /// The limit that forbids attempting a batch now (`never_attempt_expired_messages`).
@@ -465,7 +474,9 @@ fn wake_at(
         | QueueReason::ServerMaxOutboundConnections
         | QueueReason::ScopeMaxOutboundConnections
         | QueueReason::HostMaxOutboundConnections => trying_until,
+        // Operators wake what they resume, and a timer of the engine what they forget.
         QueueReason::Suspended
+        | QueueReason::SuspendedByOperator { .. }
         | QueueReason::DefaultBindingSuspended
         | QueueReason::Draining
         | QueueReason::Resolving
@@ -491,6 +502,7 @@ mod tests {
             (QueueReason::Probing, Some(at(30)), Some(at(20)), Some(at(20))),
             (QueueReason::Resolving, Some(at(30)), Some(at(20)), Some(at(30))),
             (QueueReason::Suspended, None, Some(at(20)), None),
+            (QueueReason::SuspendedByOperator { until: Some(at(8)) }, None, None, None),
             (QueueReason::DnsFailed { until: at(8) }, Some(at(9)), None, Some(at(8))),
         ] {
             assert_eq!(wake_at(reason, true, next_due, trying_until), wake, "{reason:?}");

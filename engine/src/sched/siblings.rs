@@ -203,7 +203,7 @@ impl Engine {
         let max = options.max_outbound_connections;
         let aggressiveness = options.connection_allocation_aggressiveness;
         let wanted = queue.has_active()
-            && !options.suspend_delivery
+            && !self.is_suspended(to)
             && queue.connections < connection_goal(max, aggressiveness, queue.demand());
         // Mail that waits for a throttle has a claim to its own session; two queues that took it
         // from each other would never come to an end.
@@ -315,6 +315,7 @@ fn waits_for_connection(reason: QueueReason) -> bool {
         QueueReason::Empty
         | QueueReason::Delayed { .. }
         | QueueReason::Suspended
+        | QueueReason::SuspendedByOperator { .. }
         | QueueReason::DefaultBindingSuspended
         | QueueReason::Draining
         | QueueReason::Resolving

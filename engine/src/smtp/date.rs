@@ -16,6 +16,15 @@ pub fn rfc5322_date(at: Timestamp) -> String {
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000")
 }
 
+/// `at` in UTC as people sort it, for example `1970-01-01 00:00:00`.
+pub fn utc_date(at: Timestamp) -> String {
+    let seconds = at.as_secs();
+    let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
+    let second = seconds % SECONDS_PER_DAY;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
 /// Year, month (1 to 12) and day of the month, `days` after 1970-01-01, in the Gregorian calendar.
 ///
 /// Counts in years that begin in March, so that the leap day is a year's last, and in the
@@ -70,6 +79,7 @@ mod tests {
         ] {
             assert_eq!(rfc5322_date(Timestamp::from_secs(seconds)), date);
         }
+        assert_eq!(utc_date(Timestamp::from_secs(951_868_799)), "2000-02-29 23:59:59");
     }
 
     /// Walks 500 years a day at a time beside a calendar that only knows the lengths of months.

@@ -4,6 +4,7 @@ mod bindings;
 mod bookkeeping;
 mod chaos;
 mod connections;
+mod control;
 mod delivery;
 mod notices;
 mod protocol;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traject_engine::config::Config;
+use traject_engine::control::{Action, Control};
 use traject_engine::dns::{DnsAnswer, DnsData, DnsError, DnsErrorKind, MxRecord, Question};
 use traject_engine::ids::{ConnId, ListenerId, MessageId};
 use traject_engine::io::{BodyPart, ComposeError, NetError, Output, SpoolError, SpoolWrite};
@@ -245,6 +246,7 @@ impl World {
             eight_bit: false,
             binding: "default".into(),
             origin: None,
+            rerouted: Vec::new(),
         };
         change(&mut message);
         message
@@ -254,6 +256,12 @@ impl World {
     pub(crate) fn reload(&mut self, config: &str) {
         let config = configuration(config);
         self.handle(Input::Reload(config));
+    }
+
+    /// The operator does something.
+    pub(crate) fn control(&mut self, action: Action) {
+        let control = Control { by: "test".into(), action, portion: None };
+        self.handle(Input::Control(Box::new(control)));
     }
 
     /// Why the queue of a pair waits; `None` when there is no such queue.
@@ -540,6 +548,10 @@ impl World {
                     }
                 }
             }
+            SpoolWrite::Reroute { message, recipients, .. } => {
+                let left = self.spool.get(&message).expect("a message in the spool");
+                assert!(recipients.iter().all(|index| left.contains(index)));
+            }
             SpoolWrite::Remove(message) => {
                 self.spool.remove(&message).expect("a message in the spool");
             }
@@ -634,6 +646,27 @@ fn tell(record: &Record) -> Option<String> {
             next_attempt_at.saturating_since(START).as_secs()
         ),
         Event::Reconfigured { queues, moved } => format!("reloaded {queues} strays {moved}"),
+        Event::Control { action, refusal: Some(refusal), .. } => {
+            format!("refused {}: {refusal}", action.name())
+        }
+        Event::Control { action, reach, .. } => format!(
+            "control {} {}: {} of {} in {} queues, {} in flight, {} left",
+            action.name(),
+            action.of(),
+            reach.recipients,
+            reach.messages,
+            reach.queues,
+            reach.in_flight,
+            reach.left
+        ),
+        Event::Rerouted { recipients, from, to, .. } => format!(
+            "rerouted {} from {}/{} to {}/{}",
+            recipients.len(),
+            from.binding,
+            from.domain,
+            to.binding,
+            to.domain
+        ),
         Event::DnsFailure { question, error, .. } => format!("dns {question}: {error:?}"),
         Event::SpoolFailure { error, .. } => format!("spool {error:?}"),
         Event::ProtocolViolation { what, .. } => format!("violation {what}"),

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use traject_engine::Timestamp;
 use traject_engine::config::Config;
+use traject_engine::control::{Control, Reach, Refusal};
 use traject_engine::ids::MessageId;
 use traject_engine::io::SpoolError;
 use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
@@ -21,6 +22,28 @@ pub struct Handle<M, P, C> {
     spool: P,
     clock: C,
     message_ids: Arc<AtomicU64>,
+    phase: Arc<AtomicU8>,
+}
+
+/// How far a driver has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It reads what is in the spool: nobody can connect yet.
+    Recovering,
+    /// Clients can connect.
+    Running,
+    /// It accepts nothing more, or has ended.
+    Draining,
+}
+
+/// Where a driver says how far it has come.
+#[derive(Clone, Debug)]
+pub(super) struct Progress(Arc<AtomicU8>);
+
+impl Progress {
+    pub(super) fn is_now(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Relaxed);
+    }
 }
 
 /// Who a submitted message is from and for.
@@ -45,21 +68,27 @@ pub enum HandleError {
     Spool(SpoolError),
 }
 
+/// What came of a [`Control`].
+pub type Answer = Result<Reach, Refusal>;
+
 /// What a [`Handle`] asks of its driver.
 pub(super) enum Command<M> {
     Submit(Box<Submission>),
     Inspect(Box<dyn FnOnce(&M) + Send>),
     Reload(Arc<Config>),
+    Control(Box<Control>, oneshot::Sender<Answer>),
     Drain,
     Stop,
 }
 
 impl<M: 'static, P: Spool, C: Clock> Handle<M, P, C> {
-    pub(super) fn new(spool: P, clock: C) -> (Self, mpsc::Receiver<Command<M>>) {
+    pub(super) fn new(spool: P, clock: C) -> (Self, mpsc::Receiver<Command<M>>, Progress) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let first = MessageId::first(clock.now().as_micros());
         let message_ids = Arc::new(AtomicU64::new(first));
-        (Self { commands, spool, clock, message_ids }, inbox)
+        let phase = Arc::new(AtomicU8::new(Phase::Recovering as u8));
+        let progress = Progress(Arc::clone(&phase));
+        (Self { commands, spool, clock, message_ids, phase }, inbox, progress)
     }
 
     /// Stages `body` and submits it as a message received now. Completes when the engine will
@@ -75,6 +104,16 @@ impl<M: 'static, P: Spool, C: Clock> Handle<M, P, C> {
     /// Submits a message whose body is in the spool under its id, a [`Self::next_message_id`].
     pub async fn submit_staged(&self, message: StoredMessage) -> Result<(), HandleError> {
         self.send(Command::Submit(Box::new(Submission { message }))).await
+    }
+
+    /// How far the driver has come.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            _ if self.commands.is_closed() => Phase::Draining,
+            phase if phase == Phase::Recovering as u8 => Phase::Recovering,
+            phase if phase == Phase::Running as u8 => Phase::Running,
+            _ => Phase::Draining,
+        }
     }
 
     /// An id that no other message has.
@@ -100,6 +139,14 @@ impl<M: 'static, P: Spool, C: Clock> Handle<M, P, C> {
     /// as they are.
     pub async fn reload(&self, config: Arc<Config>) -> Result<(), HandleError> {
         self.send(Command::Reload(config)).await
+    }
+
+    /// Does something with waiting mail, between two inputs. Answers with how much that was about,
+    /// or why it was refused.
+    pub async fn control(&self, control: Control) -> Result<Answer, HandleError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Control(Box::new(control), answer)).await?;
+        answered.await.map_err(|_| HandleError::Ended)
     }
 
     /// Stops accepting connections and lets the engine finish what is under way;
@@ -132,6 +179,7 @@ impl<M, P: Clone, C: Clone> Clone for Handle<M, P, C> {
             spool: self.spool.clone(),
             clock: self.clock.clone(),
             message_ids: Arc::clone(&self.message_ids),
+            phase: Arc::clone(&self.phase),
         }
     }
 }
@@ -159,6 +207,7 @@ impl Envelope {
             eight_bit,
             binding: self.binding,
             origin: None,
+            rerouted: Vec::new(),
         }
     }
 }
@@ -169,6 +218,7 @@ impl<M> fmt::Debug for Command<M> {
             Self::Submit(_) => "Submit",
             Self::Inspect(_) => "Inspect",
             Self::Reload(_) => "Reload",
+            Self::Control(..) => "Control",
             Self::Drain => "Drain",
             Self::Stop => "Stop",
         })

@@ -80,17 +80,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use slab::Slab;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use traject_engine::ids::{ConnId, ListenerId};
 use traject_engine::io::{NetError, SpoolError};
 use traject_engine::message::StoredMessage;
+use traject_engine::record::Event as RecordedEvent;
 use traject_engine::{Engine, Input, Output, Timestamp};
 
-pub use self::handle::{Envelope, Handle, HandleError};
+pub use self::handle::{Answer, Envelope, Handle, HandleError, Phase};
 
 use self::alarm::Alarm;
 use self::compose::compose;
-use self::handle::Command;
+use self::handle::{Command, Progress};
 use self::job::{Done, Job};
 use self::ready::ReadySet;
 use crate::pump::{Ending, Event, Pump};
@@ -166,6 +167,9 @@ pub struct Driver<M, N: Network, R, P: Spool, C, O> {
     /// The slots of the connections the engine knows, connecting ones included.
     conns: BTreeMap<ConnId, usize>,
     next_conn: u64,
+    /// Who waits for what comes of a control: its record.
+    answering: Option<oneshot::Sender<Answer>>,
+    progress: Progress,
     /// Writes of the spool under way, and messages being put together in it.
     spooling: usize,
     lingering: usize,
@@ -209,7 +213,8 @@ where
 {
     /// A driver that has not begun yet, and its handle.
     pub fn new(machine: M, world: World<N, R, P, C>, observer: O) -> (Self, Handle<M, P, C>) {
-        let (handle, commands) = Handle::new(world.spool.clone(), world.clock.clone());
+        let (spool, clock) = (world.spool.clone(), world.clock.clone());
+        let (handle, commands, progress) = Handle::new(spool, clock);
         let driver = Self {
             machine,
             observer,
@@ -220,6 +225,8 @@ where
             alarm: Alarm::new(world.clock.clone()),
             conns: BTreeMap::new(),
             next_conn: 0,
+            answering: None,
+            progress,
             spooling: 0,
             lingering: 0,
             stage: Stage::Running,
@@ -377,6 +384,7 @@ where
             self.deliver(now, Input::Recovered(Box::new(message)));
         } else {
             self.jobs.remove(slot);
+            self.progress.is_now(Phase::Running);
             for index in 0..self.listeners.len() {
                 let accept = self.accept(index);
                 self.add(accept);
@@ -429,8 +437,13 @@ where
             Command::Submit(submission) => self.deliver(now, Input::Submitted(submission)),
             Command::Inspect(look) => look(&self.machine),
             Command::Reload(config) => self.deliver(now, Input::Reload(config)),
+            Command::Control(control, answer) => {
+                self.answering = Some(answer);
+                self.deliver(now, Input::Control(control));
+            }
             Command::Drain if self.stage == Stage::Running => {
                 self.stage = Stage::Draining;
+                self.progress.is_now(Phase::Draining);
                 self.jobs.retain(|_, job| !matches!(job, Job::Accept(..) | Job::Recover(_)));
                 self.listeners.clear();
                 self.deliver(now, Input::Drain);
@@ -485,8 +498,14 @@ where
                 self.spooling += 1;
                 self.add(Job::Write(op, writing));
             }
-            // For the observer.
-            Output::Record(_) => {}
+            Output::Record(record) => {
+                if let RecordedEvent::Control { reach, refusal, .. } = record.event
+                    && let Some(answer) = self.answering.take()
+                {
+                    // A caller that gave up does not want the answer.
+                    let _ = answer.send(refusal.map_or(Ok(reach), Err));
+                }
+            }
         }
     }
 

@@ -109,6 +109,7 @@ impl Observer for Log {
             Input::Composed { result, .. } => format!("> composed: {}", result.is_ok()),
             Input::RecoveredShaping(_) => "> recovered shaping".into(),
             Input::Reload(_) => "> reload".into(),
+            Input::Control(control) => format!("> {}", control.action.name()),
         });
     }
 

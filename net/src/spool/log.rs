@@ -21,7 +21,7 @@ use super::clean::Upkeep;
 use super::disk::{Disk, DiskFile};
 use super::frame::{FrameKind, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::index::{Effect, Index, Location};
-use super::payload::{encode_insert, encode_update};
+use super::payload::{encode_insert, encode_rerouted, encode_states};
 use super::recovery::Recovered;
 use super::segment::{Batch, Source, file_name};
 use super::shaping::encode_shaping;
@@ -203,12 +203,10 @@ impl<D: Disk> Log<D> {
                 plan.insert(message.id, &encode_insert(message, &chunks), chunks)?;
             }
             Op::Change(SpoolWrite::Update { message, recipients }) => {
-                if !self.exists(*message, plan) {
-                    return Err(refusal(*message, "is not in the spool"));
-                }
-                let payload = encode_update(recipients);
-                let at = plan.batch.push(FrameKind::Update, *message, &payload);
-                plan.change(Effect::Update { message: *message, at });
+                self.update(plan, *message, &encode_states(recipients))?;
+            }
+            Op::Change(SpoolWrite::Reroute { message, recipients, to }) => {
+                self.update(plan, *message, &encode_rerouted(recipients, to))?;
             }
             Op::Change(SpoolWrite::Remove(message)) => {
                 if self.exists(*message, plan) {
@@ -224,6 +222,20 @@ impl<D: Disk> Log<D> {
                 plan.shaping(&payload);
             }
         }
+        Ok(())
+    }
+
+    fn update(
+        &self,
+        plan: &mut Plan,
+        message: MessageId,
+        payload: &[u8],
+    ) -> Result<(), SpoolError> {
+        if !self.exists(message, plan) {
+            return Err(refusal(message, "is not in the spool"));
+        }
+        let at = plan.batch.push(FrameKind::Update, message, payload);
+        plan.change(Effect::Update { message, at });
         Ok(())
     }
 

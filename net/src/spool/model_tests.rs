@@ -303,6 +303,7 @@ pub(super) fn envelope(id: MessageId, size: usize, recipients: usize) -> StoredM
         eight_bit: false,
         binding: "default".into(),
         origin: None,
+        rerouted: Vec::new(),
     }
 }
 

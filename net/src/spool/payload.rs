@@ -10,13 +10,18 @@ use std::sync::Arc;
 use traject_engine::Timestamp;
 use traject_engine::ids::MessageId;
 use traject_engine::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
+use traject_engine::record::Pair;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 
 use super::index::Location;
 
-/// What is written; version 1, without an origin, is read as well.
-const INSERT_VERSION: u8 = 2;
-const UPDATE_VERSION: u8 = 1;
+/// The latest that is read. What is written is the first that can say it: version 1 had no origin,
+/// 2 no recipients that were given to another queue.
+const INSERT_VERSION: u8 = 3;
+/// New states of recipients.
+const UPDATE_STATES: u8 = 1;
+/// Recipients are given to another queue.
+const UPDATE_REROUTED: u8 = 2;
 
 const EIGHT_BIT: u8 = 1 << 0;
 const NULL_REVERSE_PATH: u8 = 1 << 1;
@@ -40,8 +45,10 @@ pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec
         eight_bit,
         binding,
         origin,
+        rerouted,
     } = message;
-    let mut out = vec![INSERT_VERSION];
+    let version = if rerouted.is_empty() { 2 } else { INSERT_VERSION };
+    let mut out = vec![version];
     push_number(&mut out, chunks.len() as u64);
     for Location { segment, offset, payload_bytes } in chunks {
         push_number(&mut out, u64::from(*segment));
@@ -66,6 +73,13 @@ pub(super) fn encode_insert(message: &StoredMessage, chunks: &[Location]) -> Vec
     }
     if let Some(origin) = origin {
         push_origin(&mut out, origin);
+    }
+    if !rerouted.is_empty() {
+        push_number(&mut out, rerouted.len() as u64);
+        for (index, to) in rerouted {
+            push_number(&mut out, u64::from(*index));
+            push_pair(&mut out, to);
+        }
     }
     out
 }
@@ -98,6 +112,9 @@ pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessa
         1 => None,
         _ => reader.origin(flags)?.map(Arc::new),
     };
+    let count = if version < 3 { 0 } else { reader.count()? };
+    let rerouted =
+        (0..count).map(|_| Ok((reader.index()?, reader.pair()?))).collect::<Result<_, _>>()?;
     reader.end()?;
     Ok(StoredMessage {
         id,
@@ -108,11 +125,41 @@ pub(super) fn decode_insert(id: MessageId, payload: &[u8]) -> Result<StoredMessa
         eight_bit: flags & EIGHT_BIT != 0,
         binding,
         origin,
+        rerouted,
     })
 }
 
-pub(super) fn encode_update(recipients: &[(u32, RecipientState)]) -> Vec<u8> {
-    let mut out = vec![UPDATE_VERSION];
+/// What changes about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// New states of some recipients.
+    States(Vec<(u32, RecipientState)>),
+    /// Some recipients are given to another queue.
+    Rerouted(Vec<u32>, Pair),
+}
+
+impl Change {
+    /// Makes the change. False when the message has no such recipient.
+    pub(super) fn apply(self, message: &mut StoredMessage) -> bool {
+        match self {
+            Self::States(states) => states.into_iter().all(|(index, state)| {
+                let recipient = message.recipients.get_mut(index as usize);
+                recipient.map(|recipient| recipient.state = state).is_some()
+            }),
+            Self::Rerouted(recipients, to) => {
+                let count = message.recipients.len();
+                let known = recipients.iter().all(|index| (*index as usize) < count);
+                if known {
+                    message.reroute(&recipients, &to);
+                }
+                known
+            }
+        }
+    }
+}
+
+pub(super) fn encode_states(recipients: &[(u32, RecipientState)]) -> Vec<u8> {
+    let mut out = vec![UPDATE_STATES];
     push_number(&mut out, recipients.len() as u64);
     for (index, state) in recipients {
         push_number(&mut out, u64::from(*index));
@@ -121,17 +168,33 @@ pub(super) fn encode_update(recipients: &[(u32, RecipientState)]) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_update(payload: &[u8]) -> Result<Vec<(u32, RecipientState)>, Malformed> {
-    let mut reader = Reader::new(payload);
-    if reader.byte()? != UPDATE_VERSION {
-        return Err(Malformed);
+pub(super) fn encode_rerouted(recipients: &[u32], to: &Pair) -> Vec<u8> {
+    let mut out = vec![UPDATE_REROUTED];
+    push_number(&mut out, recipients.len() as u64);
+    for index in recipients {
+        push_number(&mut out, u64::from(*index));
     }
+    push_pair(&mut out, to);
+    out
+}
+
+pub(super) fn decode_update(payload: &[u8]) -> Result<Change, Malformed> {
+    let mut reader = Reader::new(payload);
+    let kind = reader.byte()?;
     let count = reader.count()?;
-    let recipients = (0..count)
-        .map(|_| Ok((reader.number()?.try_into().map_err(|_| Malformed)?, reader.state()?)))
-        .collect::<Result<_, _>>()?;
+    let change = match kind {
+        UPDATE_STATES => {
+            let states = (0..count).map(|_| Ok((reader.index()?, reader.state()?)));
+            Change::States(states.collect::<Result<_, _>>()?)
+        }
+        UPDATE_REROUTED => {
+            let recipients = (0..count).map(|_| reader.index()).collect::<Result<_, _>>()?;
+            Change::Rerouted(recipients, reader.pair()?)
+        }
+        _ => return Err(Malformed),
+    };
     reader.end()?;
-    Ok(recipients)
+    Ok(change)
 }
 
 /// LEB128.
@@ -150,6 +213,11 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
 
 fn push_mailbox(out: &mut Vec<u8>, Mailbox { local, domain }: &Mailbox) {
     push_text(out, local);
+    push_text(out, domain);
+}
+
+fn push_pair(out: &mut Vec<u8>, Pair { binding, domain }: &Pair) {
+    push_text(out, binding);
     push_text(out, domain);
 }
 
@@ -235,6 +303,15 @@ impl<'a> Reader<'a> {
 
     fn mailbox(&mut self) -> Result<Mailbox, Malformed> {
         Ok(Mailbox { local: self.text()?, domain: self.text()? })
+    }
+
+    fn pair(&mut self) -> Result<Pair, Malformed> {
+        Ok(Pair { binding: self.text()?, domain: self.text()? })
+    }
+
+    /// A recipient's position.
+    fn index(&mut self) -> Result<u32, Malformed> {
+        self.number()?.try_into().map_err(|_| Malformed)
     }
 
     fn state(&mut self) -> Result<RecipientState, Malformed> {
@@ -333,6 +410,7 @@ mod tests {
             eight_bit in any::<bool>(),
             binding in text(),
             origin in proptest::option::of(origin()),
+            rerouted in rerouted(),
         ) -> StoredMessage {
             StoredMessage {
                 id: MessageId(id),
@@ -346,8 +424,18 @@ mod tests {
                 eight_bit,
                 binding,
                 origin,
+                rerouted,
             }
         }
+    }
+
+    fn pair() -> impl Strategy<Value = Pair> {
+        (text(), text()).prop_map(|(binding, domain)| Pair { binding, domain })
+    }
+
+    fn rerouted() -> impl Strategy<Value = Vec<(u32, Pair)>> {
+        let some = proptest::collection::btree_map(any::<u32>(), pair(), 0..4);
+        some.prop_map(|some| some.into_iter().collect())
     }
 
     fn location() -> impl Strategy<Value = Location> {
@@ -376,11 +464,21 @@ mod tests {
         fn an_update_reads_as_written(
             states in proptest::collection::vec((any::<u32>(), state()), 0..5),
         ) {
-            prop_assert_eq!(decode_update(&encode_update(&states)), Ok(states));
+            let payload = encode_states(&states);
+            prop_assert_eq!(decode_update(&payload), Ok(Change::States(states)));
         }
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), tame in 0..3_u8) {
+        fn a_route_reads_as_written(
+            recipients in proptest::collection::vec(any::<u32>(), 0..5),
+            to in pair(),
+        ) {
+            let payload = encode_rerouted(&recipients, &to);
+            prop_assert_eq!(decode_update(&payload), Ok(Change::Rerouted(recipients, to)));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), tame in 0..4_u8) {
             let mut bytes = bytes;
             if tame > 0 && !bytes.is_empty() {
                 bytes[0] = tame;
@@ -413,6 +511,7 @@ mod tests {
             eight_bit: true,
             binding: "x".into(),
             origin: None,
+            rerouted: Vec::new(),
         };
         let chunks = [Location { segment: 1, offset: 200, payload_bytes: 3 }];
         let version_1 = "010101c801030101020178016103622e630201640165000166016701ac028001";
@@ -431,7 +530,14 @@ mod tests {
         message.origin = Some(Arc::new(origin("2001:db8::1", None, false)));
         assert_snapshot!(hex(&encode_insert(&message, &chunks)), @"020101c801030501020178016103622e630201640165000166016701ac0280011020010db8000000000000000000000001a01f");
         let states = [(3, RecipientState::Done), (4, RecipientState::new(Timestamp(5)))];
-        assert_snapshot!(hex(&encode_update(&states)), @"0102030004010005");
+        assert_snapshot!(hex(&encode_states(&states)), @"0102030004010005");
+        let to = Pair { binding: "y".into(), domain: "z.c".into() };
+        assert_snapshot!(hex(&encode_rerouted(&[1], &to)), @"0201010179037a2e63");
+        assert!(Change::Rerouted(vec![1], to.clone()).apply(&mut message));
+        assert_snapshot!(hex(&encode_insert(&message, &chunks)), @"030101c801030501020178016103622e630201640165000166016701ac0280011020010db8000000000000000000000001a01f01010179037a2e63");
+        assert_eq!(message.rerouted(1), Some(&to));
+        assert!(!Change::Rerouted(vec![2], to).apply(&mut message));
+        assert!(!Change::States(vec![(2, RecipientState::Done)]).apply(&mut message));
     }
 
     fn bytes(hex: &str) -> Vec<u8> {

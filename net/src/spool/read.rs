@@ -51,10 +51,9 @@ impl<F: DiskFile> EnvelopePlaces<F> {
         let mut message =
             decode_insert(self.message, &source.read(*at)?).map_err(|_| ReadError::Damaged)?;
         for (source, at) in &self.updates {
-            let changes = decode_update(&source.read(*at)?).map_err(|_| ReadError::Damaged)?;
-            for (position, state) in changes {
-                let recipient = message.recipients.get_mut(position as usize);
-                recipient.ok_or(ReadError::Damaged)?.state = state;
+            let change = decode_update(&source.read(*at)?).map_err(|_| ReadError::Damaged)?;
+            if !change.apply(&mut message) {
+                return Err(ReadError::Damaged);
             }
         }
         Ok(message)

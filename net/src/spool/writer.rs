@@ -184,6 +184,7 @@ fn weight(op: &Op) -> usize {
             TAIL_BYTES + message.recipients.len() * RECIPIENT_BYTES
         }
         Op::Change(SpoolWrite::Update { recipients, .. }) => recipients.len() * RECIPIENT_BYTES,
+        Op::Change(SpoolWrite::Reroute { recipients, .. }) => recipients.len() * RECIPIENT_BYTES,
         Op::Change(SpoolWrite::Remove(_) | SpoolWrite::Discard(_)) => RECIPIENT_BYTES,
         Op::Change(SpoolWrite::Shaping(history)) => history.throttles.len() * THROTTLE_BYTES,
     }

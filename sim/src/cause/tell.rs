@@ -127,6 +127,13 @@ impl Teller<'_> {
             let at = instant(self.start, self.start + event.at);
             match &event.what {
                 EventKind::Reload(_) => format!("event: reload at {at}"),
+                EventKind::Control { length: Some(length), .. } => {
+                    let (words, length) = (event.what.words(), show_duration(*length));
+                    format!("event: {words} at {at}, for {length}")
+                }
+                EventKind::Control { length: None, .. } => {
+                    format!("event: {} at {at}", event.what.words())
+                }
                 EventKind::Restart { down }
                 | EventKind::Crash { down }
                 | EventKind::PowerCut { down } => {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use traject_engine::Timestamp;
 use traject_engine::config::effective::DeliveryOptions;
 use traject_engine::config::{Config, DEFAULT_BINDING};
+use traject_engine::control::{Action, Selector};
 use traject_engine::ids::MessageId;
 use traject_engine::message::{RecipientState, StoredMessage};
 use traject_engine::record::{Attempt, Event, Pair, Record};
@@ -47,6 +48,8 @@ pub struct Row {
     /// Whose mail it is: its message's binding and its domain. Its queue is another while the
     /// binding is not configured, and with a gateway.
     pub pair: PairId,
+    /// Whose mail it is now: another pair's once an operator has rerouted it.
+    pub home: PairId,
     /// Attempts made.
     pub attempts: u16,
     /// Attempts whose end nobody knows: the connection died while the receiver had the content.
@@ -309,8 +312,38 @@ impl Book {
                 row.lost_at = if lost { record.at } else { row.lost_at };
                 Ok(())
             }
+            Event::Rerouted { message, recipients, to, .. } => {
+                let home = self.pair_id(to);
+                recipients
+                    .iter()
+                    .try_for_each(|index| self.row_mut(*message, *index).map(|row| row.home = home))
+            }
+            Event::Control { action: Action::Flush { of }, refusal: None, .. } => {
+                self.flush(record.at, of)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// An operator wants mail to be due now.
+    fn flush(&mut self, at: Timestamp, of: &Selector) -> Result<(), Finding> {
+        let rows = match of.message {
+            None => 0..self.rows.len(),
+            Some(message) => {
+                let place = self.place(message)?;
+                place.first_row as usize..(place.first_row + place.rows) as usize
+            }
+        };
+        let meant = |(_, phases): &(Pair, Vec<Phase>)| {
+            phases.last().is_some_and(|phase| of.may_be_in(&phase.queue))
+        };
+        let meant: Vec<bool> = self.pairs.iter().map(meant).collect();
+        for row in &mut self.rows[rows] {
+            if row.state == State::Pending && meant[row.home.0 as usize] {
+                row.due_at = row.due_at.min(at);
+            }
+        }
+        Ok(())
     }
 
     /// A last attempt may have been given up while the receiver was at it.
@@ -349,11 +382,13 @@ impl Book {
         let at = self.notes.received_at(message).unwrap_or(at);
         for mailbox in recipients {
             let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(&mailbox.domain) };
+            let pair = self.pair_id(&pair);
             let row = Row {
                 mailbox: entity(mailbox_name(mailbox).as_bytes()),
                 accepted_at: at,
                 due_at: at,
-                pair: self.pair_id(&pair),
+                pair,
+                home: pair,
                 attempts: 0,
                 lost: 0,
                 lost_at: Timestamp::default(),
@@ -449,7 +484,7 @@ impl Book {
         })?;
         // What is in a transaction when a configuration comes into force ends where it began.
         let begun_at = Timestamp(record.at.0.saturating_sub(attempt.took.as_micros() as u64));
-        let mut phases = self.phases(row.pair, begun_at, record.at).iter();
+        let mut phases = self.phases(row.home, begun_at, record.at).iter();
         let belongs = phases.any(|phase| phase.queue == attempt.pair);
         ensure(LAW, belongs, || {
             format!("{} belongs to another queue than {:?}", who(), attempt.pair)

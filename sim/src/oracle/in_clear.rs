@@ -17,7 +17,7 @@ pub(super) fn judge_answer(
     answer: Answer,
     book: &mut Book,
 ) -> Result<(), Finding> {
-    let pair = book.row_named(message, recipient)?.pair;
+    let pair = book.row_named(message, recipient)?.home;
     // A connection goes by what was in force when it was begun, and may outlive that.
     let begun_at = answer.connected_at - CONNECTING_MAX;
     let fits = book.tls_within(pair, begun_at, at).any(|mode| match mode {

@@ -4,7 +4,7 @@
 //! keep their own books, share no code with the engine, and each knows one law.
 //!
 //! ```text
-//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls  after each record
+//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls · suspension  after each
 //! copies  ──► Book                ──► copies · in clear                    after each copy
 //! engine.check(), spool, Book     ──► at rest, at the end                  now and then
 //! records ──► Book (options)      ──► throttle                             at the end
@@ -13,6 +13,7 @@
 pub mod book;
 mod caps;
 mod copies;
+mod held;
 mod in_clear;
 mod notes;
 mod notices;
@@ -38,6 +39,7 @@ pub use self::book::{Book, PairId, Row, State};
 pub use self::route::{Names, Routes, Saying};
 
 use self::caps::Caps;
+use self::held::Held;
 use self::notices::NoticeLaw;
 use self::shared::SharedCaps;
 use self::throttle::Throttles;
@@ -98,6 +100,7 @@ pub struct Oracles {
     throttles: Throttles,
     tls: TlsLaw,
     notices: NoticeLaw,
+    held: Held,
 }
 
 impl Oracles {
@@ -111,6 +114,7 @@ impl Oracles {
             throttles: Throttles::default(),
             tls: TlsLaw::default(),
             notices: NoticeLaw::default(),
+            held: Held::default(),
         }
     }
 
@@ -136,6 +140,7 @@ impl Oracles {
         if !closed.is_empty() {
             self.book.broke_off(at);
         }
+        self.held.process_gone(at);
         match (how, self.book.notes.process_gone()) {
             (Death::Ended, None) => {}
             (_, durable) => self.throttles.forgotten(at, durable),
@@ -164,6 +169,7 @@ impl Oracles {
             self.shared.judge(record, &mut self.book)?;
             self.routes.judge(record, &mut self.book)?;
             self.tls.judge(record, &mut self.book)?;
+            self.held.judge(record)?;
             self.throttles.note(record, &mut self.book);
             self.notices.judge(record, &mut self.book)?;
             self.take_in(record)?;
@@ -334,7 +340,9 @@ fn entity_of(event: &Event) -> Entity {
 
 fn message_of(event: &Event) -> Option<MessageId> {
     match event {
-        Event::Reception { message, .. } | Event::SpoolFailure { message, .. } => Some(*message),
+        Event::Reception { message, .. }
+        | Event::Rerouted { message, .. }
+        | Event::SpoolFailure { message, .. } => Some(*message),
         Event::Delivery(attempt)
         | Event::TransientFailure { attempt, .. }
         | Event::PermanentFailure(attempt)

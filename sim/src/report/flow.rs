@@ -312,6 +312,9 @@ fn waits(reason: QueueReason, limit: Option<&Limit>) -> Waits {
         QueueReason::Suspended => {
             Waits::Limit(Cause::new(LimiterKind::Suspended, "suspend_delivery"))
         }
+        QueueReason::SuspendedByOperator { .. } => {
+            Waits::Limit(Cause::new(LimiterKind::Operator, "suspend"))
+        }
         QueueReason::DefaultBindingSuspended => {
             Waits::Limit(Cause::new(LimiterKind::Suspended, "default_binding = suspended"))
         }

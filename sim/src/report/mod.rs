@@ -254,6 +254,8 @@ pub enum LimiterKind {
     Unreachable,
     /// The configuration holds the mail.
     Suspended,
+    /// An operator holds the mail.
+    Operator,
     /// The process was down.
     NoProcess,
     /// Nothing: the dialogues themselves, and turns on few connections.

@@ -384,6 +384,7 @@ pub(super) fn cause_text(limiter: &Limiter) -> String {
         LimiterKind::SharedConnectionCap => format!("a cap shared with other mail, {detail}"),
         LimiterKind::LookupLimit => format!("the line for look-ups in the DNS, {detail}"),
         LimiterKind::Unreachable => format!("no exchange could be reached: {detail}"),
+        LimiterKind::Operator => "an operator, who suspended it".to_owned(),
         LimiterKind::Suspended => format!("the configuration, which holds it: {detail}"),
         LimiterKind::NoProcess => format!("the server itself: {detail}"),
         LimiterKind::Dialogue => "dialogues, and turns on the open connections".to_owned(),

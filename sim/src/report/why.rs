@@ -8,27 +8,29 @@ use traject_engine::why::{Behind, CapStory, HostState, HostStory, ThrottleStory,
 use traject_engine::{QueueSnapshot, Timestamp};
 
 use super::text::grouped;
-use crate::describe::instant;
 use crate::scenario::units::show_duration;
 
-/// The answer for some queues at an instant of a world that began at `start`.
-pub fn render(whys: &[Why], domain: &str, start: Timestamp, at: Timestamp) -> String {
-    let at = instant(start, at);
+/// How instants are shown.
+pub type ShowInstant<'a> = &'a dyn Fn(Timestamp) -> String;
+
+/// The answer for some queues, all at one instant.
+pub fn render(whys: &[Why], domain: &str, at: Timestamp, show: ShowInstant<'_>) -> String {
+    let at = show(at);
     if whys.is_empty() {
         return format!("Nothing waits for {domain} at {at}.\n");
     }
-    let blocks: Vec<String> = whys.iter().map(|why| block(why, start, &at)).collect();
+    let blocks: Vec<String> = whys.iter().map(|why| block(why, &at, show)).collect();
     blocks.join("\n")
 }
 
-fn block(why: &Why, start: Timestamp, at: &str) -> String {
+fn block(why: &Why, at: &str, show: ShowInstant<'_>) -> String {
     let mut text = format!("{} at {at}\n", name(&why.queue.pair));
     let mut line = |label: &str, words: &str| {
         // Unwrap is OK because writing to a String cannot fail.
         writeln!(text, "  {label:<10}  {words}").unwrap();
     };
-    line("waiting", &waiting(&why.queue, start));
-    line("because", &because(why.queue.reason, start));
+    line("waiting", &waiting(&why.queue, show));
+    line("because", &because(why.queue.reason, show));
     match &why.behind {
         Behind::Nothing => {}
         Behind::Goal { goal, transactions, max } => line(
@@ -47,7 +49,7 @@ fn block(why: &Why, start: Timestamp, at: &str) -> String {
             }
         }
         Behind::Throttle(throttle) => {
-            line("throttle", &throttle_words(throttle, start));
+            line("throttle", &throttle_words(throttle, show));
             for sharer in &throttle.shared_with {
                 let active = grouped(sharer.active);
                 line("shared", &format!("with {}, {active} to be sent", name(&sharer.pair)));
@@ -55,7 +57,7 @@ fn block(why: &Why, start: Timestamp, at: &str) -> String {
         }
         Behind::Hosts { hosts } => {
             for host in hosts {
-                line("exchange", &host_words(host, start));
+                line("exchange", &host_words(host, show));
             }
         }
         Behind::Dns { failures, reply } => {
@@ -69,17 +71,14 @@ fn name(pair: &Pair) -> String {
     format!("{} to {}", pair.binding, pair.domain)
 }
 
-fn waiting(queue: &QueueSnapshot, start: Timestamp) -> String {
+fn waiting(queue: &QueueSnapshot, show: ShowInstant<'_>) -> String {
     let mut parts = Vec::new();
     if queue.active > 0 {
         parts.push(format!("{} to be sent", grouped(queue.active)));
     }
     if let (1.., Some(due)) = (queue.delayed, queue.next_due) {
         let delayed = grouped(queue.delayed);
-        parts.push(format!(
-            "{delayed} for their next attempt, the first at {}",
-            instant(start, due)
-        ));
+        parts.push(format!("{delayed} for their next attempt, the first at {}", show(due)));
     }
     if queue.in_flight > 0 {
         parts.push(format!("{} in a transaction", grouped(queue.in_flight)));
@@ -92,9 +91,9 @@ fn waiting(queue: &QueueSnapshot, start: Timestamp) -> String {
     parts.join(", ")
 }
 
-/// A reason, with instants of the simulated world.
-pub fn because(reason: QueueReason, start: Timestamp) -> String {
-    let at = |until| instant(start, until);
+/// A reason, in words.
+pub fn because(reason: QueueReason, show: ShowInstant<'_>) -> String {
+    let at = show;
     match reason {
         QueueReason::Delayed { until } => format!("delayed, the first until {}", at(until)),
         QueueReason::DnsFailed { until } => {
@@ -109,8 +108,12 @@ pub fn because(reason: QueueReason, start: Timestamp) -> String {
         QueueReason::ThrottledConnections { until } => {
             format!("outbound_throttle_connections; the next may pass at {}", at(until))
         }
+        QueueReason::SuspendedByOperator { until: Some(until) } => {
+            format!("suspended by the operator until {}", at(until))
+        }
         QueueReason::Empty
         | QueueReason::Suspended
+        | QueueReason::SuspendedByOperator { until: None }
         | QueueReason::DefaultBindingSuspended
         | QueueReason::Draining
         | QueueReason::Resolving
@@ -147,10 +150,10 @@ fn cap_words(cap: &CapStory) -> String {
     }
 }
 
-fn throttle_words(throttle: &ThrottleStory, start: Timestamp) -> String {
+fn throttle_words(throttle: &ThrottleStory, show: ShowInstant<'_>) -> String {
     let ThrottleStory { option, stanza: scope, rate, clears_at, ahead, .. } = throttle;
     let per = show_duration(rate.per);
-    let clears = instant(start, *clears_at);
+    let clears = show(*clears_at);
     let events = grouped(u64::from(rate.events));
     format!(
         "{option} = {events} in {per}, {}; clears at {clears}; {}",
@@ -159,10 +162,10 @@ fn throttle_words(throttle: &ThrottleStory, start: Timestamp) -> String {
     )
 }
 
-fn host_words(host: &HostStory, start: Timestamp) -> String {
+fn host_words(host: &HostStory, show: ShowInstant<'_>) -> String {
     let HostStory { exchange, address, state, until, failures, reply } = host;
     let state = match (state, until) {
-        (HostState::SetAside, Some(until)) => format!("set aside until {}", instant(start, *until)),
+        (HostState::SetAside, Some(until)) => format!("set aside until {}", show(*until)),
         (HostState::SetAside, None) => "not to be used".to_owned(),
         (HostState::Probing, _) => "being tried with one connection".to_owned(),
         (HostState::AtCap, _) => "at the cap of its host stanza".to_owned(),

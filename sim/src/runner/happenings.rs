@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::event::EventKind;
 use crate::receiver::spec::ReceiverSpec;
 use crate::report::{Happening, HappeningKind};
-use crate::scenario::{ConfigSource, Scenario};
+use crate::scenario::Scenario;
 
 /// Everything up to `end`, in order of time.
 pub(super) fn happenings(scenario: &Scenario, end: Duration) -> Vec<Happening> {
@@ -16,8 +16,8 @@ pub(super) fn happenings(scenario: &Scenario, end: Duration) -> Vec<Happening> {
         all.push((HappeningKind::Fault, fault.at, until, fault.to_string()));
     }
     for event in &scenario.events {
-        let (length, what) = event_words(&event.what);
-        all.push((HappeningKind::Event, event.at, event.at + length, what));
+        let until = event.at + event_length(&event.what);
+        all.push((HappeningKind::Event, event.at, until, event.what.words()));
     }
     for receiver in &scenario.receivers {
         all.extend(phases(receiver));
@@ -30,16 +30,13 @@ pub(super) fn happenings(scenario: &Scenario, end: Duration) -> Vec<Happening> {
     all.into_iter().map(happening).collect()
 }
 
-fn event_words(what: &EventKind) -> (Duration, String) {
+fn event_length(what: &EventKind) -> Duration {
     match what {
-        EventKind::Reload(ConfigSource::File(path)) => {
-            let name = path.file_name().unwrap_or(path.as_os_str());
-            (Duration::ZERO, format!("reload of {}", name.to_string_lossy()))
-        }
-        EventKind::Reload(ConfigSource::Inline(_)) => (Duration::ZERO, "reload".to_owned()),
+        EventKind::Reload(_) => Duration::ZERO,
         EventKind::Restart { down } | EventKind::Crash { down } | EventKind::PowerCut { down } => {
-            (*down, what.name().to_owned())
+            *down
         }
+        EventKind::Control { length, .. } => length.unwrap_or_default(),
     }
 }
 
@@ -109,6 +106,11 @@ mod tests {
             what = "restart"
             for = "2m"
             [[event]]
+            at = "55m"
+            what = "suspend"
+            domain = "A.example"
+            for = "5m"
+            [[event]]
             at = "150m"
             what = "restart"
         "#;
@@ -123,6 +125,7 @@ mod tests {
                 (20.0, 20.0, "reload"),
                 (30.0, 40.0, "a at mx.* says 451 4.3.0 Busy"),
                 (50.0, 52.0, "restart"),
+                (55.0, 60.0, "suspend of mail to a.example"),
                 (60.0, 120.0, "host_down of receiver a"),
             ]
         );

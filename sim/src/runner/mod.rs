@@ -38,6 +38,7 @@ use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
 use self::submitter::Submitters;
 use crate::cause::Teller;
+use crate::describe::instant;
 use crate::disk::{Blow, Machine, Step, Steps};
 use crate::dns::SimResolver;
 use crate::event::EventSpec;
@@ -402,6 +403,7 @@ impl Clients {
             // A scenario is checked for groups without members.
             binding: binding.unwrap_or_else(|| DEFAULT_BINDING.into()),
             origin: arrival.client.map(|address| Arc::new(origin(address))),
+            rerouted: Vec::new(),
         }
     }
 }
@@ -492,7 +494,7 @@ fn conclude(
             let waits = |queue: &&traject_engine::QueueSnapshot| {
                 *queue.pair.domain == *domain && queue.active + queue.delayed + queue.in_flight > 0
             };
-            queues.find(waits).map(|queue| why::because(queue.reason, START))
+            queues.find(waits).map(|queue| why::because(queue.reason, &|at| instant(START, at)))
         }),
     };
     let report = Report::new(facts, &state.tally, of_domain, expectations);

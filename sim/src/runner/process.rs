@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use traject_engine::config::Config;
+use traject_engine::control::{Action, Control};
 use traject_engine::rng::Seed;
 use traject_engine::{Engine, Timestamp};
 use traject_net::driver::{Driver, Finished, Handle};
@@ -154,6 +155,19 @@ impl Operator {
                     self.config = Arc::clone(&config);
                     process.handle.reload(config).await.ok()?;
                 }
+                Some(process)
+            }
+            EventKind::Control { action, length } => {
+                let action = match action {
+                    Action::Suspend { of, .. } => {
+                        let now = self.world.clock.now();
+                        Action::Suspend { of, until: length.map(|length| now + length) }
+                    }
+                    action => action,
+                };
+                let control = Control { by: "scenario".into(), action, portion: None };
+                // What was refused is in the records.
+                let _ = process.handle.control(control).await.ok()?;
                 Some(process)
             }
             EventKind::Restart { down } => self.restart(process, down, deadline).await,

@@ -395,7 +395,18 @@ fn sections_are_checked_against_each_other() {
             "nobody receives mail for `elsewhere.example`",
             "to the DNS alone",
         ),
-        ("[[event]]\nat = \"1m\"\n", "`what` is missing", "`what = \"reload\"`"),
+        ("[[event]]\nat = \"1m\"\n", "`what` is missing", "`\"reload\"`"),
+        (
+            "[[event]]\nat = \"1m\"\nwhat = \"reroute\"\n",
+            "`to_domain` is missing",
+            "`to_domain` or `to_binding`",
+        ),
+        (
+            "[[event]]\nat = \"1m\"\nwhat = \"suspend\"\nfor = \"0s\"\n",
+            "a suspension takes some time",
+            "",
+        ),
+        ("[[event]]\nat = \"1m\"\nwhat = \"flush\"\nreason = \"x\"\n", "unknown key `reason`", ""),
         (
             "[[event]]\nat = \"1m\"\nwhat = \"restart\"\nconfig = \"x\"\n",
             "unknown key `config`",

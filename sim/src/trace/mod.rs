@@ -106,6 +106,7 @@ fn write_input(input: &Input<'_>, out: &mut Vec<u8>) {
         Input::Reload(_) => out.push(14),
         Input::RecoveredShaping(history) => tagged(16, &**history, out),
         Input::Composed { message, result } => tagged(17, &(message, result), out),
+        Input::Control(control) => tagged(18, &**control, out),
         Input::Secured { conn, result } => tagged(15, &(conn, result), out),
     }
 }
@@ -140,6 +141,9 @@ fn write_spool(write: &SpoolWrite, out: &mut Vec<u8>) {
         SpoolWrite::Remove(message) => tagged(3, message, out),
         SpoolWrite::Discard(message) => tagged(4, message, out),
         SpoolWrite::Shaping(history) => tagged(5, &**history, out),
+        SpoolWrite::Reroute { message, recipients, to } => {
+            tagged(6, &(message, recipients, to), out);
+        }
     }
 }
 

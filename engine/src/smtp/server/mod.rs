@@ -140,6 +140,11 @@ impl ServerSession {
         session
     }
 
+    /// Whether the connection is under TLS.
+    pub const fn is_secured(&self) -> bool {
+        self.secured
+    }
+
     /// Says the banner, or begins with TLS. To be called once, before any input.
     pub fn start(&mut self, out: &mut Vec<ServerOutput>) {
         if let Some(tls) = self.options.tls.as_ref().filter(|tls| tls.immediate) {
@@ -478,6 +483,7 @@ impl ServerSession {
             eight_bit: info.eight_bit,
             binding,
             origin: Some(self.origin()),
+            rerouted: Vec::new(),
         }
     }
 

@@ -323,6 +323,7 @@ fn what_is_stored_and_how_it_is_received() {
             helo: Some("c.example".into()),
             esmtp: false,
         })),
+        rerouted: Vec::new(),
     };
     assert_eq!(out, [ServerOutput::Accept(Box::new(expected))]);
 }

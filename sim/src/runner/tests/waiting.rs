@@ -51,6 +51,7 @@ fn what_limited_most_is_named() {
             "max_outbound_connections = 1, set in host \"mx.a.test\" mx.a.test",
         ),
         ("suspend_delivery = true", "", Suspended, "suspend_delivery"),
+        ("", "[[event]]\nat = \"0s\"\nwhat = \"suspend\"\nfor = \"1h\"\n", Operator, "suspend"),
         ("tls = required", "", Tls, "451 4.7.6 STARTTLS required but not advertised"),
         (
             "tls = ifavailable tls_ifavailable_fallback = true",

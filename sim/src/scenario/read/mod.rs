@@ -74,7 +74,7 @@ fn read_scenario(path: &Path, source: &str, root: Table<'_>) -> Option<Scenario>
     let names = Names::of(&receivers, &dns);
     let traffic = traffic::read_all(path, &root, &names, &mut places);
     let faults = fault::read_all(&root, &names, &mut places);
-    let events = event::read_all(path, &root);
+    let events = event::read_all(path, &root, &mut places);
     let spool = read_spool(&root, &faults, &events);
     let expectations = expect::read_all(&root, &names, (source, &faults), &mut places);
     root.finish();
