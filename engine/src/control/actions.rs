@@ -183,11 +183,10 @@ impl Engine {
             let message = batch.message;
             let recipients = batch.recipients.to_vec();
             self.messages.reroute(message, &recipients, &to);
-            let (wanted, each) = (to.clone(), recipients.clone());
-            self.spool(message, SpoolWrite::Reroute { message, recipients: each, to: wanted });
             let home = self.queue_for(&self.messages.get(message), recipients[0]);
-            let recipients = recipients.into_boxed_slice();
-            self.record(Event::Rerouted { message, recipients, from, to });
+            let (each, wanted) = (recipients.clone().into_boxed_slice(), to.clone());
+            self.record(Event::Rerouted { message, recipients: each, from, to: wanted });
+            self.spool(message, SpoolWrite::Reroute { message, recipients, to });
             match due {
                 Some(due) => self.enqueue_delayed(home, due, batch),
                 None => self.enqueue_active(home, batch),

@@ -50,6 +50,8 @@ pub struct Row {
     pub pair: PairId,
     /// Whose mail it is now: another pair's once an operator has rerouted it.
     pub home: PairId,
+    /// An operator has made it due before its time, which the spool does not know.
+    pub flushed: bool,
     /// Attempts made.
     pub attempts: u16,
     /// Attempts whose end nobody knows: the connection died while the receiver had the content.
@@ -308,6 +310,7 @@ impl Book {
                 let row = self.row_mut(attempt.message, attempt.recipient)?;
                 row.attempts = attempt.attempts;
                 row.due_at = *next_attempt_at;
+                row.flushed = false;
                 row.lost += u16::from(lost);
                 row.lost_at = if lost { record.at } else { row.lost_at };
                 Ok(())
@@ -340,6 +343,7 @@ impl Book {
         let meant: Vec<bool> = self.pairs.iter().map(meant).collect();
         for row in &mut self.rows[rows] {
             if row.state == State::Pending && meant[row.home.0 as usize] {
+                row.flushed |= row.due_at > at;
                 row.due_at = row.due_at.min(at);
             }
         }
@@ -389,6 +393,7 @@ impl Book {
                 due_at: at,
                 pair,
                 home: pair,
+                flushed: false,
                 attempts: 0,
                 lost: 0,
                 lost_at: Timestamp::default(),
@@ -427,7 +432,19 @@ impl Book {
             let RecipientState::Pending { attempts, next_attempt_at } = recipient.state else {
                 continue;
             };
+            let rerouted = message.rerouted(index as u32).map(|to| self.pair_id(to));
             let row = &mut self.rows[place.first_row as usize + index];
+            if std::mem::take(&mut row.flushed) {
+                // The spool knows nothing of that.
+                row.due_at = next_attempt_at;
+            }
+            let home = rerouted.unwrap_or(row.pair);
+            if uncertain {
+                row.home = home;
+            }
+            ensure(LAW, row.home == home, || {
+                format!("{} of message {} is in another queue now", recipient.mailbox, message.id)
+            })?;
             if uncertain {
                 if row.state != State::Pending {
                     back += 1;

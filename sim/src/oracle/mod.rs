@@ -176,6 +176,9 @@ impl Oracles {
             if let Some(attempt) = attempt_of(&record.event) {
                 self.book.notes.changed(attempt.message);
             }
+            if let Event::Rerouted { message, .. } = &record.event {
+                self.book.notes.changed(*message);
+            }
             Ok(before)
         })();
         judged.map_err(|finding: Finding| finding.at(record.at, entity_of(&record.event)))

@@ -47,7 +47,10 @@ impl Notes {
             SpoolWrite::Insert(message) => self.is_new(message.id, message.received_at),
             _ => {}
         }
-        let (SpoolWrite::Update { message, .. } | SpoolWrite::Remove(message)) = write else {
+        let (SpoolWrite::Update { message, .. }
+        | SpoolWrite::Reroute { message, .. }
+        | SpoolWrite::Remove(message)) = write
+        else {
             return;
         };
         if let Some(open) = self.open.get_mut(message) {
