@@ -1,7 +1,7 @@
 //! What the actions of an operator do to queues.
 //!
-//! Each takes whole batches out of the queues that are meant, says in a record how much that is, and
-//! then does with them what was asked. A portion ends with the batch that fills it.
+//! Each takes whole batches out of the queues that are meant, says in a record how much that is,
+//! and then does with them what was asked. A portion ends with the batch that fills it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

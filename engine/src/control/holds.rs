@@ -68,8 +68,8 @@ impl Holds {
         before - self.until.len()
     }
 
-    /// Until when the mail of a queue is held, by the suspension that lasts longest; `None` if it is
-    /// not.
+    /// Until when the mail of a queue is held, by the suspension that lasts longest; `None` if it
+    /// is not.
     pub(crate) fn on(&self, pair: &Pair) -> Option<Until> {
         self.longest(Some(&pair.binding), Some(&pair.domain))
     }

@@ -1,8 +1,8 @@
 //! What an operator does to waiting mail: hold it, let it go, hurry it, end it, send it elsewhere.
 //!
-//! A [`Control`] is an input like any other, so a simulation can do what a person would. Each leaves
-//! one [`Event::Control`] that says who did what and how much of it; that record is also the answer.
-//! What is in a transaction is never touched: it comes to its own end first.
+//! A [`Control`] is an input like any other, so a simulation can do what a person would. Each
+//! leaves one [`Event::Control`] that says who did what and how much of it, which is also the
+//! answer. What is in a transaction is never touched: it comes to its own end first.
 //!
 //! The original's console has the same verbs: `config set ... suspend_delivery`, `flush domain`,
 //! `fail domain`, `message retry`, `reroute queue`.

@@ -287,8 +287,8 @@ fn a_suspended_binding_gets_no_new_mail_of_its_group() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Whatever an operator does while mail is under way, each recipient comes to one end, and every
-    /// invariant holds after each input.
+    /// Whatever an operator does while mail is under way, each recipient comes to one end, and
+    /// every invariant holds after each input.
     #[test]
     fn no_action_loses_mail(
         actions in prop::collection::vec((0_u64..4000, 0_u8..6, 0_u8..4, 0_u8..3, 0_u64..3), 1..25),

@@ -4,7 +4,7 @@
 //! keep their own books, share no code with the engine, and each knows one law.
 //!
 //! ```text
-//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls · suspension  after each
+//! records ──► Book (who is where) ──► outcome · retry · caps · route · tls …  after each record
 //! copies  ──► Book                ──► copies · in clear                    after each copy
 //! engine.check(), spool, Book     ──► at rest, at the end                  now and then
 //! records ──► Book (options)      ──► throttle                             at the end
