@@ -385,6 +385,28 @@ fn the_configuration_names_logs_and_what_is_in_them() {
 }
 
 #[test]
+fn a_bounce_that_comes_by_mail_is_in_the_bouncelog_and_goes_no_further() {
+    let options = "bounce_domains = ( ours.test ) bounce_behavior = blackhole";
+    let mut daemon = Daemon::start_with(picky_sink(), options);
+    let mut client = client(daemon.addr);
+    let report = "Subject: returned\r\n\r\nFinal-Recipient: rfc822; bob@far.test\r\n\
+                  Action: failed\r\nDiagnostic-Code: smtp; 552 5.2.2 full";
+    send_to(&mut client, "ann+7@ours.test", report);
+    let bounce = daemon.lines_of("bouncelog", 1);
+    let fields = steady(&bounce[0]);
+    let expected = ["B", "bob", "far.test", "ann+7", "ours.test", "default", "default", "21", "22"];
+    assert_eq!(fields[..9], expected);
+    assert_eq!(fields[10..], ["127.0.0.1", "552 5.2.2 full"]);
+    client.say("QUIT\r\n");
+    client.hear_code("221");
+    daemon.signal("TERM");
+    daemon.says("messages=0");
+    let (code, records) = daemon.ended();
+    assert_eq!(code, 0);
+    assert_eq!(records, ["reception", "out_of_band_bounce"]);
+}
+
+#[test]
 fn rotation_loses_no_line() {
     let mut daemon = Daemon::start(picky_sink());
     let mut client = client(daemon.addr);

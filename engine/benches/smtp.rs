@@ -21,7 +21,7 @@ use traject_engine::tls::policy::{TlsMode, TlsPolicy};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
 const BODY: BodyInfo =
-    BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0, header: None };
+    BodyInfo { size_bytes: 1000, eight_bit: false, received_headers: 0, header: None, head: None };
 
 /// A header and 64 KiB of text in lines of 76 characters, one in a hundred beginning with a dot.
 fn body() -> Vec<u8> {
@@ -55,8 +55,12 @@ fn codecs(criterion: &mut Criterion) {
             writer.finish(&mut out);
         });
     });
-    let rules =
-        BodyRules { size_bytes_max: u64::MAX, stray: StrayPolicy::Refuse, take_header: None };
+    let rules = BodyRules {
+        size_bytes_max: u64::MAX,
+        stray: StrayPolicy::Refuse,
+        take_header: None,
+        head_bytes_max: 0,
+    };
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             out.clear();

@@ -20,7 +20,7 @@ use crate::mx::routes::Routes;
 use crate::notice::{Delays, Notices};
 use crate::queue::Queue;
 use crate::queue::messages::Messages;
-use crate::reception::{Inbound, SpoolPurpose};
+use crate::reception::{Inbound, PendingBounce, SpoolPurpose};
 use crate::record::{Event, Pair, Record};
 use crate::reload::Listeners;
 use crate::rng::Seed;
@@ -74,6 +74,8 @@ pub struct Engine {
     pub(crate) outbound: BTreeMap<ConnId, Outbound>,
     pub(crate) inbound: BTreeMap<ConnId, Inbound>,
     pub(crate) spooling: BTreeMap<SpoolOp, SpoolPurpose>,
+    /// What messages say that are bounces and not durable yet.
+    pub(crate) bounces: BTreeMap<MessageId, Vec<PendingBounce>>,
     pub(crate) bookkeeping: Bookkeeping,
     /// Queues to look at before the input is done with.
     dirty: BTreeSet<usize>,
@@ -130,6 +132,7 @@ impl Engine {
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
             spooling: BTreeMap::new(),
+            bounces: BTreeMap::new(),
             bookkeeping: Bookkeeping::default(),
             dirty: BTreeSet::new(),
             notices: Notices::default(),

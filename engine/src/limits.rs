@@ -22,6 +22,10 @@ pub const PIPELINED_COMMANDS_MAX: usize = 100;
 /// Longest value of a header that is taken out of a message for us; a longer one counts as empty.
 pub const TAKEN_HEADER_BYTES_MAX: usize = 255;
 
+/// How much of a mail is read when it may be a bounce: header, words for people and the report come
+/// before the message they are about.
+pub const BOUNCE_HEAD_BYTES_MAX: usize = 32 << 10;
+
 /// Longest value of an XCLIENT attribute, encoded: the line stays below 512 bytes.
 pub const XCLIENT_VALUE_BYTES_MAX: usize = 255;
 

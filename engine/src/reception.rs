@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::binding;
-use crate::config::effective::BindingSource;
+use crate::bounce::inbound::{self, Notice};
+use crate::config::effective::{BindingSource, BounceBehavior};
 use crate::config::{Config, DEFAULT_BINDING};
 use crate::control::ClientSession;
 use crate::control::holds::Holds;
@@ -17,6 +18,7 @@ use crate::message::{RecipientState, StoredMessage, Submission};
 use crate::queue::{Batch, Indexes, Queue};
 use crate::record::{Event, Pair, Via};
 use crate::rng::Seed;
+use crate::smtp::address::Mailbox;
 use crate::smtp::server::{self, ServerInput, ServerOutput, ServerSession};
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
@@ -58,6 +60,14 @@ pub(crate) enum SpoolPurpose {
     Shaping,
 }
 
+/// What a message says that is a bounce and not durable yet.
+#[derive(Debug)]
+pub(crate) struct PendingBounce {
+    recipient: u32,
+    behavior: BounceBehavior,
+    notice: Notice,
+}
+
 /// What sessions ask of the engine.
 struct Owner<'a> {
     config: &'a Config,
@@ -73,6 +83,14 @@ impl server::Owner for Owner<'_> {
 
     fn refuses(&mut self, source: &BindingSource, may_name: bool, domain: &str) -> bool {
         binding::refuses(self.config, source, may_name, domain)
+    }
+
+    fn bounce_behavior(&mut self, mailbox: &Mailbox) -> Option<BounceBehavior> {
+        self.config.bounce_behavior(mailbox)
+    }
+
+    fn read_bounce(&mut self, head: &[u8]) -> Notice {
+        inbound::read(head, &self.config.server_options().bounce_suppress_list)
     }
 
     fn knows_binding(&mut self, name: &str) -> bool {
@@ -158,6 +176,10 @@ impl Engine {
                 let purpose = SpoolPurpose::Accept { conn, peer, message: message.clone() };
                 self.spool_for(purpose, SpoolWrite::Insert(message));
             }
+            ServerOutput::Bounce { message, recipient, behavior, notice } => {
+                let bounce = PendingBounce { recipient, behavior, notice: *notice };
+                self.bounces.entry(message).or_default().push(bounce);
+            }
             ServerOutput::Discard(message) => self.spool(message, SpoolWrite::Discard(message)),
             ServerOutput::Rejected { phase, reply } => {
                 let Some(Inbound { peer, local, .. }) = self.inbound.get(&conn) else { return };
@@ -217,9 +239,12 @@ impl Engine {
                 // A client that left before its 250 is no reason to drop the message: it is
                 // complete and durable. If the client tries again it makes a second one.
                 self.drive_inbound(conn, ServerInput::Spooled(Ok(())));
-                self.take_into_care(message, Via::Smtp { conn, peer });
+                let bounces = self.bounces.remove(&message.id).unwrap_or_default();
+                self.take_into_care(message.clone(), Via::Smtp { conn, peer });
+                self.record_bounces(&message, (conn, peer), bounces);
             }
             (SpoolPurpose::Accept { conn, message, .. }, Err(error)) => {
+                self.bounces.remove(&message.id);
                 self.record(Event::SpoolFailure { message: message.id, error: error.clone() });
                 self.drive_inbound(conn, ServerInput::Spooled(Err(error)));
                 self.spool(message.id, SpoolWrite::Discard(message.id));
@@ -240,6 +265,30 @@ impl Engine {
             (SpoolPurpose::Forgotten(message), Err(error)) => {
                 self.record(Event::SpoolFailure { message, error });
             }
+        }
+    }
+
+    /// A message that is ours by now is a bounce of another one.
+    fn record_bounces(
+        &mut self,
+        message: &StoredMessage,
+        (conn, peer): (ConnId, SocketAddr),
+        bounces: Vec<PendingBounce>,
+    ) {
+        for PendingBounce { recipient, behavior, notice } in bounces {
+            self.record(Event::OutOfBandBounce {
+                message: message.id,
+                recipient,
+                conn,
+                peer,
+                mailbox: message.recipients[recipient as usize].mailbox.clone(),
+                about: notice.recipient,
+                binding: message.binding.clone(),
+                size_bytes: message.size_bytes,
+                reply: notice.reply,
+                class: notice.class,
+                behavior,
+            });
         }
     }
 

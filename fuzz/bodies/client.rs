@@ -85,7 +85,13 @@ fn body(source: &mut Source<'_>) -> Result<BodyInfo, BodyError> {
     match source.below(3) {
         0 => Err(BodyError::Lost(None)),
         1 => Err(BodyError::Missing("7".into())),
-        _ => Ok(BodyInfo { size_bytes: 9, eight_bit: false, received_headers: 0, header: None }),
+        _ => Ok(BodyInfo {
+            size_bytes: 9,
+            eight_bit: false,
+            received_headers: 0,
+            header: None,
+            head: None,
+        }),
     }
 }
 

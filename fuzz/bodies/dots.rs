@@ -16,6 +16,7 @@ pub(crate) fn run(bytes: &[u8]) {
         },
         stray: [StrayPolicy::Refuse, StrayPolicy::Fix][source.below(2)],
         take_header: [None, Some("X-Binding")][source.below(2)],
+        head_bytes_max: source.below(40),
     };
     let piece = usize::from(source.byte()).max(1);
     reads(rules, source.0, piece);
@@ -31,6 +32,8 @@ fn reads(rules: BodyRules, wire: &[u8], piece: usize) {
         assert_eq!(info.size_bytes, kept.len() as u64);
         assert_eq!(info.eight_bit, !kept.is_ascii());
         assert!(is_clean(&kept), "{kept:?}");
+        let head = &kept[..rules.head_bytes_max.min(kept.len())];
+        assert_eq!(info.head.as_deref().unwrap_or_default(), head);
     }
 }
 
@@ -46,7 +49,7 @@ fn survives(body: &[u8], piece: usize) {
     writer.finish(&mut at_once);
     assert_eq!(wire, at_once);
     let stray = StrayPolicy::Refuse;
-    let rules = BodyRules { size_bytes_max: u64::MAX, stray, take_header: None };
+    let rules = BodyRules { size_bytes_max: u64::MAX, stray, take_header: None, head_bytes_max: 0 };
     let (arrived, consumed, end) = decode(rules, &wire, piece);
     assert_eq!(consumed, wire.len(), "the body ends early");
     assert!(matches!(end, Some(Ok(_))), "{end:?}");

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::config::Config;
-use traject_engine::config::effective::BindingSource;
+use traject_engine::config::effective::{BindingSource, BounceBehavior};
 use traject_engine::ids::{ListenerId, MessageId};
 use traject_engine::io::SpoolError;
+use traject_engine::smtp::address::Mailbox;
 use traject_engine::smtp::data::{BodyError, BodyInfo};
 use traject_engine::smtp::server::{Owner, ServerInput, ServerOutput, ServerSession};
 use traject_engine::tls::info::TlsError;
@@ -71,6 +72,7 @@ fn body(source: &mut Source<'_>) -> BodyInfo {
         received_headers: source.byte().into(),
         header: (source.below(2) == 1)
             .then(|| String::from_utf8_lossy(source.piece()).into_owned().into()),
+        head: (source.below(2) == 1).then(|| source.piece().into()),
     }
 }
 
@@ -97,6 +99,14 @@ impl Owner for Ids<'_> {
 
     fn knows_binding(&mut self, name: &str) -> bool {
         !name.starts_with("unknown")
+    }
+
+    fn bounce_behavior(&mut self, mailbox: &Mailbox) -> Option<BounceBehavior> {
+        match &*mailbox.local {
+            "bounce" => Some(BounceBehavior::Pass),
+            "dropped" => Some(BounceBehavior::Blackhole),
+            _ => None,
+        }
     }
 
     fn binding(
@@ -148,6 +158,9 @@ impl Judge {
                     self.spooling = false;
                 }
                 ServerOutput::Close { .. } => self.closed = true,
+                ServerOutput::Bounce { message, .. } => {
+                    assert_eq!(self.receiving, Some(message));
+                }
                 ServerOutput::StartTls(_)
                 | ServerOutput::Tls(_)
                 | ServerOutput::Rejected { .. }

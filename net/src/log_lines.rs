@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
 
 use traject_engine::Timestamp;
+use traject_engine::bounce::BounceClass;
 use traject_engine::config::effective::{LogFile, LogKind, LogLines};
 use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::{ConnId, MessageId};
@@ -19,8 +20,9 @@ use traject_engine::smtp::stage::Stage;
 /// `config` knows the groups of bindings.
 pub fn push_lines(file: &LogFile, out: &mut String, record: &Record, config: &Config) {
     let line = Line { out, config, at: record.at };
-    let LogLines { receptions, deliveries, transient_failures, permanent_failures, rejections } =
+    let LogLines { receptions, deliveries, transient_failures, permanent_failures, .. } =
         file.lines;
+    let LogLines { rejections, out_of_band, .. } = file.lines;
     use LogKind::{Bounce, Main, Reject};
     match (file.kind, &record.event) {
         (Main, Event::Reception { via, .. }) if receptions => match via {
@@ -46,6 +48,11 @@ pub fn push_lines(file: &LogFile, out: &mut String, record: &Record, config: &Co
         }
         (Bounce, Event::Expiry { attempt, last_reply, .. }) if permanent_failures => {
             line.bounce('B', attempt, decisive(attempt, last_reply.as_ref()));
+        }
+        (Bounce, Event::OutOfBandBounce { class, .. })
+            if out_of_band && *class != BounceClass::Subscribe =>
+        {
+            line.out_of_band(&record.event);
         }
         (Reject, Event::Rejection { conn, peer, local, phase, reply }) if rejections => {
             line.rejection(*conn, [*peer, *local], phase, reply);
@@ -179,6 +186,39 @@ impl Line<'_> {
         self.reply(reply);
     }
 
+    /// About the message that failed, as far as the bounce tells; the server is the client that
+    /// brought the bounce.
+    fn out_of_band(mut self, event: &Event) {
+        let Event::OutOfBandBounce {
+            message,
+            recipient,
+            conn,
+            peer,
+            mailbox,
+            about,
+            binding,
+            size_bytes,
+            reply,
+            class,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.start(*message, *recipient, Some(*conn), 'B');
+        match about {
+            Some(about) => self.mailbox(about),
+            None => self.out.push_str("@@"),
+        }
+        self.mailbox(mailbox);
+        self.binding(binding);
+        self.plain(OUT_OF_BAND_STAGE);
+        self.plain(class.number());
+        self.plain(size_bytes);
+        self.plain(peer.ip());
+        self.reply(reply);
+    }
+
     /// Pathways, modules and contexts are things of the original that have no like here.
     fn rejection(self, conn: ConnId, [peer, local]: [SocketAddr; 2], phase: &str, reply: &Reply) {
         let (seconds, code) = (self.at.as_secs(), reply.code);
@@ -193,6 +233,9 @@ impl Line<'_> {
         self.out.push('\n');
     }
 }
+
+/// The stage of a bounce that came by mail.
+const OUT_OF_BAND_STAGE: u8 = 21;
 
 /// Attempts before this one.
 fn retries(attempt: &Attempt) -> u16 {
@@ -238,7 +281,7 @@ fn push_hex(out: &mut String, character: char) {
 mod tests {
     use std::time::Duration;
 
-    use traject_engine::bounce::BounceClass;
+    use traject_engine::config::effective::BounceBehavior;
     use traject_engine::notice::NoticeKind;
     use traject_engine::record::{ClearReason, GiveUp, Pair, Transport};
     use traject_engine::smtp::reply::EnhancedCode;
@@ -295,6 +338,22 @@ mod tests {
             local: "198.51.100.1:25".parse().unwrap(),
             phase: phase.into(),
             reply: reply(text),
+        }
+    }
+
+    fn out_of_band(class: BounceClass) -> Event {
+        Event::OutOfBandBounce {
+            message: MessageId(0xabc),
+            recipient: 0,
+            conn: ConnId(5),
+            peer: "203.0.113.7:999".parse().unwrap(),
+            mailbox: mailbox("ann+1", "bounces.our.test"),
+            about: Some(mailbox("bob", "user.test")),
+            binding: "blue".into(),
+            size_bytes: 3000,
+            reply: reply("552 5.2.2 full @ last"),
+            class,
+            behavior: BounceBehavior::Blackhole,
         }
     }
 
@@ -409,6 +468,15 @@ mod tests {
                      denied\n",
                 ],
             ),
+            (
+                out_of_band(BounceClass::MailboxFull),
+                [
+                    "",
+                    "1700000000@abc-0@abc@5@B@bob@user.test@ann+1@bounces.our.test@default@blue@21@\
+                     22@3000@203.0.113.7@552 5.2.2 full @ last\n",
+                    "",
+                ],
+            ),
             (Event::Reconfigured { queues: 1, moved: 0 }, ["", "", ""]),
         ] {
             assert_eq!(lines(event.clone()), [main, bounce, reject], "{event:?}");
@@ -468,18 +536,22 @@ mod tests {
             Event::PermanentFailure(failed()),
             Event::Expiry { attempt: failed(), why: GiveUp::MaxTime, last_reply: None },
             rejection("rcpt", "550 no"),
+            out_of_band(BounceClass::MailboxFull),
+            // Its subject is no message of ours.
+            out_of_band(BounceClass::Subscribe),
         ];
         // The letters of the lines of each file, over all events.
         for (options, told) in [
-            ("", ["RDTPP", "TBB", "#"]),
-            ("ec_logger { log_receptions = false }", ["DTPP", "TBB", "#"]),
-            ("ec_logger { log_deliveries = false }", ["RTPP", "TBB", "#"]),
-            ("ec_logger { log_transient_failures = false }", ["RDPP", "TBB", "#"]),
-            ("ec_logger { log_permanent_failures = false }", ["RDT", "TBB", "#"]),
-            ("ec_logger { log_rejections = false }", ["RDTPP", "TBB", ""]),
-            ("bounce_logger { log_transient_failures = false }", ["RDTPP", "BB", "#"]),
-            ("bounce_logger { log_inband_bounces = false }", ["RDTPP", "T", "#"]),
-            ("ec_logger { enabled = false log_deliveries = false }", ["RDTPP", "TBB", "#"]),
+            ("", ["RDTPP", "TBBB", "#"]),
+            ("ec_logger { log_receptions = false }", ["DTPP", "TBBB", "#"]),
+            ("ec_logger { log_deliveries = false }", ["RTPP", "TBBB", "#"]),
+            ("ec_logger { log_transient_failures = false }", ["RDPP", "TBBB", "#"]),
+            ("ec_logger { log_permanent_failures = false }", ["RDT", "TBBB", "#"]),
+            ("ec_logger { log_rejections = false }", ["RDTPP", "TBBB", ""]),
+            ("bounce_logger { log_transient_failures = false }", ["RDTPP", "BBB", "#"]),
+            ("bounce_logger { log_inband_bounces = false }", ["RDTPP", "TB", "#"]),
+            ("bounce_logger { log_outofband_bounces = false }", ["RDTPP", "TBB", "#"]),
+            ("ec_logger { enabled = false log_deliveries = false }", ["RDTPP", "TBBB", "#"]),
         ] {
             let mut letters = [const { String::new() }; 3];
             for event in &events {

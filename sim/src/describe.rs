@@ -125,6 +125,11 @@ pub fn event(start: Timestamp, record: &Record) -> String {
         Event::Rejection { peer, phase, reply, .. } => {
             format!("client {peer} refused at {phase}: {reply}")
         }
+        Event::OutOfBandBounce { message, mailbox, about, reply, .. } => {
+            let about =
+                about.as_ref().map_or_else(|| "nobody it names".into(), ToString::to_string);
+            format!("message {message} to {mailbox} is a bounce about {about}: {reply}")
+        }
         Event::ProtocolViolation { conn, what, .. } => {
             format!("connection {conn}: the peer broke the protocol: {what}")
         }

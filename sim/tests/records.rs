@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use traject_engine::Timestamp;
 use traject_engine::bounce::BounceClass;
+use traject_engine::config::effective::BounceBehavior;
 use traject_engine::control::{Action, Reach, Refusal, Selector};
 use traject_engine::dns::{DnsErrorKind, Question};
 use traject_engine::ids::{ConnId, MessageId};
@@ -179,7 +180,20 @@ fn next(event: Option<&Event>) -> Option<Event> {
         Some(Event::SpoolFailure { .. }) => {
             Event::ProtocolViolation { conn, peer, what: "".into() }
         }
-        Some(Event::ProtocolViolation { .. }) => return None,
+        Some(Event::ProtocolViolation { .. }) => Event::OutOfBandBounce {
+            message,
+            recipient: 0,
+            conn,
+            peer,
+            mailbox: Mailbox { local: "x".into(), domain: "a.test".into() },
+            about: Some(Mailbox { local: "x".into(), domain: "a.test".into() }),
+            binding: "b".into(),
+            size_bytes: 1,
+            reply: reply(),
+            class: BounceClass::Generic,
+            behavior: BounceBehavior::Pass,
+        },
+        Some(Event::OutOfBandBounce { .. }) => return None,
     })
 }
 

@@ -166,6 +166,7 @@ impl Bench {
                     eight_bit: false,
                     received_headers: 0,
                     header: None,
+                    head: None,
                 };
                 self.handle(Input::BodyDone { conn, result: Ok(info) });
                 self.due.push_back(Due::Received(conn, b"250 2.0.0 queued as 4711\r\n"));

@@ -1,6 +1,7 @@
 //! Why mail fails, in classes that an operator can count and act on.
 
 mod classify;
+pub mod inbound;
 mod rules;
 
 pub use classify::{Classified, Memo, Reason, classify};

@@ -1,9 +1,12 @@
 //! The effective values the engine works with: plain structs, resolved once per queue or
 //! connection, so that nothing in the engine ever looks an option up by name.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::Cidr;
 use super::routes::Hop;
@@ -362,6 +365,16 @@ pub struct SecurityOptions {
     pub supplemental_groups: Arc<[Arc<str>]>,
 }
 
+/// What becomes of a mail that is taken for a bounce of another one (`bounce_behavior`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BounceBehavior {
+    /// It is read, and delivered like any other.
+    Pass,
+    /// It is read, and dropped.
+    Blackhole,
+}
+
 /// A file of lines for tools that read the original's logs (`ec_logger`, `bounce_logger`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
@@ -401,6 +414,8 @@ pub struct LogLines {
     pub permanent_failures: bool,
     /// `log_rejections`
     pub rejections: bool,
+    /// `log_outofband_bounces`
+    pub out_of_band: bool,
 }
 
 /// How many look-ups of exchanges are made in a time, and how many may wait for that.
@@ -455,4 +470,9 @@ pub struct ServerOptions {
     pub relay_domains: Arc<[Arc<str>]>,
     /// Send mail to these only to their exchanges of best preference.
     pub only_use_best_mx_for_relay_domains: bool,
+    /// Domains whose mail may be bounces (lower case, `*` globs); anybody may send to them.
+    pub bounce_domains: Arc<[Arc<str>]>,
+    /// Addresses, and domains behind an `@`, in lower case, that a bounce is never about
+    /// (`bounce_suppress_list`).
+    pub bounce_suppress_list: Arc<[Box<str>]>,
 }

@@ -52,7 +52,7 @@ mod tree;
 pub mod value;
 
 use alloc::borrow::ToOwned;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -65,13 +65,14 @@ pub use source::{ConfigFiles, FileError, FileId, SourceFile, Sources, Span};
 use self::compile::Compiled;
 use self::diagnostic::Findings;
 use self::effective::{
-    Blackhole, DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint, LogFile, LogKind,
-    ReceptionOptions, SecurityOptions, ServerOptions, SharedCap,
+    Blackhole, BounceBehavior, DefaultBinding, DeliveryOptions, GroupMember, ListenEndpoint,
+    LogFile, LogKind, ReceptionOptions, SecurityOptions, ServerOptions, SharedCap,
 };
 use self::groups::Groups;
 use self::resolve::{Chain, Defaults};
 use self::scope::ScopeKind;
 use crate::ids::ListenerId;
+use crate::smtp::address::Mailbox;
 use crate::smtp::server::relay::matches;
 use crate::tls::params::TlsParams;
 
@@ -181,6 +182,18 @@ impl Config {
                 resolve::blackhole(&chain)
             }
         }
+    }
+
+    /// What becomes of mail to an address if it is taken for a bounce; `None` if it is mail like
+    /// any other.
+    pub fn bounce_behavior(&self, mailbox: &Mailbox) -> Option<BounceBehavior> {
+        let domains = &self.server.bounce_domains;
+        if !domains.iter().any(|pattern| matches(pattern, &mailbox.domain)) {
+            return None;
+        }
+        let (compiled, defaults) = (&self.compiled, &self.defaults);
+        let chain = Chain::of_pair(compiled, defaults, DEFAULT_BINDING, &mailbox.domain);
+        resolve::bounce(&chain, &mailbox.to_string())
     }
 
     /// The cap on connections to the exchange `host` for mail of `binding`, if a `host` stanza sets

@@ -16,8 +16,8 @@ use super::cidr::Cidr;
 use super::compile::{Block, Compiled, Endpoint, Layer};
 use super::domain;
 use super::effective::{
-    BindingSource, Blackhole, DefaultBinding, DeliveryMethod, DeliveryOptions, EhloName,
-    InboundTls, InjectionPolicy, InlineOriginal, LogFile, LogKind, LogLines, MaxRetries,
+    BindingSource, Blackhole, BounceBehavior, DefaultBinding, DeliveryMethod, DeliveryOptions,
+    EhloName, InboundTls, InjectionPolicy, InlineOriginal, LogFile, LogKind, LogLines, MaxRetries,
     MxRateLimit, NoticeOptions, ReceptionOptions, RelayPolicy, SecurityOptions, ServerOptions,
     SharedCap, SharedThrottle,
 };
@@ -538,9 +538,28 @@ pub(super) fn server(chain: &Chain<'_>, hostname: &Arc<str>) -> ServerOptions {
             },
             waiting_max: get!(count "dns_rate_limit_max_queue"),
         }),
-        relay_domains: relay_domains(chain),
+        relay_domains: domains(chain, const { id("relay_domains") }),
         only_use_best_mx_for_relay_domains: get!(bool "only_use_best_mx_for_relay_domains"),
+        bounce_domains: domains(chain, const { id("bounce_domains") }),
+        bounce_suppress_list: get!(text "bounce_suppress_list")
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(|entry| entry.trim().to_ascii_lowercase().into())
+            .collect(),
     }
+}
+
+/// What becomes of a bounce to an address of this domain; `None` if it is not taken for one
+/// (`bounce_pattern`).
+pub(super) fn bounce(chain: &Chain<'_>, address: &str) -> Option<BounceBehavior> {
+    let matches = match chain.value(const { id("bounce_pattern") }) {
+        Some(Value::Pattern(pattern)) => pattern.regex().is_match(address),
+        _ => true,
+    };
+    matches.then(|| match chain.word(const { id("bounce_behavior") }) {
+        "blackhole" => BounceBehavior::Blackhole,
+        _ => BounceBehavior::Pass,
+    })
 }
 
 /// A log file of a stanza.
@@ -569,6 +588,7 @@ pub(super) fn log(kind: LogKind, chain: &Chain<'_>) -> LogFile {
                 LogKind::Main | LogKind::Reject => get!(bool "log_permanent_failures"),
             },
             rejections: get!(bool "log_rejections"),
+            out_of_band: get!(bool "log_outofband_bounces"),
         },
     }
 }
@@ -642,12 +662,16 @@ fn relay_policy(chain: &Chain<'_>, peer: IpAddr) -> RelayPolicy {
     RelayPolicy {
         client_may_relay: in_relay_hosts || any_sender || chain.bool(const { id("open_relay") }),
         sending_domains: sending_domains.unwrap_or_default(),
-        recipient_domains: relay_domains(chain),
+        recipient_domains: {
+            let relayed = domains(chain, const { id("relay_domains") });
+            let bounces = domains(chain, const { id("bounce_domains") });
+            if bounces.is_empty() { relayed } else { [&*relayed, &*bounces].concat().into() }
+        },
     }
 }
 
-fn relay_domains(chain: &Chain<'_>) -> Arc<[Arc<str>]> {
-    match chain.value(const { id("relay_domains") }) {
+fn domains(chain: &Chain<'_>, id: OptionId) -> Arc<[Arc<str>]> {
+    match chain.value(id) {
         Some(Value::Words(domains)) => domains.clone(),
         _ => Arc::default(),
     }

@@ -13,6 +13,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bounce::BounceClass;
+use crate::config::effective::BounceBehavior;
 use crate::control::{Action, Reach, Refusal};
 use crate::dns::{DnsErrorKind, Question};
 use crate::ids::{ConnId, MessageId};
@@ -156,6 +157,32 @@ pub enum Event {
         binding: Arc<str>,
         /// Size of the body.
         size_bytes: u64,
+    },
+    /// A message that came in is a bounce of another one (`bounce_domains`). Comes after its
+    /// reception, once for each of its recipients that is an address for bounces.
+    OutOfBandBounce {
+        /// The message.
+        message: MessageId,
+        /// Index of the recipient in the message's envelope.
+        recipient: u32,
+        /// The connection it came by.
+        conn: ConnId,
+        /// The client.
+        peer: SocketAddr,
+        /// The address for bounces: most often the sender of the message that failed.
+        mailbox: Mailbox,
+        /// Who could not be delivered to; `None` if it does not say.
+        about: Option<Mailbox>,
+        /// The binding of the bounce.
+        binding: Arc<str>,
+        /// Size of the bounce.
+        size_bytes: u64,
+        /// What the receiver said, or what stands for it.
+        reply: Reply,
+        /// What sort of failure it was.
+        class: BounceClass,
+        /// What becomes of the bounce itself.
+        behavior: BounceBehavior,
     },
     /// A client was refused something, or misbehaved.
     Rejection {

@@ -19,6 +19,8 @@ pub struct BodyRules {
     /// The name of a header that is meant for us: every one of that name is taken out, and the
     /// value of the first reported.
     pub take_header: Option<&'static str>,
+    /// How many of the first bytes to report: a mail that may be a bounce is read.
+    pub head_bytes_max: usize,
     /// What to do with a CR or LF that stands alone, and with NUL.
     pub stray: StrayPolicy,
 }
@@ -44,6 +46,9 @@ pub struct BodyInfo {
     pub received_headers: u32,
     /// The value of the header that was taken out; see [`BodyRules::take_header`].
     pub header: Option<Box<str>>,
+    /// The first bytes, the prefix not counted; see [`BodyRules::head_bytes_max`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Box<[u8]>>,
 }
 
 /// Why a body was not transferred.
@@ -80,6 +85,7 @@ pub struct DotReader {
     /// As long as the header section passes.
     taker: Option<HeaderTaker>,
     header: Option<Box<str>>,
+    head: Vec<u8>,
     refused: Option<Refused>,
 }
 
@@ -98,6 +104,7 @@ impl DotReader {
                 None => None,
             },
             header: None,
+            head: Vec::new(),
             refused: None,
         }
     }
@@ -188,6 +195,10 @@ impl DotReader {
         self.size_bytes += bytes.len() as u64;
         self.eight_bit = self.eight_bit || !bytes.is_ascii();
         self.headers.scan(bytes);
+        let room = self.rules.head_bytes_max - self.head.len();
+        if room > 0 {
+            self.head.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        }
     }
 
     fn stray(&mut self, fixed: &[u8], out: &mut Vec<u8>) {
@@ -209,6 +220,7 @@ impl DotReader {
                     Some(taker) => taker.value(),
                     None => self.header.clone(),
                 },
+                head: (self.rules.head_bytes_max > 0).then(|| self.head.as_slice().into()),
             }),
             Some(Refused::TooLarge) => Err(BodyError::TooLarge),
             Some(Refused::StrayControl) => Err(BodyError::StrayControl),
@@ -418,10 +430,18 @@ mod tests {
 
     use super::*;
 
-    const REFUSE: BodyRules =
-        BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Refuse, take_header: None };
-    const FIX: BodyRules =
-        BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Fix, take_header: None };
+    const REFUSE: BodyRules = BodyRules {
+        size_bytes_max: 1 << 20,
+        stray: StrayPolicy::Refuse,
+        take_header: None,
+        head_bytes_max: 0,
+    };
+    const FIX: BodyRules = BodyRules {
+        size_bytes_max: 1 << 20,
+        stray: StrayPolicy::Fix,
+        take_header: None,
+        head_bytes_max: 0,
+    };
 
     /// Bytes appended, bytes consumed, and the end.
     type Outcome = (Vec<u8>, usize, Option<Result<BodyInfo, BodyError>>);
@@ -453,7 +473,7 @@ mod tests {
     }
 
     fn info(size_bytes: u64) -> BodyInfo {
-        BodyInfo { size_bytes, eight_bit: false, received_headers: 0, header: None }
+        BodyInfo { size_bytes, eight_bit: false, received_headers: 0, header: None, head: None }
     }
 
     #[test]
@@ -532,7 +552,12 @@ mod tests {
 
     #[test]
     fn a_message_too_large_is_read_to_its_end_and_not_kept() {
-        let rules = BodyRules { size_bytes_max: 6, stray: StrayPolicy::Refuse, take_header: None };
+        let rules = BodyRules {
+            size_bytes_max: 6,
+            stray: StrayPolicy::Refuse,
+            take_header: None,
+            head_bytes_max: 0,
+        };
         for (body, result) in [
             ("abcd\r\n", Ok(info(6))),
             ("abcde\r\n", Err(BodyError::TooLarge)),
@@ -550,11 +575,27 @@ mod tests {
     }
 
     #[test]
+    fn the_first_bytes_are_reported_where_they_are_asked_for() {
+        let body = b"a: b\r\n\r\n.c\r\nd\r\n";
+        for (max, head) in [(0, None), (1, Some(1)), (9, Some(9)), (100, Some(body.len()))] {
+            for piece in [1, 4, 100] {
+                let mut reader = DotReader::new(BodyRules { head_bytes_max: max, ..REFUSE });
+                let mut out = Vec::new();
+                let wire = encode(body, 100);
+                let ends = wire.chunks(piece).map(|part| reader.decode(part, &mut out).end);
+                let info = ends.flatten().last().unwrap().unwrap();
+                assert_eq!(info.head.as_deref(), head.map(|end| &body[..end]), "{max} {piece}");
+            }
+        }
+    }
+
+    #[test]
     fn a_header_for_us_is_taken_out() {
         let rules = |size_bytes_max| BodyRules {
             size_bytes_max,
             stray: StrayPolicy::Refuse,
             take_header: Some("X-Binding"),
+            head_bytes_max: 0,
         };
         for (body, kept, header) in [
             ("a: b\r\nX-Binding: red\r\n\r\nc\r\n", "a: b\r\n\r\nc\r\n", Some("red")),
@@ -673,7 +714,7 @@ mod tests {
         #[test]
         fn any_bytes_in_any_pieces(wire in soup(), piece in 1_usize..20, limit in 0_u64..80) {
             for stray in [StrayPolicy::Refuse, StrayPolicy::Fix] {
-                let rules = BodyRules { size_bytes_max: limit, stray, take_header: None };
+                let rules = BodyRules { size_bytes_max: limit, stray, take_header: None, head_bytes_max: 0 };
                 let whole = decode(rules, &wire, wire.len());
                 prop_assert_eq!(&decode(rules, &wire, piece), &whole);
                 let (out, consumed, end) = whole;

@@ -28,7 +28,13 @@ fn client_in_data(world: &mut World) -> ConnId {
 }
 
 fn body_done(world: &mut World, conn: ConnId) {
-    let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0, header: None };
+    let info = BodyInfo {
+        size_bytes: 500,
+        eight_bit: false,
+        received_headers: 0,
+        header: None,
+        head: None,
+    };
     world.handle(Input::BodyDone { conn, result: Ok(info) });
 }
 
@@ -141,4 +147,74 @@ fn draining_turns_clients_away_but_keeps_the_promise_under_way() {
     assert!(said.starts_with("250 2.0.0 "), "{said}");
     assert!(said.contains("\r\n421 4.3.2 ") && said.ends_with("(closed)"), "{said}");
     assert_eq!(world.spool.len(), 1, "the message stays in the spool");
+}
+
+#[test]
+fn bounces_that_come_by_mail_are_read_and_then_pass_or_end() {
+    let mut world = World::new(
+        "bounce_domains = ( *.ours.test ) bounce_pattern = \"^b-\"
+         bounce_suppress_list = \"@ours.test\"
+         domain \"drop.ours.test\" { bounce_behavior = blackhole }
+         Esmtp_Listener = ( 127.0.0.1:25 )",
+    );
+    world.receiver("pass.ours.test", |_, said, _| accepting(said));
+    let report = "From: <>\r\n\r\n<x@ours.test>\r\n\r\nFinal-Recipient: rfc822; bob@far.test\r\n\
+                  Action: failed\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n";
+    let mut send = |n, commands: &str| {
+        let conn = world.accept(n);
+        let said = world.client(conn, &format!("EHLO c\r\nMAIL FROM:<>\r\n{commands}DATA\r\n"));
+        if said.lines().last().is_some_and(|line| line.starts_with("354")) {
+            let (_, _, rules) = world.bodies_wanted.pop().expect("a body");
+            let head = (rules.head_bytes_max >= report.len()).then(|| report.as_bytes().into());
+            let info = BodyInfo {
+                size_bytes: 500,
+                eight_bit: false,
+                received_headers: 0,
+                header: None,
+                head,
+            };
+            world.handle(Input::BodyDone { conn, result: Ok(info) });
+        }
+        world.run_to(10 * n);
+        said + &world.heard(conn)
+    };
+    // To whom nobody else may send.
+    assert!(send(1, "RCPT TO:<b-1@far.test>\r\n").contains("550 5.7.1"));
+    // An address that is none for bounces.
+    assert!(send(2, "RCPT TO:<ann@pass.ours.test>\r\n").contains("250 2.0.0"));
+    assert!(send(3, "RCPT TO:<b-2@drop.ours.test>\r\n").contains("250 2.0.0"));
+    let both = "RCPT TO:<b-3@drop.ours.test>\r\nRCPT TO:<b-4@pass.ours.test>\r\n";
+    assert!(send(4, both).contains("250 2.0.0"));
+    let says = |to: &str, behavior: &str| {
+        format!(" bob@far.test to {to}, {behavior}, invalid recipient: 550 5.1.1 no such user")
+    };
+    let bounced = world.told("bounced").into_iter();
+    let bounced: Vec<_> =
+        bounced.map(|line| line.split_once("bounced").unwrap().1.to_owned()).collect();
+    assert_eq!(
+        bounced,
+        [
+            says("b-2@drop.ours.test", "Blackhole"),
+            says("b-3@drop.ours.test", "Blackhole"),
+            says("b-4@pass.ours.test", "Pass"),
+        ]
+    );
+    // Those that pass are delivered, and nothing is left of the others.
+    assert_eq!([world.count("received"), world.count("delivered")], [3, 2]);
+    assert!(world.spool.is_empty());
+    assert_eq!(world.engine.snapshot().messages, 0);
+}
+
+#[test]
+fn a_bounce_that_is_not_safe_is_not_told_of() {
+    let mut world = World::new("bounce_domains = ( ours.test ) Esmtp_Listener = ( 127.0.0.1:25 )");
+    world.spool_error = Some(SpoolError::Full);
+    let conn = world.accept(1);
+    world.client(conn, "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@ours.test>\r\nDATA\r\n");
+    let head = Some(b"Subject: x\r\n\r\n".as_slice().into());
+    let info =
+        BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0, header: None, head };
+    world.handle(Input::BodyDone { conn, result: Ok(info) });
+    world.run_to(1);
+    assert_eq!(world.count("bounced"), 0);
 }

@@ -299,7 +299,13 @@ impl World {
         let mut said = self.client(conn, commands);
         if let Some((_, _, rules)) = self.bodies_wanted.pop() {
             let header = header.filter(|_| rules.take_header.is_some()).map(Into::into);
-            let info = BodyInfo { size_bytes: 500, eight_bit: false, received_headers: 0, header };
+            let info = BodyInfo {
+                size_bytes: 500,
+                eight_bit: false,
+                received_headers: 0,
+                header,
+                head: None,
+            };
             self.handle(Input::BodyDone { conn, result: Ok(info) });
             said = self.heard(conn);
             while said.is_empty() && self.step(self.now) {
@@ -587,7 +593,7 @@ fn configuration(text: &str) -> Arc<Config> {
 }
 
 fn info(size_bytes: u64) -> BodyInfo {
-    BodyInfo { size_bytes, eight_bit: false, received_headers: 0, header: None }
+    BodyInfo { size_bytes, eight_bit: false, received_headers: 0, header: None, head: None }
 }
 
 fn text_of(parts: &[BodyPart]) -> String {
@@ -645,6 +651,10 @@ fn tell(record: &Record) -> Option<String> {
             pair.domain,
             next_attempt_at.saturating_since(START).as_secs()
         ),
+        Event::OutOfBandBounce { mailbox, about, reply, class, behavior, .. } => {
+            let about = about.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("bounced {about} to {mailbox}, {behavior:?}, {}: {reply}", class.text())
+        }
         Event::Reconfigured { queues, moved } => format!("reloaded {queues} strays {moved}"),
         Event::Control { action, refusal: Some(refusal), .. } => {
             format!("refused {}: {refusal}", action.name())

@@ -24,7 +24,7 @@ pub(super) async fn compose<P: Spool>(
     }
     let Body { writer, size_bytes, eight_bit } = body;
     writer.finish().await.map_err(ComposeError::Spool)?;
-    Ok(BodyInfo { size_bytes, eight_bit, received_headers: 0, header: None })
+    Ok(BodyInfo { size_bytes, eight_bit, received_headers: 0, header: None, head: None })
 }
 
 struct Body<W> {

@@ -46,8 +46,12 @@ impl Answer<'_> {
     }
 
     fn receive(&mut self, conn: ConnId, message: MessageId) {
-        let rules =
-            BodyRules { size_bytes_max: 10 << 20, stray: StrayPolicy::Refuse, take_header: None };
+        let rules = BodyRules {
+            size_bytes_max: 10 << 20,
+            stray: StrayPolicy::Refuse,
+            take_header: None,
+            head_bytes_max: 0,
+        };
         let prefix = b"Received: here\r\n".to_vec();
         self.want(Output::ReceiveBody { conn, message, prefix, rules });
     }

@@ -93,6 +93,7 @@ impl<P: Spool> Sending<P> {
             eight_bit: self.eight_bit,
             received_headers: 0,
             header: None,
+            head: None,
         }
     }
 }

@@ -15,8 +15,12 @@ use crate::test_world::FailingSpool;
 
 const NOW: Timestamp = Timestamp(0);
 const MESSAGE: MessageId = MessageId(7);
-const RULES: BodyRules =
-    BodyRules { size_bytes_max: 1 << 20, stray: StrayPolicy::Refuse, take_header: None };
+const RULES: BodyRules = BodyRules {
+    size_bytes_max: 1 << 20,
+    stray: StrayPolicy::Refuse,
+    take_header: None,
+    head_bytes_max: 0,
+};
 
 /// A pump with its buffer.
 struct Driven<P: Spool> {

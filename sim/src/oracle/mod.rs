@@ -345,6 +345,7 @@ fn message_of(event: &Event) -> Option<MessageId> {
     match event {
         Event::Reception { message, .. }
         | Event::Rerouted { message, .. }
+        | Event::OutOfBandBounce { message, .. }
         | Event::SpoolFailure { message, .. } => Some(*message),
         Event::Delivery(attempt)
         | Event::TransientFailure { attempt, .. }

@@ -169,6 +169,8 @@ mod tests {
     const LEFT_OUT: &[(&str, &str)] = &[
         ("suspend_delivery", "mail would wait for ever"),
         ("blackhole", "mail ends without a receiver: the books of the swarm do not know that"),
+        ("bounce_pattern", "is about mail that comes in, to domains of ours"),
+        ("bounce_behavior", "is about mail that comes in, to domains of ours"),
         ("gateway", "needs an exchange that takes everybody's mail"),
         ("routes", "needs an exchange that takes everybody's mail"),
         ("remote_smtp_port", "nobody listens there"),

@@ -31,14 +31,14 @@ options! {
 }
 "bounce-classification" {
     /// Domains whose mail is taken for bounces that others sent us.
-    "bounce_domains": Domains, "", GLOBAL.and(PATHWAYS), BOUNCES, "conf.ref.bounce_domains";
+    "bounce_domains": Domains, "", GLOBAL.and(PATHWAYS), WORKS, "conf.ref.bounce_domains";
     /// Which addresses of the bounce domains count; all if it is not set.
-    "bounce_pattern": Regex, "", DOMAINS, BOUNCES, "conf.ref.bounce_pattern";
+    "bounce_pattern": Regex, "", DOMAINS, WORKS, "conf.ref.bounce_pattern";
     /// What becomes of a bounce that others sent us: it is delivered, or classified and dropped.
-    "bounce_behavior": Word(&["pass", "blackhole"]), "pass", DOMAINS, BOUNCES,
+    "bounce_behavior": Word(&["pass", "blackhole"]), "pass", DOMAINS, WORKS,
         "conf.ref.bounce_behavior";
     /// Addresses, separated by commas, that are never taken for the recipient a bounce is about.
-    "bounce_suppress_list": Text, "", GLOBAL, BOUNCES, "conf.ref.bounce_suppress_list";
+    "bounce_suppress_list": Text, "", GLOBAL, WORKS, "conf.ref.bounce_suppress_list";
     /// Put a header into outgoing mail that lets complaints be traced back.
     "enable_fbl_header_insertion": Bool, "", PAIR, FEEDBACK,
         "conf.ref.enable_fbl_header_insertion";

@@ -16,7 +16,7 @@ options! {
         "modules.bounce_logger";
     /// File of what goes wrong inside.
     "paniclog": Path, "", EC_LOGGER, STDERR, "modules.ec_logger";
-    /// File of logins.
+    /// File of logins and of what operators do.
     "acctlog": Path, "", EC_LOGGER, AUTH, "modules.ec_logger";
     /// File of messages taken over from another spool.
     "importlog": Path, "", EC_LOGGER, NO_IMPORT, "modules.ec_logger";
@@ -26,11 +26,11 @@ options! {
     "rejectlog_mode": Octal, "0644", EC_LOGGER, WORKS, "modules.ec_logger";
     /// Permissions of the bouncelog when it is made, as far as the process's umask allows.
     "bouncelog_mode": Octal, "0644", BOUNCE_LOGGER, WORKS, "modules.bounce_logger";
-    /// Permissions of the paniclog.
+    /// Permissions of the paniclog when it is made.
     "paniclog_mode": Octal, "0644", EC_LOGGER, STDERR, "modules.ec_logger";
-    /// Permissions of the acctlog.
+    /// Permissions of the acctlog when it is made.
     "acctlog_log_mode": Octal, "0644", EC_LOGGER, AUTH, "modules.ec_logger";
-    /// Permissions of the importlog.
+    /// Permissions of the importlog when it is made.
     "importlog_mode": Octal, "0644", EC_LOGGER, NO_IMPORT, "modules.ec_logger";
     /// Seconds between two lines that say that the daemon is alive; 0 for none.
     "heartbeat": SECONDS_OR_0, "60", LOGGERS, WORKS, "modules.ec_logger";
@@ -49,7 +49,7 @@ options! {
     /// Write down failures for good that a receiver told us in the dialogue (`B`).
     "log_inband_bounces": Bool, "true", BOUNCE_LOGGER, WORKS, "modules.bounce_logger";
     /// Write down bounces that came by mail (`B`, stage 21).
-    "log_outofband_bounces": Bool, "true", BOUNCE_LOGGER, BOUNCES, "modules.bounce_logger";
+    "log_outofband_bounces": Bool, "true", BOUNCE_LOGGER, WORKS, "modules.bounce_logger";
     /// Whether the stanza counts.
     "enabled": Bool, "true", LOGGERS, WORKS, "modules.ec_logger";
     /// How much a module of the original tells of itself.

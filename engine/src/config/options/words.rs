@@ -22,7 +22,6 @@ pub(super) const WORKS: Status = Status::Works;
 pub(super) const RECEPTION: Status = later("reception");
 pub(super) const AUTH: Status = later("authentication");
 pub(super) const TLS: Status = later("TLS");
-pub(super) const BOUNCES: Status = later("bounces");
 pub(super) const DAEMON: Status = later("the daemon");
 pub(super) const ADAPTIVE: Status = later("adaptive delivery");
 pub(super) const SIGNING: Status = later("signing");

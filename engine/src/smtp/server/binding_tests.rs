@@ -34,7 +34,8 @@ fn hand_in(options: ReceptionOptions, header: Option<&str>) -> (bool, Vec<String
     };
     out.clear();
     let header = header.map(Into::into);
-    let info = BodyInfo { size_bytes: 99, eight_bit: false, received_headers: 0, header };
+    let info =
+        BodyInfo { size_bytes: 99, eight_bit: false, received_headers: 0, header, head: None };
     dialogue.session.handle(dialogue.now, ServerInput::BodyDone(Ok(info)), &mut ids, &mut out);
     let told = out.iter().flat_map(|output| match output {
         ServerOutput::Accept(message) => vec![String::from("by ") + &message.binding],

@@ -24,10 +24,13 @@ use core::net::SocketAddr;
 
 use self::answer::Answer;
 use self::received::Received;
-use crate::config::effective::{BindingSource, ReceptionOptions};
+use crate::bounce::inbound::{self, Notice};
+use crate::config::effective::{BindingSource, BounceBehavior, ReceptionOptions};
 use crate::ids::MessageId;
 use crate::io::{NetError, SpoolError};
-use crate::limits::{COMMAND_ERRORS_MAX, COMMAND_LINE_BYTES_MAX, RECIPIENTS_PER_MESSAGE_MAX};
+use crate::limits::{
+    BOUNCE_HEAD_BYTES_MAX, COMMAND_ERRORS_MAX, COMMAND_LINE_BYTES_MAX, RECIPIENTS_PER_MESSAGE_MAX,
+};
 use crate::message::{Origin, RecipientState, StoredMessage, StoredRecipient};
 use crate::smtp::address::{ForwardPath, Mailbox, ReversePath};
 use crate::smtp::command::{self, Command, MailFrom, Verb};
@@ -66,6 +69,17 @@ pub trait Owner {
 
     /// Whether there is a binding, or a group that has one, of that name.
     fn knows_binding(&mut self, name: &str) -> bool;
+
+    /// What becomes of mail to this address if it is taken for a bounce; `None` if it is mail like
+    /// any other.
+    fn bounce_behavior(&mut self, _mailbox: &Mailbox) -> Option<BounceBehavior> {
+        None
+    }
+
+    /// Reads a bounce out of the first bytes of a mail.
+    fn read_bounce(&mut self, head: &[u8]) -> Notice {
+        inbound::read(head, &[])
+    }
 
     /// The binding of a complete message; `None` if it has none and is to be refused. `named` is
     /// the name it bears itself.
@@ -373,11 +387,14 @@ impl ServerSession {
         }
         self.counts.errors_in_a_row = 0;
         let message = turn.owner.message_id();
+        let mut recipients = envelope.recipients.iter();
+        let may_be_bounce = recipients.any(|mailbox| turn.owner.bounce_behavior(mailbox).is_some());
         let prefix = self.trace_header(message, turn.now);
         let rules = BodyRules {
             size_bytes_max: self.options.max_message_size_bytes,
             stray: self.options.stray,
             take_header: self.may_name(&envelope.sender).then_some(BINDING_HEADER),
+            head_bytes_max: if may_be_bounce { BOUNCE_HEAD_BYTES_MAX } else { 0 },
         };
         answer::write_go_ahead(&mut turn.replies);
         turn.flush();
@@ -430,7 +447,10 @@ impl ServerSession {
                 self.deadline = None;
                 let recipients = u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX);
                 self.phase = Phase::Spooling { message, recipients };
-                let stored = self.stored_message(message, envelope, info, binding, turn.now);
+                let mut stored = self.stored_message(message, envelope, info, binding, turn.now);
+                if let Some(head) = &info.head {
+                    take_bounces(&mut stored, head, turn);
+                }
                 turn.out.push(ServerOutput::Accept(Box::new(stored)));
             }
             // The connection is gone: nobody is there to be told.
@@ -554,6 +574,21 @@ impl ServerSession {
     }
 }
 
+/// Reads a bounce, once for each recipient that is an address for bounces, and has those that are
+/// to be dropped go nowhere.
+fn take_bounces(stored: &mut StoredMessage, head: &[u8], turn: &mut Turn<'_>) {
+    let mut notice = None;
+    for (recipient, index) in stored.recipients.iter_mut().zip(0..) {
+        let Some(behavior) = turn.owner.bounce_behavior(&recipient.mailbox) else { continue };
+        let notice: &Notice = notice.get_or_insert_with(|| turn.owner.read_bounce(head));
+        if behavior == BounceBehavior::Blackhole {
+            recipient.state = RecipientState::Done;
+        }
+        let (message, notice) = (stored.id, Box::new(notice.clone()));
+        turn.out.push(ServerOutput::Bounce { message, recipient: index, behavior, notice });
+    }
+}
+
 /// The header by which a message names its binding.
 const BINDING_HEADER: &str = "X-Binding";
 
@@ -622,6 +657,17 @@ pub enum ServerOutput {
     /// Make this message durable; `Spooled` answers, and only then the client gets its 250. If it
     /// does not become durable, its staged body is the caller's to discard.
     Accept(Box<StoredMessage>),
+    /// For the record, once the message that is accepted next is durable: it is a bounce.
+    Bounce {
+        /// The message.
+        message: MessageId,
+        /// Index of the recipient that is an address for bounces.
+        recipient: u32,
+        /// What becomes of it.
+        behavior: BounceBehavior,
+        /// What it says.
+        notice: Box<Notice>,
+    },
     /// Forget a body that was staged and never given out with [`ServerOutput::Accept`].
     Discard(MessageId),
     /// For the record: the client was refused something.

@@ -115,6 +115,7 @@ impl Dialogue {
             eight_bit: true,
             received_headers,
             header: None,
+            head: None,
         };
         match event {
             "body" => self.input(ServerInput::BodyDone(Ok(body(0)))),
@@ -165,6 +166,9 @@ pub(super) fn describe(output: &ServerOutput) -> Vec<String> {
         ServerOutput::StartTls(_) => vec!["= start TLS".to_string()],
         ServerOutput::Tls(Ok(info)) => vec![format!("= {}", info.version)],
         ServerOutput::Tls(Err(error)) => vec![format!("= no TLS: {error:?}")],
+        ServerOutput::Bounce { recipient, behavior, notice, .. } => {
+            vec![format!("= bounce to {recipient}, {behavior:?}: {}", notice.reply)]
+        }
         ServerOutput::Discard(message) => vec![format!("= discard {message}")],
         ServerOutput::Rejected { phase, reply } => {
             assert!(reply.local);
@@ -294,7 +298,12 @@ fn what_is_stored_and_how_it_is_received() {
     assert_eq!(message, MessageId(0x7f));
     assert_eq!(
         rules,
-        BodyRules { size_bytes_max: 5000, stray: StrayPolicy::Refuse, take_header: None }
+        BodyRules {
+            size_bytes_max: 5000,
+            stray: StrayPolicy::Refuse,
+            take_header: None,
+            head_bytes_max: 0
+        }
     );
     assert_eq!(
         String::from_utf8(prefix).unwrap(),
@@ -303,7 +312,8 @@ fn what_is_stored_and_how_it_is_received() {
     );
     out.clear();
     dialogue.now = dialogue.now + Duration::from_secs(5);
-    let info = BodyInfo { size_bytes: 99, eight_bit: true, received_headers: 0, header: None };
+    let info =
+        BodyInfo { size_bytes: 99, eight_bit: true, received_headers: 0, header: None, head: None };
     let done = ServerInput::BodyDone(Ok(info));
     dialogue.session.handle(dialogue.now, done, &mut ids, &mut out);
     let expected = StoredMessage {

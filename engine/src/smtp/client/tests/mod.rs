@@ -120,6 +120,7 @@ impl Dialogue {
                     eight_bit: false,
                     received_headers: 0,
                     header: None,
+                    head: None,
                 };
                 self.input(ClientInput::BodyDone(Ok(info)))
             }
