@@ -29,6 +29,13 @@ pub struct Link {
     pub connection_bandwidth: Option<u64>,
 }
 
+impl Link {
+    /// Whether what is sent at one instant arrives at one instant, however it is cut into packets.
+    pub const fn keeps_together(self) -> bool {
+        self.jitter.is_zero() && self.bandwidth.is_none() && self.connection_bandwidth.is_none()
+    }
+}
+
 /// A set of addresses: all that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {

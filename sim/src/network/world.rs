@@ -38,6 +38,10 @@ pub struct WorldOptions {
     pub link: Link,
     /// Largest packet, headers included, in bytes.
     pub mtu: u32,
+    /// Whether what is sent at one instant travels as one packet, as network cards offload the
+    /// cutting into segments. Without jitter and bandwidths all of it would arrive at one instant
+    /// anyway, so this changes nothing but the work; with them each packet counts.
+    pub offload: bool,
 }
 
 impl Default for WorldOptions {
@@ -48,6 +52,7 @@ impl Default for WorldOptions {
             sources: Vec::new(),
             link: Link::default(),
             mtu: ETHERNET_MTU_BYTES,
+            offload: false,
         }
     }
 }

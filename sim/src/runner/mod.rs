@@ -136,6 +136,7 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         seed,
         sources: setup.sources.clone(),
         link: Link::default(),
+        offload: setup.addresses.iter().all(|address| address.link.keeps_together()),
         ..WorldOptions::default()
     });
     let (referee_too, checks) = (Arc::clone(&referee), options.checks);

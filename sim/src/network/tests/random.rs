@@ -1,6 +1,6 @@
 //! Random worlds: many connections that talk, stall, break off and meet faults. Whatever happens,
-//! what is read is what was written; nothing stays behind; and when packets are collected makes no
-//! difference.
+//! what is read is what was written; nothing stays behind; and neither when packets are collected
+//! nor, where they keep together, how large they are makes a difference.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
@@ -151,13 +151,28 @@ async fn trouble(dice: Dice, clock: SimClock, links: Links) {
     }
 }
 
-/// Runs one random world; answers what everybody saw.
-fn random_world(seed: u64, eager: bool) -> Vec<String> {
+/// The link of a random world.
+fn random_link(seed: u64) -> Link {
     let dice = Dice::new(seed, 0);
     let jitter = [0, 1_000, 30_000][dice.below(3) as usize];
-    let link = link(dice.below(40_000), jitter);
-    let mut lab = Lab::with(WorldOptions { seed: Seed::from_u64(seed), link, ..options() });
-    if eager {
+    link(dice.below(40_000), jitter)
+}
+
+/// What must make no difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packets {
+    Usual,
+    CollectedAtOnce,
+    Offloaded,
+}
+
+/// Runs one random world; answers what everybody saw.
+fn random_world(seed: u64, packets: Packets) -> Vec<String> {
+    let offload = packets == Packets::Offloaded;
+    let link = random_link(seed);
+    let of_world = WorldOptions { seed: Seed::from_u64(seed), link, offload, ..options() };
+    let mut lab = Lab::with(of_world);
+    if packets == Packets::CollectedAtOnce {
         lab.world.collect_at_once();
     }
     let log = Log::default();
@@ -235,17 +250,27 @@ fn random_world(seed: u64, eager: bool) -> Vec<String> {
 }
 
 #[test]
-fn random_worlds_are_in_order_and_when_packets_are_collected_makes_no_difference() {
-    let mut lines = 0;
+fn random_worlds_are_in_order_and_what_becomes_of_packets_makes_no_difference() {
+    let (mut lines, mut offloaded) = (0, 0);
     for seed in 0..WORLDS {
-        let seen = random_world(seed, false);
+        let seen = random_world(seed, Packets::Usual);
         lines += seen.len();
-        let eager = random_world(seed, true);
-        let differs = seen.iter().zip(&eager).position(|(lazy, eager)| lazy != eager);
-        if let Some(line) = differs {
-            panic!("seed {seed}, line {line}: {:?}, but at once {:?}", seen[line], eager[line]);
+        for packets in [Packets::CollectedAtOnce, Packets::Offloaded] {
+            if packets == Packets::Offloaded {
+                if !random_link(seed).keeps_together() {
+                    continue;
+                }
+                offloaded += 1;
+            }
+            let other = random_world(seed, packets);
+            let differs = seen.iter().zip(&other).position(|(usual, other)| usual != other);
+            if let Some(line) = differs {
+                let (usual, other) = (&seen[line], &other[line]);
+                panic!("seed {seed}, line {line}: {usual:?}, but {packets:?} {other:?}");
+            }
+            assert_eq!(seen.len(), other.len(), "seed {seed}");
         }
-        assert_eq!(seen.len(), eager.len(), "seed {seed}");
     }
     assert!(lines > 100 * WORLDS as usize, "{lines} lines: little happens");
+    assert!(offloaded > 20, "{offloaded} worlds without jitter");
 }

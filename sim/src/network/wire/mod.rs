@@ -74,7 +74,7 @@ impl Wire {
     pub(in crate::network) fn new(options: &WorldOptions) -> Self {
         let mtu = options.mtu.max(MTU_BYTES_MIN);
         let config = KernelConfig::default()
-            .mtu(mtu)
+            .mtu(if options.offload { OFFLOADED_BYTES } else { mtu })
             .recv_buf_cap(RECEIVE_BUFFER_BYTES)
             .send_buf_cap(SEND_BUFFER_BYTES)
             .default_backlog(usize::MAX)
@@ -195,6 +195,9 @@ const MTU_BYTES_MIN: u32 = 576;
 
 /// IP and TCP headers, without options (IPv4).
 const HEADERS_BYTES: usize = 40;
+
+/// Longer than any window: a packet carries all that may be sent.
+const OFFLOADED_BYTES: u32 = 128 << 10;
 
 /// Data received and not yet read, for each connection.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
