@@ -62,6 +62,8 @@ fn bounce_of(site: &Site, sink: &Sink, mail: &Mail) -> Delivery {
 
 fn mail(number: u32, recipients: &[&str], body: &str) -> Mail {
     let mut mail = Mail::new(number, body);
+    // Of the next hop, too, so that bounces get there.
+    mail.sender = format!("sender{number}@d9.example.net");
     mail.recipients = recipients.iter().map(ToString::to_string).collect();
     mail
 }
@@ -75,7 +77,8 @@ fn a_bounce_is_what_rfc_3464_says() {
     let sink = Sink::start();
     let site = Site::new(sink.address(), TRUSTED);
     let daemon = site.start();
-    let recipients = ["refused.one@d.example.net", "fine@d.example.net", "refused@d.example.net"];
+    let recipients =
+        ["refused.one@d0.example.net", "fine@d0.example.net", "refused@d0.example.net"];
     let bounce = bounce_of(&site, &sink, &mail(1, &recipients, "Subject: a\r\n b\r\n\r\ntext\r\n"));
     assert_eq!(bounce.sender, "");
     let report = parse(&python, &bounce.body);
@@ -92,7 +95,7 @@ fn a_bounce_is_what_rfc_3464_says() {
     assert_eq!(status.len(), 3, "one for the message, one for each recipient that failed");
     assert_eq!(status[0]["reporting-mta"], "dns; out.example.org");
     for (block, recipient) in status[1..].iter().zip(["refused.one", "refused"]) {
-        assert_eq!(block["final-recipient"], format!("rfc822; {recipient}@d.example.net"));
+        assert_eq!(block["final-recipient"], format!("rfc822; {recipient}@d0.example.net"));
         assert_eq!(block["action"], "failed");
         assert_eq!(block["status"], "5.1.1");
         assert_eq!(block["diagnostic-code"], "smtp; 550 5.1.1 nobody of that name");
@@ -117,7 +120,7 @@ fn a_bounce_can_quote_all_of_an_8_bit_message() {
     let daemon = site.start();
     let text = "Subject: s\r\nContent-Type: text/plain; charset=utf-8\r\n\
                 Content-Transfer-Encoding: 8bit\r\n\r\n.\r\nM\u{fc}ller\r\n";
-    let bounce = bounce_of(&site, &sink, &mail(1, &["refused@d.example.net"], text));
+    let bounce = bounce_of(&site, &sink, &mail(1, &["refused@d0.example.net"], text));
     let report = parse(&python, &bounce.body);
     assert_eq!(report["defects"], json!([]));
     assert_eq!(report["headers"]["From"], "md@x.org");
@@ -133,8 +136,8 @@ fn a_bounce_survives_the_process() {
     let sink = Sink::start();
     let site = Site::new(sink.address(), TRUSTED);
     for round in 0..10 {
-        let mut daemon = site.start();
-        let mail = mail(round, &["refused@d.example.net"], "Subject: s\r\n\r\ntext\r\n");
+        let daemon = site.start();
+        let mail = mail(round, &["refused@d0.example.net"], "Subject: s\r\n\r\ntext\r\n");
         let mut client = Client::connect(site.address()).unwrap();
         client.command("EHLO client.example.org").unwrap();
         assert_eq!(client.deliver(&mail).unwrap().code, 250);

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::notice::NoticeKind;
 use traject_engine::record::{Event, Pair, Record, Via};
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::{Input, Output, Timestamp};
@@ -175,6 +176,12 @@ impl Oracles {
             self.take_in(record)?;
             if let Some(attempt) = attempt_of(&record.event) {
                 self.book.notes.changed(attempt.message);
+            }
+            // Not before this are the recipients it tells of done.
+            if let Event::Reception { via: Via::Notice { of, kind, .. }, .. } = &record.event
+                && *kind == NoticeKind::Failed
+            {
+                self.book.notes.changed(*of);
             }
             if let Event::Rerouted { message, .. } = &record.event {
                 self.book.notes.changed(*message);

@@ -60,6 +60,45 @@ fn a_death_at_any_step_loses_nothing() {
     assert!(sums.iter().all(|copies| *copies > 0), "{sums:?}");
 }
 
+/// Whenever the process dies, whoever sent mail that failed hears of it: the notice is durable
+/// before the recipient is done.
+#[test]
+fn a_death_at_any_step_leaves_nobody_unheard() {
+    let rest = format!(
+        "[[traffic]]\nfrom = \"n@brand.test\"\nto = [\"a@a.test\", \"nobody@a.test\"]\nmessages = 2\n\
+         size = \"1KB\"\nrecipients = \"all\"\nover = \"100ms\"\n\
+         {RECEIVER}[[receiver.reply]]\nstage = \"rcpt\"\nrecipient = \"nobody@*\"\n\
+         reply = \"550 5.1.1 No\"\n\
+         [[fault]]\nat = \"0s\"\nfor = \"1h\"\nwhat = \"disk_slow\"\nplus = \"15ms\"\n"
+    );
+    let text = scenario(CONFIG, &rest);
+    let run = |deaths: Vec<(Step, Blow)>| {
+        let options = RunOptions { deaths: deaths.clone(), ..RunOptions::default() };
+        let outcome = play_with(&text, options);
+        if let Some(failure) = outcome.failure {
+            panic!("{deaths:?}: {failure}");
+        }
+        let totals = &outcome.report.totals;
+        let ends = (outcome.report.end, totals.delivered, totals.bounced);
+        assert_eq!(ends, (End::Settled, 2, 2), "{deaths:?}");
+        let notices = totals.notices;
+        assert_eq!(notices.delivered, notices.sent(), "{deaths:?}");
+        (notices.of_failures, outcome.steps)
+    };
+    let (told, steps) = run(Vec::new());
+    assert_eq!(told, 2);
+    let inputs = (0..steps.inputs).map(Step::Input);
+    let mut most = 0;
+    for step in inputs.chain((0..steps.disk_calls).map(Step::DiskCall)) {
+        for blow in [Blow::Kill, Blow::PowerCut] {
+            let (told, _) = run(vec![(step, blow)]);
+            assert!((2..=4).contains(&told), "{step:?} {blow:?}: {told} notices");
+            most = most.max(told);
+        }
+    }
+    assert!(most > 2, "a death between a notice and the note of it has it sent again");
+}
+
 #[test]
 fn deaths_at_random_steps_on_a_bad_disk_lose_nothing() {
     let faults = "[[fault]]\nat = \"10s\"\nfor = \"20s\"\nwhat = \"disk_full\"\n\
