@@ -14,8 +14,11 @@ pub(crate) mod server;
 mod source;
 pub(crate) mod spool;
 
+/// Does what a target does with some bytes.
+pub(crate) type Body = fn(&[u8]);
+
 /// Every target.
-pub(crate) const ALL: &[(&str, fn(&[u8]))] = &[
+pub(crate) const ALL: &[(&str, Body)] = &[
     ("client", client::run),
     ("command", command::run),
     ("config", config::run),

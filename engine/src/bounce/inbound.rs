@@ -35,7 +35,7 @@ pub fn read(head: &[u8], never: &[Box<str>]) -> Notice {
     let found = Found::of(&lines);
     let recipient = found.recipient(never);
     let answer = automatic(&found);
-    let reply = found.reply().or(answer.map(|(_, words)| told(words)));
+    let reply = found.reply().or_else(|| answer.map(|(_, words)| told(words)));
     let class = match (&reply, answer) {
         (_, Some((class, _))) if !found.is_report => class,
         (Some(_), _) if recipient.is_none() => BounceClass::NoRecipient,
@@ -50,8 +50,8 @@ pub fn read(head: &[u8], never: &[Box<str>]) -> Notice {
 
 /// What stands in a mail.
 #[derive(Debug, Default)]
-struct Found<'a> {
-    subject: Option<Cow<'a, str>>,
+struct Found {
+    subject: Option<String>,
     /// `Auto-Submitted` is there and names a reply, or an older header of that meaning is.
     is_automatic: bool,
     /// There is a report for programs.
@@ -78,8 +78,8 @@ struct Group {
     diagnostic: Option<Reply>,
 }
 
-impl<'a> Found<'a> {
-    fn of(lines: &[Cow<'a, str>]) -> Self {
+impl Found {
+    fn of(lines: &[Cow<'_, str>]) -> Self {
         let mut found = Self::default();
         let mut lines = lines.iter();
         for line in lines.by_ref() {
@@ -106,11 +106,11 @@ impl<'a> Found<'a> {
         found
     }
 
-    fn take_header(&mut self, line: &Cow<'a, str>) {
+    fn take_header(&mut self, line: &str) {
         let Some((name, value)) = field(line) else { return };
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         if is("Subject") {
-            self.subject = Some(Cow::Owned(String::from(value)));
+            self.subject = Some(String::from(value));
         } else if is("Auto-Submitted") {
             self.is_automatic |= value.to_ascii_lowercase().starts_with("auto-replied");
         } else if is("X-Autoreply") || is("X-Autorespond") {
@@ -184,7 +184,7 @@ impl Group {
 }
 
 /// What a mail is that is no bounce: an answer by a program, or a wish of a person.
-fn automatic(found: &Found<'_>) -> Option<(BounceClass, &'static str)> {
+fn automatic(found: &Found) -> Option<(BounceClass, &'static str)> {
     let subject = found.subject.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
     match &*subject {
         "unsubscribe" => return Some((BounceClass::Unsubscribe, "asks to be taken off a list")),
@@ -192,7 +192,7 @@ fn automatic(found: &Found<'_>) -> Option<(BounceClass, &'static str)> {
         _ => {}
     }
     let says = |words: &&str| subject.starts_with(words);
-    let answers = found.is_automatic || AUTOMATIC.iter().any(|words| says(words));
+    let answers = found.is_automatic || AUTOMATIC.iter().any(says);
     answers.then_some((BounceClass::AutoReply, "answers by itself"))
 }
 

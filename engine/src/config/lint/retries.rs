@@ -23,6 +23,10 @@ pub(super) fn check(view: &View<'_>, found: &mut Vec<Diagnostic>) {
     for context in view.contexts() {
         let Some(own) = context.own(&[LONGEST, EXPIRATION, INTERVAL, RETRIES]) else { continue };
         let options = context.delivery();
+        if options.never_retry {
+            // Every schedule is without effect, of which another lint tells.
+            continue;
+        }
         found.extend(hasty(&context, &options));
         found.extend(interval_above_max(&context, &options));
         let (age, limit) = last_attempt(&options);
@@ -53,7 +57,7 @@ pub(super) fn check(view: &View<'_>, found: &mut Vec<Diagnostic>) {
 
 fn hasty(context: &Context<'_>, options: &DeliveryOptions) -> Option<Diagnostic> {
     let own = context.own(&[INTERVAL])?;
-    let early = options.retry_interval < GREYLIST && !options.never_retry;
+    let early = options.retry_interval < GREYLIST;
     early.then(|| {
         let message = format!("the first retry comes after {} s", options.retry_interval.as_secs());
         let help = "common greylists hold a message back for 300 s";

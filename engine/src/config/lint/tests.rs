@@ -79,6 +79,11 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (AUTO_WITH_CAP, "max_retry_interval = 1200", "max_retry_interval = 1200 max_retries = none"),
     (
+        AUTO_WITH_CAP,
+        "domain x.test { max_retry_interval = 1200 }",
+        "domain x.test { never_retry = true max_retry_interval = 1200 }",
+    ),
+    (
         OUTLIVES,
         "max_retries = none",
         "max_retries = none domain x.test { message_expiration = 118000 } max_retry_interval = 3600",
