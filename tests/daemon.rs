@@ -58,7 +58,12 @@ impl Site {
 
     /// Starts the daemon and waits for its banner.
     pub fn start(&self) -> Daemon {
-        let mut child = self.spawn();
+        self.start_with(&[])
+    }
+
+    /// Starts the daemon with more arguments and waits for its banner.
+    pub fn start_with(&self, arguments: &[&str]) -> Daemon {
+        let mut child = self.spawn(arguments);
         wait_until("the daemon answers", PATIENCE, || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", self.log());
@@ -70,16 +75,17 @@ impl Site {
 
     /// Starts a daemon that ends by itself: its exit status, and what it printed.
     pub fn fail_to_start(&self) -> (ExitStatus, String) {
-        let status = Daemon { child: self.spawn() }.wait();
+        let status = Daemon { child: self.spawn(&[]) }.wait();
         (status, self.log())
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self, arguments: &[&str]) -> Child {
         let log = self.folder.path().join("log");
         let log = File::options().append(true).create(true).open(log).unwrap();
         Command::new(binary())
             .arg("daemon")
             .arg(self.folder.path().join("traject.conf"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use traject_engine::config::{Config, Severity};
+use traject_engine::config::{Config, Severity, Sources};
 use traject_engine::ids::ListenerId;
 use traject_engine::record::Event;
 use traject_engine::rng::Seed;
@@ -26,11 +26,13 @@ use traject_net::tokio_net::TokioNetwork;
 use traject_net::world::{Clock as _, Network as _, World};
 
 use crate::account::Account;
-use crate::diagnostics;
+use crate::control::metrics::Metrics;
+use crate::control::trace::Traces;
 use crate::error::{CommandError, ErrorKind};
-use crate::line_log::Reopener;
 use crate::logs::{self, Logs};
 use crate::notify::{Notify, Tell};
+use crate::reload::{InForce, Reloader};
+use crate::{control, diagnostics};
 
 /// Receive and deliver mail
 ///
@@ -44,6 +46,7 @@ Examples:
   traject daemon /etc/traject/ecelerity.conf
   traject daemon --records /var/log/traject/records.jsonl ecelerity.conf
   traject daemon --mainlog mainlog.ec --bouncelog bouncelog.ec ecelerity.conf
+  traject daemon --control /run/traject/control.sock --metrics 127.0.0.1:9725 ecelerity.conf
 
 Records tell everything that happens to a message; docs/logs.md describes every form of them. What
 a person should know goes to standard error; RUST_LOG sets how much (error, warn, info, debug).
@@ -61,11 +64,14 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     logs: logs::Args,
+
+    #[command(flatten)]
+    control: control::Args,
 }
 
 /// Runs the daemon until it is told to end.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let (config, _) = diagnostics::load_usable(&args.config, Severity::Warning)?;
+    let (config, sources) = diagnostics::load_usable(&args.config, Severity::Warning)?;
     start_log();
     raise_file_limit();
     let config = Arc::new(config);
@@ -92,17 +98,17 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     };
     account.tell();
     let logs = Logs::open(&args.logs, Arc::clone(&config), clock).map_err(system)?;
-    let grace = Duration::from_secs(args.drain);
-    runtime.block_on(serve(&args.config, config, sockets, (logs, clock), grace)).map_err(system)
+    let config = (config, Arc::new(sources));
+    runtime.block_on(serve(args, config, sockets, (logs, clock))).map_err(system)
 }
 
 async fn serve(
-    path: &str,
-    config: Arc<Config>,
+    args: &Args,
+    (config, sources): (Arc<Config>, Arc<Sources>),
     sockets: Option<Sockets>,
     (logs, clock): (Logs, SystemClock),
-    grace: Duration,
 ) -> anyhow::Result<()> {
+    let grace = Duration::from_secs(args.drain);
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let server = config.server_options();
     let spool = Journal::open(Path::new(&*server.spool_base))
@@ -111,13 +117,10 @@ async fn serve(
     let resolver = DnsResolver::new(&upstream).context("cannot ask the DNS")?;
     let tls = TlsConfigs::system();
     tls.load(&config.tls_params()).map_err(|error| anyhow!("TLS: {}", error.text()))?;
-    let start = Start {
-        path,
-        config: Arc::clone(&config),
-        tls: tls.clone(),
-        logs: logs.reopeners(),
-        notify: Notify::from_env(),
-    };
+    let in_force = InForce { config: Arc::clone(&config), sources };
+    let (path, notify) = (args.config.as_str(), Notify::from_env());
+    let reloader = Arc::new(Reloader::new(path, in_force, tls.clone(), logs.reopeners(), notify));
+    let control = control::bind(&args.control, Path::new(&*server.spool_base))?;
     let world = World { network: TokioNetwork, resolver, spool, clock, tls };
     let sockets = match sockets {
         Some(sockets) => sockets,
@@ -125,17 +128,30 @@ async fn serve(
     };
     let seed = seed().context("cannot read random bytes")?;
     let engine = Engine::new(Arc::clone(&config), seed, world.clock.now());
-    let (mut driver, handle) = Driver::new(engine, world, Log { logs });
+    let (metrics, traces) = (Arc::new(Metrics::default()), Arc::new(Traces::default()));
+    let log = Log { logs, metrics: Arc::clone(&metrics) };
+    let (mut driver, handle) = Driver::new(engine, world, (log, traces.observer()));
     for (listener, socket) in sockets {
         tracing::info!("listening on {}", socket.local_addr()?);
         driver.listen(listener, socket);
     }
-    start.notify.tell(Tell::Ready);
+    let (control_handle, reloads) = (handle.clone(), Arc::clone(&reloader));
+    let started = clock.now();
+    let daemon = control::Daemon {
+        handle: control_handle,
+        reloader: reloads,
+        metrics,
+        traces,
+        clock,
+        started,
+    };
+    let _control = control.serve(daemon)?;
+    reloader.tell(Tell::Ready);
     let mut run = std::pin::pin!(driver.run());
     let finished = tokio::select! {
         biased;
         finished = &mut run => finished,
-        () = obey(&handle, &mut signals, grace, &start) => run.await,
+        () = obey(&handle, &mut signals, grace, &reloader) => run.await,
     };
     let engine = finished.map_err(|error| anyhow!("cannot read the spool: {error:?}"))?.machine;
     tracing::info!(messages = engine.snapshot().messages, "ended; messages left are in the spool");
@@ -148,21 +164,16 @@ async fn obey<P, C>(
     handle: &Handle<Engine, P, C>,
     signals: &mut Signals,
     grace: Duration,
-    start: &Start<'_>,
+    reloader: &Reloader,
 ) where
     P: traject_net::world::Spool,
     C: traject_net::world::Clock,
 {
     while signals.next().await == Told::Reload {
-        start.notify.tell(Tell::Reloading);
-        start.logs.iter().for_each(Reopener::reopen);
-        if let Some(config) = start.read_again().await {
-            // The driver takes this, or has ended.
-            let _ = handle.reload(config).await;
-        }
-        start.notify.tell(Tell::Ready);
+        // What became of it is in the log.
+        let _ = reloader.reload(handle).await;
     }
-    start.notify.tell(Tell::Stopping);
+    reloader.tell(Tell::Stopping);
     tracing::info!("ending: no new connections; again to end at once");
     // The driver takes this, or has ended.
     let _ = handle.drain().await;
@@ -191,73 +202,6 @@ async fn bind(config: &Config) -> anyhow::Result<Sockets> {
         }
     }
     Ok(sockets)
-}
-
-/// What a daemon was started with.
-struct Start<'a> {
-    path: &'a str,
-    config: Arc<Config>,
-    tls: TlsConfigs,
-    logs: Vec<Reopener>,
-    notify: Notify,
-}
-
-impl Start<'_> {
-    /// Reads the configuration anew. `None`, and words about it, if it cannot be used.
-    async fn read_again(&self) -> Option<Arc<Config>> {
-        let path = self.path.to_owned();
-        let tls = self.tls.clone();
-        // Reading files would keep the engine waiting.
-        let read = tokio::task::spawn_blocking(move || {
-            let read = diagnostics::load_usable(&path, Severity::Warning);
-            let (config, _) = read.map_err(|error| error.text())?;
-            let loaded = tls.load(&config.tls_params());
-            loaded.map_err(|error| format!("TLS: {}", error.text()))?;
-            Ok::<_, String>(config)
-        });
-        let config = match read.await {
-            Ok(Ok(config)) => config,
-            Ok(Err(why)) => {
-                tracing::error!("not reloaded, the old configuration stays; {}", why.trim_end());
-                return None;
-            }
-            Err(error) => {
-                tracing::error!(%error, "not reloaded, the old configuration stays");
-                return None;
-            }
-        };
-        for what in needs_restart(&self.config, &config) {
-            tracing::warn!("{what} changed, which needs a restart");
-        }
-        Some(config.into())
-    }
-}
-
-/// What of a configuration a running daemon cannot change.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let sockets = |config: &Config| -> Vec<_> {
-        let each = config.listeners().iter();
-        let mut sockets: Vec<_> = each
-            .flat_map(|one| one.addresses.iter().map(|address| (*address, one.backlog)))
-            .collect();
-        sockets.sort_unstable();
-        sockets
-    };
-    let logs = |config: &Config| -> Vec<_> {
-        let files = config.log_files().into_iter();
-        files.map(|file| (file.kind, file.path, file.mode, file.heartbeat)).collect()
-    };
-    let (before, after) = (old.server_options(), new.server_options());
-    [
-        (sockets(old) != sockets(new), "the addresses to listen on"),
-        (before.spool_base != after.spool_base, "spoolbase"),
-        (old.security_options() != new.security_options(), "the account in `security`"),
-        (logs(old) != logs(new), "the files in `ec_logger` and `bounce_logger`"),
-        (before.resolv_conf != after.resolv_conf, "resolv_conf"),
-    ]
-    .into_iter()
-    .filter_map(|(changed, what)| changed.then_some(what))
-    .collect()
 }
 
 /// What a signal says.
@@ -306,6 +250,7 @@ impl Signals {
 /// Writes the records down, and tells a person about trouble of our own.
 struct Log {
     logs: Logs,
+    metrics: Arc<Metrics>,
 }
 
 impl Observer for Log {
@@ -318,6 +263,7 @@ impl Observer for Log {
     fn output(&mut self, _now: Timestamp, output: &Output) {
         let Output::Record(record) = output else { return };
         self.logs.add(record);
+        self.metrics.count(record);
         match &record.event {
             Event::SpoolFailure { message, error } => {
                 tracing::error!(%message, ?error, "the spool refused a write");
@@ -328,6 +274,10 @@ impl Observer for Log {
             Event::QueueDelayed { pair, recipients, reply, .. } => {
                 let (binding, domain) = (&pair.binding, &pair.domain);
                 tracing::info!(%binding, %domain, recipients, %reply, "queue delayed");
+            }
+            Event::Control { by, action, reach, refusal: None } => {
+                let (what, of) = (action.name(), action.of());
+                tracing::info!(%by, recipients = reach.recipients, left = reach.left, "{what} {of}");
             }
             Event::Reconfigured { queues, moved } => {
                 tracing::info!(queues, moved, "reloaded: another configuration is in force");
@@ -370,43 +320,4 @@ fn start_log() {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_only_a_restart_can_change_is_named() {
-        let listen = |text: &str| format!("esmtp_listener {{ listen \"{text}\" {{ }} }}");
-        let sockets = "the addresses to listen on";
-        for (before, after, named) in [
-            (listen("127.0.0.1:25"), listen("127.0.0.1:25") + " retry_interval = 9", vec![]),
-            (listen("127.0.0.1:25"), listen("127.0.0.1:26"), vec![sockets]),
-            (listen("127.0.0.1:25"), String::new(), vec![sockets]),
-            (
-                "spoolbase = \"/a\"".into(),
-                "spoolbase = \"/b\" resolv_conf = \"/c\"".into(),
-                vec!["spoolbase", "resolv_conf"],
-            ),
-            (
-                "security { user = mail }".into(),
-                "security { user = news }".into(),
-                vec!["the account in `security`"],
-            ),
-            (
-                "ec_logger { mainlog = \"/a\" }".into(),
-                "ec_logger { mainlog = \"/a\" heartbeat = 9 }".into(),
-                vec!["the files in `ec_logger` and `bounce_logger`"],
-            ),
-            (
-                "ec_logger { mainlog = \"/a\" }".into(),
-                "ec_logger { mainlog = \"/a\" log_deliveries = false }".into(),
-                vec![],
-            ),
-        ] {
-            let (old, new) = (Config::from_text(&before), Config::from_text(&after));
-            assert_eq!(needs_restart(&old.unwrap(), &new.unwrap()), named, "{before} {after}");
-        }
-    }
 }

@@ -11,6 +11,8 @@ pub(crate) enum ErrorKind {
     Expectation,
     /// Something in a spool is damaged.
     Damage,
+    /// The daemon refused what was asked of it.
+    Refused,
     /// The machine refused something we need: a file cannot be written, a port is taken.
     System,
     /// The configuration or the scenario is wrong.
@@ -29,7 +31,7 @@ impl ErrorKind {
     /// The exit code. 0 is success; 2 is also what a wrong command line exits with.
     pub(crate) const fn exit_code(self) -> u8 {
         match self {
-            Self::Expectation | Self::Damage => 1,
+            Self::Expectation | Self::Damage | Self::Refused => 1,
             Self::System => 2,
             Self::Config => 3,
             Self::Invariant => 10,
@@ -108,6 +110,7 @@ mod tests {
         let codes = [
             (ErrorKind::Expectation, 1),
             (ErrorKind::Damage, 1),
+            (ErrorKind::Refused, 1),
             (ErrorKind::System, 2),
             (ErrorKind::Config, 3),
             (ErrorKind::Invariant, 10),

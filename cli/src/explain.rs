@@ -1,5 +1,7 @@
 //! `traject explain`: which value applies to this mail, and who set it.
 
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, anyhow};
@@ -56,23 +58,69 @@ pub(crate) struct Args {
 /// Explains.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let (config, sources) = diagnostics::load_usable(&args.config, Severity::Error)?;
-    let options = wanted(&args.options)?;
-    let question = Question {
+    let asked = Asked {
         binding: &args.binding,
         binding_group: args.binding_group.as_deref(),
         domain: &args.domain,
         host: args.host.as_deref(),
+        options: &args.options,
     };
-    let stories = explain_all(&config, question, &options).map_err(|why| refuse(question, &why))?;
-    let view = View { sources: &sources, host: args.host.as_deref() };
-    let shown = match (args.json, args.options.is_empty()) {
-        (true, _) => view.json(&stories),
-        (false, true) => view.table(&stories),
-        (false, false) => view.stories(&stories),
-    };
-    shown
+    let (json, text) = explain(&config, &sources, asked)?;
+    let shown = if args.json { json + "\n" } else { text };
+    io::stdout()
+        .lock()
+        .write_all(shown.as_bytes())
         .context("cannot print the explanation")
         .map_err(|error| CommandError::new(ErrorKind::System, error))
+}
+
+/// What is to be explained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) binding: &'a str,
+    pub(crate) binding_group: Option<&'a str>,
+    pub(crate) domain: &'a str,
+    pub(crate) host: Option<&'a str>,
+    /// Names of options; none for a table of all.
+    pub(crate) options: &'a [String],
+}
+
+impl<'a> Asked<'a> {
+    const fn question(&self) -> Question<'a> {
+        let Self { binding, binding_group, domain, host, .. } = *self;
+        Question { binding, binding_group, domain, host }
+    }
+}
+
+/// The explanation as JSON and as text.
+pub(crate) fn explain(
+    config: &Config,
+    sources: &Sources,
+    asked: Asked<'_>,
+) -> Result<(String, String), CommandError> {
+    let options = wanted(asked.options)?;
+    let question = asked.question();
+    let stories = explain_all(config, question, &options).map_err(|why| refuse(question, &why))?;
+    let view = View { sources, host: asked.host };
+    let text = match asked.options.is_empty() {
+        true => view.table(&stories),
+        false => view.stories(&stories),
+    };
+    Ok((view.json(&stories), text))
+}
+
+/// The values of the options that are asked for; `None` for one that is not set and has no default.
+pub(crate) fn values(
+    config: &Config,
+    asked: Asked<'_>,
+) -> Result<BTreeMap<&'static str, Option<String>>, CommandError> {
+    let mut values = BTreeMap::new();
+    for option in wanted(asked.options)? {
+        let found = config.explain(asked.question(), option);
+        let found = found.map_err(|why| refuse(asked.question(), &why))?;
+        values.insert(option.spec().name, found.value);
+    }
+    Ok(values)
 }
 
 /// An explanation, and whether it is about the exchange.
@@ -164,10 +212,10 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn json(&self, stories: &[Story]) -> anyhow::Result<()> {
+    fn json(&self, stories: &[Story]) -> String {
         let stories: Vec<_> = stories.iter().map(|story| self.json_story(story)).collect();
-        writeln!(io::stdout().lock(), "{}", serde_json::to_string_pretty(&stories)?)?;
-        Ok(())
+        // Unwrap is OK because stories have no maps.
+        serde_json::to_string_pretty(&stories).unwrap()
     }
 
     fn json_story<'a>(&'a self, (story, of_host): &'a Story) -> JsonStory<'a> {
@@ -202,7 +250,7 @@ impl View<'_> {
     }
 
     /// One line an option: those that work, and those that are set although they do not.
-    fn table(&self, stories: &[Story]) -> anyhow::Result<()> {
+    fn table(&self, stories: &[Story]) -> String {
         let mut rows = vec![["OPTION", "VALUE", "SET IN", "AT", ""].map(String::from)];
         for (story, of_host) in stories {
             let spec = story.option.spec();
@@ -227,12 +275,17 @@ impl View<'_> {
                 remark.to_owned(),
             ]);
         }
-        print_columns(&rows)?;
-        Ok(())
+        columns(&rows)
     }
 
-    fn stories(&self, stories: &[Story]) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
+    fn stories(&self, stories: &[Story]) -> String {
+        let mut out = String::new();
+        // Unwrap is OK because writing to a String cannot fail.
+        self.write_stories(&mut out, stories).unwrap();
+        out
+    }
+
+    fn write_stories(&self, out: &mut String, stories: &[Story]) -> fmt::Result {
         for (index, (story, of_host)) in stories.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;

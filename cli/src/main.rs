@@ -3,6 +3,8 @@
 mod account;
 mod check;
 mod classify;
+mod control;
+mod ctl;
 mod daemon;
 mod diagnostics;
 mod diff;
@@ -13,6 +15,7 @@ mod logs;
 mod notify;
 mod options;
 mod profiles;
+mod reload;
 mod runs;
 mod schema;
 mod sim;
@@ -47,6 +50,7 @@ enum Verb {
     Profiles(profiles::Args),
     Schema(schema::Args),
     Daemon(daemon::Args),
+    Ctl(ctl::Args),
     Sim(sim::Args),
     Spool(spool::Args),
     Diff(diff::Args),
@@ -71,6 +75,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Profiles(args) => profiles::run(&args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Daemon(args) => daemon::run(&args),
+        Verb::Ctl(args) => ctl::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Spool(args) => spool::run(&args),
         Verb::Diff(args) => diff::run(&args),
