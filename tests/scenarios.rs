@@ -42,6 +42,24 @@ const CHANGES: &[Change] = &[
         fails: "expired == 1",
     },
     Change {
+        scenario: "regressions/last-word-for-several.toml",
+        instead_of: "reply = \"421 4.3.2 Closing\"",
+        write: "reply = \"451 4.3.2 Not now\"",
+        fails: "attempts == 7",
+    },
+    Change {
+        scenario: "regressions/hops-that-are-never-known-together.toml",
+        instead_of: "messages = 3",
+        write: "messages = 4",
+        fails: "delivered == 3",
+    },
+    Change {
+        scenario: "regressions/put-off-for-ever.toml",
+        instead_of: "max = \"3/10s\"",
+        write: "max = \"9/10s\"",
+        fails: "delivered == 6",
+    },
+    Change {
         scenario: "regressions/one-message-over-a-connection-that-passes.toml",
         instead_of: "domain \"second.example\" {",
         write: "migrate_connections_between_sibling_domains = false domain \"second.example\" {",

@@ -21,6 +21,8 @@ pub(crate) enum ErrorKind {
     Invariant,
     /// Work was left and nothing was going to move it.
     Stuck,
+    /// Without end something happened at one instant.
+    Spin,
     /// The program panicked.
     Panic,
     /// Ctrl-C ended it: 128 + SIGINT, as a shell counts.
@@ -36,7 +38,7 @@ impl ErrorKind {
             Self::Config => 3,
             Self::Invariant => 10,
             Self::Stuck => 11,
-            Self::Panic => 12,
+            Self::Spin | Self::Panic => 12,
             Self::Interrupted => 130,
         }
     }
@@ -115,6 +117,7 @@ mod tests {
             (ErrorKind::Config, 3),
             (ErrorKind::Invariant, 10),
             (ErrorKind::Stuck, 11),
+            (ErrorKind::Spin, 12),
             (ErrorKind::Panic, 12),
             (ErrorKind::Interrupted, 130),
         ];

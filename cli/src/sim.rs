@@ -337,6 +337,7 @@ fn verdict(outcome: Outcome) -> Result<(), CommandError> {
         let kind = match failure.kind {
             FailureKind::Violation => ErrorKind::Invariant,
             FailureKind::Stuck => ErrorKind::Stuck,
+            FailureKind::Spin => ErrorKind::Spin,
             FailureKind::Panic => ErrorKind::Panic,
         };
         let whose = format!("scenario {}, configuration {}", report.scenario, report.config);

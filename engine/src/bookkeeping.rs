@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
-use crate::check::{Violation, ensure};
+use crate::check::{Invariant, Violation, ensure};
 use crate::engine::Engine;
 use crate::ids::MessageId;
 use crate::io::{SpoolError, SpoolWrite};
@@ -264,7 +264,7 @@ impl Engine {
                 }
                 Entry::Failed(_) => {
                     failed += 1;
-                    ensure(books.failed.contains(message), "bookkeeping", || {
+                    ensure(books.failed.contains(message), Invariant::Bookkeeping, || {
                         format!("the note of message {message} failed and is forgotten")
                     })?;
                 }
@@ -273,11 +273,11 @@ impl Engine {
         let purposes = self.spooling.values();
         let writes = purposes.filter(|one| matches!(one, SpoolPurpose::Bookkeeping(_))).count();
         let kept = (writes, books.repeating, books.failed.len());
-        ensure(kept == (writing, again, failed), "bookkeeping", || {
+        ensure(kept == (writing, again, failed), Invariant::Bookkeeping, || {
             format!("(writes, repeated, failed) are {kept:?}, found {writing}, {again}, {failed}")
         })?;
         let wakes = books.timer || books.repeating > 0 || self.draining;
-        ensure(failed == 0 || wakes, "liveness", || {
+        ensure(failed == 0 || wakes, Invariant::Liveness, || {
             format!("{failed} notes could not be written, and nothing will write them")
         })
     }

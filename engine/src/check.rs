@@ -25,6 +25,45 @@ pub struct Violation {
     pub details: String,
 }
 
+/// What is recounted. `planted` shows of each that it can be found broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invariant {
+    /// Recipients are in one place each.
+    Conservation,
+    /// Envelopes are ready as long as somebody holds them.
+    Residency,
+    /// Mail waits only for bindings that there are.
+    Bindings,
+    /// Counters of a queue.
+    Counters,
+    /// Caps, and who counts towards them.
+    Caps,
+    /// Who tries TLS anew.
+    Tls,
+    /// Notes for the spool.
+    Bookkeeping,
+    /// Who is to be told.
+    Notices,
+    /// Whoever waits is woken.
+    Liveness,
+}
+
+impl Invariant {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Conservation => "conservation",
+            Self::Residency => "residency",
+            Self::Bindings => "bindings",
+            Self::Counters => "counters",
+            Self::Caps => "caps",
+            Self::Tls => "tls",
+            Self::Bookkeeping => "bookkeeping",
+            Self::Notices => "notices",
+            Self::Liveness => "liveness",
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.invariant, self.details)
@@ -54,10 +93,10 @@ impl Engine {
         let waiting = self.queues.iter().flat_map(|(_, queue)| queue.waiting());
         let in_flight = self.outbound.values().filter_map(Outbound::in_flight);
         for batch in waiting.chain(in_flight) {
-            ensure(self.messages.contains(batch.message), "conservation", || {
+            ensure(self.messages.contains(batch.message), Invariant::Conservation, || {
                 format!("message {} is queued but not in care", batch.message)
             })?;
-            ensure(!batch.recipients.is_empty(), "conservation", || {
+            ensure(!batch.recipients.is_empty(), Invariant::Conservation, || {
                 format!("an empty batch of message {}", batch.message)
             })?;
             let (recipients, holders) = found.entry(batch.message).or_default();
@@ -69,21 +108,21 @@ impl Engine {
         }
         for (message, remaining, holders) in self.messages.counts() {
             let (mut recipients, found) = found.remove(&message).unwrap_or_default();
-            ensure(holders == found, "residency", || {
+            ensure(holders == found, Invariant::Residency, || {
                 format!("message {message} is held open by {holders}, found {found}")
             })?;
             let count = recipients.len();
             recipients.sort_unstable();
             recipients.dedup();
-            ensure(count == recipients.len(), "conservation", || {
+            ensure(count == recipients.len(), Invariant::Conservation, || {
                 format!("a recipient of message {message} is in two places: {recipients:?}")
             })?;
-            ensure(count == remaining as usize, "conservation", || {
+            ensure(count == remaining as usize, Invariant::Conservation, || {
                 format!("message {message} has {remaining} recipients left, {count} are queued")
             })?;
         }
         let (kept, found) = (self.messages.open(), self.messages.recount_open());
-        ensure(kept == found, "residency", || {
+        ensure(kept == found, Invariant::Residency, || {
             format!("{kept} envelopes are counted open, found {found}")
         })?;
         Ok(())
@@ -93,7 +132,7 @@ impl Engine {
     fn check_bindings(&self) -> Result<(), Violation> {
         for (_, queue) in &self.queues {
             let known = self.config.has_binding(&queue.pair.binding);
-            ensure(known || !queue.has_waiting(), "bindings", || {
+            ensure(known || !queue.has_waiting(), Invariant::Bindings, || {
                 let Pair { binding, domain } = &queue.pair;
                 format!("mail to {domain} waits for {binding}, which is not configured")
             })?;
@@ -113,7 +152,7 @@ impl Engine {
                 ("busy", queue.busy, of_queue().filter(|o| o.in_flight().is_some()).count()),
             ];
             for (what, kept, found) in counted {
-                ensure(kept as usize == found, "counters", || {
+                ensure(kept as usize == found, Invariant::Counters, || {
                     format!("{}: {what} is {kept}, found {found}", name())
                 })?;
             }
@@ -123,11 +162,11 @@ impl Engine {
             let (active, delayed) = queue.recount();
             let found = (active, delayed, in_flight as u64);
             let kept = (recipients.active, recipients.delayed, recipients.in_flight);
-            ensure(kept == found, "counters", || {
+            ensure(kept == found, Invariant::Counters, || {
                 format!("{}: (active, delayed, in flight) is {kept:?}, found {found:?}", name())
             })?;
             let max = queue.options.max_outbound_connections.max(queue.from_before);
-            ensure(queue.connections <= max, "caps", || {
+            ensure(queue.connections <= max, Invariant::Caps, || {
                 format!("{}: {} connections, cap {max}", name(), queue.connections)
             })?;
         }
@@ -140,7 +179,7 @@ impl Engine {
             let kept = self.gates.open(&key);
             let ceiling = self.ceiling(&key, max);
             let allowed = self.gates.allowed(&key, ceiling);
-            ensure(kept == found && found <= allowed, "caps", || {
+            ensure(kept == found && found <= allowed, Invariant::Caps, || {
                 format!("{key:?}: counted {kept}, found {found}, cap {ceiling}")
             })?;
         }
@@ -150,7 +189,7 @@ impl Engine {
     /// Who tries TLS anew is a connection that exists.
     fn check_tls_probes(&self) -> Result<(), Violation> {
         for conn in self.tls.probes() {
-            ensure(self.outbound.contains_key(&conn), "tls", || {
+            ensure(self.outbound.contains_key(&conn), Invariant::Tls, || {
                 format!("{conn} is to try TLS anew and does not exist")
             })?;
         }
@@ -159,39 +198,46 @@ impl Engine {
 
     /// Senders are told of mail there is, and whoever waits to be told is.
     fn check_notices(&self) -> Result<(), Violation> {
-        ensure(self.notices.is_sound(), "notices", || {
+        ensure(self.notices.is_sound(), Invariant::Notices, || {
             "notices wait in line though none is under way".into()
         })?;
         for (message, at, mut recipients) in self.delays.watched() {
             let in_care = self.messages.contains(message);
-            ensure(in_care && at >= self.now && recipients.next().is_some(), "notices", || {
-                format!("a delay of message {message} is to be told at {at}")
-            })?;
+            ensure(
+                in_care && at >= self.now && recipients.next().is_some(),
+                Invariant::Notices,
+                || format!("a delay of message {message} is to be told at {at}"),
+            )?;
         }
         Ok(())
     }
 
     /// Whoever waits, waits for something that will come.
     fn check_liveness(&self) -> Result<(), Violation> {
-        ensure(self.is_sweep_scheduled(), "liveness", || {
+        ensure(self.is_sweep_scheduled(), Invariant::Liveness, || {
             "the timer of the reserve does not fit the line at the cap of the server".into()
         })?;
-        ensure(self.routes.in_line() == 0 || self.lookups_timer.is_some(), "liveness", || {
-            format!("{} look-ups in line, and nothing will wake them", self.routes.in_line())
-        })?;
-        ensure(self.holds.timer.map(TimerHandle::at) == self.holds.next_end(), "liveness", || {
-            "the timer of suspensions does not fit the first that ends".into()
-        })?;
-        ensure(self.knows_siblings(), "liveness", || {
+        ensure(
+            self.routes.in_line() == 0 || self.lookups_timer.is_some(),
+            Invariant::Liveness,
+            || format!("{} look-ups in line, and nothing will wake them", self.routes.in_line()),
+        )?;
+        ensure(
+            self.holds.timer.map(TimerHandle::at) == self.holds.next_end(),
+            Invariant::Liveness,
+            || "the timer of suspensions does not fit the first that ends".into(),
+        )?;
+        ensure(self.knows_siblings(), Invariant::Liveness, || {
             "idle sessions, or queues that wait for one, are not known to their siblings".into()
         })?;
         for (slot, queue) in &self.queues {
             let stuck = |what: &str| {
-                let details = format!(
-                    "{}/{}: {what}, and nothing will wake the queue",
-                    queue.pair.binding, queue.pair.domain
-                );
-                Err(Violation { invariant: "liveness", details })
+                let Pair { binding, domain } = &queue.pair;
+                let first = queue.waiting().next().map(|batch| batch.message);
+                let first = first.map(|id| format!(", message {id} first")).unwrap_or_default();
+                let details =
+                    format!("{binding}/{domain}: {what}{first}, and nothing will wake the queue");
+                Err(Violation { invariant: Invariant::Liveness.name(), details })
             };
             if let Some(due) = queue.next_due()
                 && queue.timer.is_none_or(|timer| timer.at() > due)
@@ -240,8 +286,14 @@ impl Engine {
 
 pub(crate) fn ensure(
     holds: bool,
-    invariant: &'static str,
+    invariant: Invariant,
     details: impl FnOnce() -> String,
 ) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation { invariant, details: details() }) }
+    match holds {
+        true => Ok(()),
+        false => Err(Violation { invariant: invariant.name(), details: details() }),
+    }
 }
+
+#[cfg(test)]
+mod planted;

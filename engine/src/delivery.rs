@@ -11,6 +11,7 @@ use crate::config::effective::{DeliveryOptions, EhloName};
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::io::{NetError, Output};
+use crate::marks::Mark;
 use crate::message::RecipientState;
 use crate::mx::plan::Choice;
 use crate::notice::Outcome;
@@ -278,6 +279,7 @@ impl Engine {
         if self.draining {
             self.drive_outbound(conn, ClientInput::Quit(CloseReason::Draining));
         } else if outdated {
+            self.marks.hit(Mark::OutdatedOnArrival);
             self.drive_outbound(conn, ClientInput::Quit(CloseReason::Reconfigured));
         }
     }
@@ -510,6 +512,7 @@ impl Engine {
         let Some(outbound) = self.outbound.get_mut(&conn) else { return };
         let slot = outbound.queue;
         if let Some(flight) = outbound.flight.take() {
+            self.marks.hit(Mark::NotAttempted);
             let queue = &mut self.queues[slot];
             let recipients = flight.batch.recipients.len();
             queue.end_flight(recipients);

@@ -16,6 +16,7 @@ use crate::delivery::Outbound;
 use crate::ids::{ConnId, MessageId, QueryId, SpoolOp};
 use crate::io::{Input, Output, SpoolWrite};
 use crate::limits;
+use crate::marks::Marks;
 use crate::mx::routes::Routes;
 use crate::notice::{Delays, Notices};
 use crate::queue::Queue;
@@ -95,6 +96,8 @@ pub struct Engine {
     pub(crate) listeners: Listeners,
     /// What queues wait for, as it changed; kept only when somebody watches.
     pub(crate) wait_changes: Option<Vec<WaitChange>>,
+    /// Rare branches that were taken.
+    pub(crate) marks: Marks,
     /// Buffers used again and again.
     pub(crate) client_outputs: Vec<ClientOutput>,
     pub(crate) server_outputs: Vec<ServerOutput>,
@@ -145,6 +148,7 @@ impl Engine {
             shaping_to_be_written: false,
             listeners,
             wait_changes: None,
+            marks: Marks::default(),
             client_outputs: Vec::new(),
             server_outputs: Vec::new(),
         }
@@ -239,6 +243,11 @@ impl Engine {
     /// others only.
     pub fn next_wakeup(&self) -> Option<Wakeup> {
         self.timers.first()
+    }
+
+    /// Which rare branches were taken so far.
+    pub const fn marks(&self) -> Marks {
+        self.marks
     }
 
     fn fire_timers(&mut self) {

@@ -23,6 +23,7 @@ mod engine;
 pub mod ids;
 pub mod io;
 pub mod limits;
+pub mod marks;
 pub mod message;
 pub mod mx;
 pub mod notice;

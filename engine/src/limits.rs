@@ -79,6 +79,14 @@ pub const ROUTES_MAX: usize = 1 << 20;
 /// one domain to another.
 pub const SIBLINGS_TRIED_MAX: usize = 32;
 
+/// How long an answer is believed at least where `routes` names several hops: else the first would
+/// have expired before the last is there, and the look-up would begin anew without end.
+pub const LOOKED_UP_TOGETHER: Duration = Duration::from_secs(60);
+
+/// Shortest time that an address is left alone after a failure, whatever `host_failure_retry` says:
+/// without one, a receiver that refuses at once would be asked again without end.
+pub const HOST_ASIDE_MIN: Duration = Duration::from_secs(1);
+
 /// Failed addresses that are remembered beyond the time they are set aside.
 pub const FAILED_HOSTS_KEPT: usize = 1 << 16;
 

@@ -16,6 +16,7 @@ use crate::config::memo::OptionsMemo;
 use crate::delivery::alike_for_life;
 use crate::engine::Engine;
 use crate::ids::ListenerId;
+use crate::marks::Mark;
 use crate::queue::{Batch, Indexes};
 use crate::record::Event;
 use crate::sched::contains;
@@ -93,6 +94,7 @@ impl Engine {
 
     /// Puts a batch into the queues it belongs to: delayed until `due`, or active.
     pub(crate) fn send_home(&mut self, batch: Batch, due: Option<Timestamp>) {
+        self.marks.hit(Mark::SentHome);
         for (home, batch) in self.homes(batch) {
             self.put(home, batch, due);
             self.touch(home);

@@ -9,6 +9,7 @@ use crate::delivery::Over;
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::io::Output;
+use crate::limits;
 use crate::mx::plan::{Plan, Usable};
 use crate::record::{ClearReason, Event, Transport};
 use crate::sched::tls::{Asked, Incident, Known};
@@ -30,9 +31,6 @@ pub(crate) enum TlsAt {
     /// Another connection is finding out.
     Wait(Asked),
 }
-
-/// What was known of an address for less than this is no knowledge.
-const MEMORY_MIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// What a queue does about TLS at an address now.
@@ -139,7 +137,7 @@ impl Engine {
         let exchange = outbound.exchange().clone();
         let queue = &self.queues[slot];
         let (pair, policy) = (queue.pair.clone(), queue.options.tls);
-        let until = self.now + queue.options.host_failure_retry.max(MEMORY_MIN);
+        let until = self.now + queue.options.host_failure_retry.max(limits::HOST_ASIDE_MIN);
         let (fault, reply) = (failure.fault(), failure.reply());
         let incident = Incident { fault, stage, reply: reply.clone() };
         let (until, waiting) = self.tls.failed(asked, incident, self.now, until);

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod cause;
 pub mod counts;
+pub mod coverage;
 pub mod describe;
 pub mod diff;
 pub mod disk;

@@ -2,19 +2,23 @@
 //! after [`START`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use traject_engine::Timestamp;
 use traject_engine::config::Config;
-use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::ids::{ConnId, MessageId, SpoolOp};
+use traject_engine::io::SpoolWrite;
+use traject_engine::message::StoredMessage;
 use traject_engine::record::{
     Attempt, ClearReason, CloseReason, Event, GiveUp, Pair, Record, Transport, Via,
 };
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::reply::{EnhancedCode, Reply};
 use traject_engine::smtp::stage::Stage;
+use traject_engine::{Input, Output, Timestamp};
 
 use crate::cause::Teller;
+use crate::oracle::Oracles;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1000);
 
@@ -49,6 +53,27 @@ pub(crate) fn reception(second: u64, message: u64, recipients: &[&str]) -> Recor
         size_bytes: 1000,
     };
     record(second, event)
+}
+
+/// What a record says came in is on the disk.
+pub(crate) fn spooled(oracles: &mut Oracles, record: &Record) {
+    let Event::Reception { message, reverse_path, binding, size_bytes, .. } = &record.event else {
+        return;
+    };
+    let message = StoredMessage {
+        id: *message,
+        reverse_path: reverse_path.clone(),
+        recipients: Vec::new(),
+        received_at: record.at,
+        size_bytes: *size_bytes,
+        eight_bit: false,
+        binding: Arc::clone(binding),
+        origin: None,
+        rerouted: Vec::new(),
+    };
+    let (op, write) = (SpoolOp(message.id.0), SpoolWrite::Insert(Arc::new(message)));
+    oracles.output(record.at, &Output::Spool { op, write }).unwrap();
+    oracles.input(record.at, &Input::Spooled { op, result: Ok(()) }).unwrap();
 }
 
 pub(crate) fn opened(second: u64, conn: u64, last: u8, open: u32) -> Record {

@@ -165,6 +165,7 @@ fn report_of(outcome: Outcome) -> Result<Report, CommandError> {
     let kind = match failure.kind {
         FailureKind::Violation => ErrorKind::Invariant,
         FailureKind::Stuck => ErrorKind::Stuck,
+        FailureKind::Spin => ErrorKind::Spin,
         FailureKind::Panic => ErrorKind::Panic,
     };
     let hint = format!("replay: {}", outcome.report.replay);

@@ -42,6 +42,7 @@ impl Verdict {
             Self::Broken { failure, .. } => Some(match failure.kind {
                 FailureKind::Violation => ErrorKind::Invariant,
                 FailureKind::Stuck => ErrorKind::Stuck,
+                FailureKind::Spin => ErrorKind::Spin,
                 FailureKind::Panic => ErrorKind::Panic,
             }),
             Self::Unusable { .. } => Some(ErrorKind::Config),

@@ -34,6 +34,9 @@ pub(crate) struct DnsPolicy {
     pub(crate) ttl_min: Duration,
     /// `max_dns_ttl`.
     pub(crate) ttl_max: Duration,
+    /// Shortest time that an answer is believed, whatever else says: where several names are looked
+    /// up together.
+    pub(crate) life_min: Duration,
     /// `use_ipv6`.
     pub(crate) use_ipv6: bool,
     /// `fully_resolve_before_smtp`.
@@ -618,7 +621,8 @@ impl Asked {
 impl DnsPolicy {
     /// How long an answer is believed.
     fn life(&self, target: &Target, ttl: Duration) -> Duration {
-        target.lifetime.unwrap_or_else(|| ttl.max(self.ttl_min).min(self.ttl_max))
+        let life = target.lifetime.unwrap_or_else(|| ttl.max(self.ttl_min).min(self.ttl_max));
+        life.max(self.life_min)
     }
 }
 

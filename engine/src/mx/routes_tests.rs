@@ -9,6 +9,7 @@ const POLICY: DnsPolicy = DnsPolicy {
     failure_hold: Duration::from_secs(100),
     ttl_min: Duration::ZERO,
     ttl_max: Duration::from_secs(1000),
+    life_min: Duration::ZERO,
     use_ipv6: true,
     all_first: true,
     mx_rate_limit: None,
@@ -257,6 +258,14 @@ fn ttl_zero_serves_those_who_waited() {
 
 #[test]
 fn ttls_are_clamped() {
+    let together =
+        DnsPolicy { ttl_max: Duration::from_secs(1), life_min: Duration::from_secs(10), ..POLICY };
+    let mut world = World::default();
+    world.lookup_with(together, "x.test", 1, 0);
+    world.answer("MX x.test", "ttl 0: 10 a", 0);
+    world.answer("A/AAAA a", "ttl 100000: 192.0.2.1", 0);
+    assert_eq!(world.lookup_with(together, "x.test", 1, 10), "10 a [192.0.2.1]");
+
     let policy = DnsPolicy { ttl_min: Duration::from_secs(10), ..POLICY };
     let mut world = World::default();
     world.lookup_with(policy, "x.test", 1, 0);

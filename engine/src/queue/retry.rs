@@ -39,9 +39,14 @@ pub fn limit_reached(options: &DeliveryOptions, attempts: u16, age: Duration) ->
     let retries_made = u32::from(attempts).checked_sub(1);
     match (retries_made, retries_allowed(options)) {
         (Some(made), Some(allowed)) if made >= allowed => Some(GiveUp::MaxRetries),
-        _ if age >= options.message_expiration => Some(GiveUp::MaxTime),
+        _ if is_too_old(options, age) => Some(GiveUp::MaxTime),
         _ => None,
     }
+}
+
+/// Whether a message goes no further for its age alone.
+pub fn is_too_old(options: &DeliveryOptions, age: Duration) -> bool {
+    age >= options.message_expiration
 }
 
 /// The wait before retry `n`, counted from 1. For a message without attempts this is also the

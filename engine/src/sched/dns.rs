@@ -3,11 +3,14 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::dns::{DnsAnswer, DnsError, Question};
 use crate::engine::{Engine, Ids};
 use crate::ids::QueryId;
 use crate::io::Output;
+use crate::limits;
+use crate::marks::Mark;
 use crate::mx::hops;
 use crate::mx::plan::Plan;
 use crate::mx::routes::{DnsPolicy, Lookup};
@@ -57,6 +60,10 @@ impl Engine {
             failure_hold: options.retry_interval,
             ttl_min: server.min_dns_ttl,
             ttl_max: server.max_dns_ttl,
+            life_min: match options.routes.len() {
+                0 | 1 => Duration::ZERO,
+                _ => limits::LOOKED_UP_TOGETHER,
+            },
             use_ipv6: server.use_ipv6,
             all_first: options.fully_resolve_before_smtp,
             mx_rate_limit: server.mx_rate_limit,
@@ -105,6 +112,7 @@ impl Engine {
         let queue = &mut self.queues[slot];
         let purge = queue.options.dns_failures_to_purge;
         if purge > 0 && failures >= purge {
+            self.marks.hit(Mark::Purged);
             let text = "the domain could not be looked up (dns_failures_to_purge)";
             self.fail_active(slot, &Reply::local(554, EnhancedCode(5, 4, 4), text));
             return QueueReason::Empty;

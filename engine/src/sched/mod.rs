@@ -18,13 +18,15 @@ use crate::config::effective::DeliveryOptions;
 use crate::config::{Cidr, DEFAULT_BINDING};
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageId};
+use crate::limits;
+use crate::marks::Mark;
 use crate::message::RecipientState;
 use crate::mx::plan::{Exchange, Plan, Usable};
 use crate::mx::routes::Lookup;
 use crate::notice::Outcome;
 use crate::queue::Batch;
 use crate::queue::reason::QueueReason;
-use crate::queue::retry::{give_up_reply, limit_reached, wait_before_retry};
+use crate::queue::retry::{give_up_reply, is_too_old, limit_reached, wait_before_retry};
 use crate::record::{Attempt, Event, GiveUp, Transport};
 use crate::rng::Purpose;
 use crate::sched::goal::connection_goal;
@@ -303,7 +305,7 @@ impl Engine {
     ) {
         let queue = &self.queues[slot];
         let binding = queue.pair.binding.clone();
-        let until = self.now + queue.options.host_failure_retry;
+        let until = self.now + queue.options.host_failure_retry.max(limits::HOST_ASIDE_MIN);
         let forgotten_at = self.now + self.config.server_options().address_metrics_lifetime;
         let (aside, waiting) =
             self.hosts.failed(&binding, address, conn, self.now, until, forgotten_at);
@@ -325,10 +327,9 @@ impl Engine {
         let mut moved = 0;
         for batch in queue.take_active() {
             let age = self.age(batch.message);
-            if let Some(why) = limit_reached(&options, batch.attempts, age)
-                && why == GiveUp::MaxTime
-            {
-                self.give_up(slot, &batch, why, Some(reply.clone()));
+            if is_too_old(&options, age) {
+                self.marks.hit(Mark::TooOldToWait);
+                self.give_up(slot, &batch, GiveUp::MaxTime, Some(reply.clone()));
                 continue;
             }
             moved += batch.recipients.len() as u32;

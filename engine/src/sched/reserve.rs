@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::engine::Engine;
+use crate::marks::Mark;
 use crate::shaping::gates::{GateKey, GateKind};
 use crate::timers::{TimerHandle, WakeupReason};
 
@@ -58,6 +59,7 @@ impl Engine {
                 break;
             }
             if self.queues.get(slot).is_some_and(|queue| queue.connections == 0) {
+                self.marks.hit(Mark::ReserveSwept);
                 self.reserve.favoured = Some(slot);
                 self.maintain(slot);
                 self.reserve.favoured = None;

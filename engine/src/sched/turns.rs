@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::config::effective::{DeliveryOptions, SharedThrottle};
 use crate::engine::Engine;
 use crate::ids::ConnId;
+use crate::marks::Mark;
 use crate::queue::reason::QueueReason;
 use crate::shaping::gates::{GateKey, GateKind, Place};
 use crate::time::Timestamp;
@@ -182,6 +183,7 @@ impl Engine {
 
     /// So many recipients were not sent to after all.
     pub(crate) fn refund_messages(&mut self, place: &Place, recipients: u32) {
+        self.marks.hit(Mark::Refunded);
         for _ in 0..recipients {
             if let Some(Some(first)) = self.gates.refund(&place.key, place.at, self.now) {
                 self.touch(first);

@@ -17,7 +17,7 @@ use traject_engine::smtp::address::Mailbox;
 use traject_engine::tls::policy::TlsMode;
 
 use super::notes::Notes;
-use super::{Finding, ensure, mailbox_name};
+use super::{Finding, Law, ensure, mailbox_name};
 
 /// Position of a pair in the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,6 +222,11 @@ impl Book {
         self.pending
     }
 
+    /// Recipients of a message that are not done; none of one that was never accepted.
+    pub(super) fn pending_of(&self, message: MessageId) -> u32 {
+        self.place(message).map_or(0, |place| place.pending)
+    }
+
     /// Messages with recipients that are not done.
     pub fn pending_messages(&self) -> u64 {
         self.pending_messages
@@ -230,6 +235,19 @@ impl Book {
     /// Every recipient, in the order of acceptance.
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// The first message that is not done, with its first recipient that is not.
+    pub fn first_pending(&self) -> Option<(MessageId, &Row)> {
+        let messages = self.messages.iter().flat_map(|segment| {
+            let number = |(n, place)| ((segment.first + n as u64) << 1 | segment.side, place);
+            (0..).zip(&segment.messages).map(number)
+        });
+        let (id, place) =
+            messages.into_iter().find(|(_, place): &(u64, &Place)| place.pending > 0)?;
+        let rows = &self.rows[place.first_row as usize..][..place.rows as usize];
+        let row = rows.iter().find(|row| row.state == State::Pending)?;
+        Some((MessageId(id), row))
     }
 
     /// Every pair, in the order of appearance.
@@ -368,7 +386,7 @@ impl Book {
         let name = entity(mailbox.as_bytes());
         let rows = &mut self.rows[place.first_row as usize..][..place.rows as usize];
         rows.iter_mut().find(|row| row.mailbox == name).ok_or_else(|| Finding {
-            invariant: "conservation",
+            law: LAW,
             details: format!("{mailbox} is no recipient of message {message}"),
         })
     }
@@ -604,10 +622,10 @@ impl Phase {
 }
 
 fn unknown(message: MessageId) -> Finding {
-    Finding { invariant: LAW, details: format!("message {message} was never accepted") }
+    Finding { law: LAW, details: format!("message {message} was never accepted") }
 }
 
-const LAW: &str = "conservation";
+const LAW: Law = Law::Conservation;
 
 /// Ids that may be missing within a segment: messages that were refused.
 const GAP_MAX: u64 = 1024;

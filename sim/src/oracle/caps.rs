@@ -9,7 +9,7 @@ use traject_engine::Timestamp;
 use traject_engine::ids::{ConnId, MessageId};
 use traject_engine::record::{CloseReason, Event, Pair, Record};
 
-use super::{Book, Death, Finding, PairId, ensure};
+use super::{Book, Death, Finding, Law, PairId, ensure};
 
 /// Connections that stand.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Caps {
             Event::ConnectionClosed { conn, deliveries, .. } => {
                 let open = self.open.remove(conn);
                 let open = open.ok_or_else(|| Finding {
-                    invariant: LAW,
+                    law: LAW,
                     details: format!("connection {conn} was closed, and never opened"),
                 })?;
                 if let Some(count) = self.per_pair.get_mut(&open.pair) {
@@ -84,7 +84,7 @@ impl Caps {
             Event::Delivery(attempt) => {
                 let conn = attempt.conn.and_then(|conn| self.open.get_mut(&conn));
                 let open = conn.ok_or_else(|| Finding {
-                    invariant: LAW,
+                    law: LAW,
                     details: format!("message {} went over no connection", attempt.message),
                 })?;
                 if open.last != Some((attempt.message, record.at)) {
@@ -143,7 +143,7 @@ impl Caps {
         let (from_id, to_id) = (book.pair_id(from), book.pair_id(to));
         let known = self.open.get_mut(&conn).filter(|known| known.pair == from_id);
         let known = known.ok_or_else(|| Finding {
-            invariant: LAW,
+            law: LAW,
             details: format!("connection {conn} is none of {}/{}", from.binding, from.domain),
         })?;
         known.pair = to_id;
@@ -189,4 +189,4 @@ fn loosest(limits: impl Iterator<Item = u32> + Clone) -> u32 {
 /// Longest time a transaction takes.
 const TRANSACTION_MAX: Duration = Duration::from_secs(3600);
 
-const LAW: &str = "caps";
+const LAW: Law = Law::Caps;

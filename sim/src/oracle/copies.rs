@@ -6,7 +6,7 @@ use traject_engine::ids::MessageId;
 use traject_engine::record::{Attempt, Event};
 use traject_engine::smtp::stage::Stage;
 
-use super::{Answer, Book, Finding, PairId, Row, State, ensure};
+use super::{Answer, Book, Finding, Law, PairId, Row, State, ensure};
 
 /// A receiver answered the content of a message for one recipient. Tells whose mail it is when it
 /// took a copy that it or another had already.
@@ -24,7 +24,7 @@ pub(super) fn judge_answer(
     ensure(LAW, row.state == State::Pending || is_late, || {
         format!("{} was sent again after it was {:?}", who(), row.state)
     })?;
-    ensure("retry", at >= row.due_at || is_late, || {
+    ensure(Law::Retry, at >= row.due_at || is_late, || {
         format!("{} was sent before its due time {}", who(), row.due_at)
     })?;
     row.answered = answer.code.unwrap_or(0);
@@ -56,4 +56,4 @@ pub(super) fn is_lost(attempt: &Attempt) -> bool {
     attempt.reply.local && matches!(attempt.stage, Stage::Body | Stage::BodyReply)
 }
 
-const LAW: &str = "copies";
+const LAW: Law = Law::Copies;

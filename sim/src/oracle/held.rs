@@ -6,7 +6,7 @@ use traject_engine::Timestamp;
 use traject_engine::control::{Action, Selector};
 use traject_engine::record::{Event, Record};
 
-use super::{Finding, ensure};
+use super::{Finding, Law, ensure};
 use crate::counts::attempt_of;
 
 /// Every suspension there was.
@@ -52,7 +52,7 @@ impl Held {
                             && (one.from < begun_at && begun_at < one.until)
                     };
                     let broken = self.all.iter().find(broken);
-                    ensure("suspension", broken.is_none(), || {
+                    ensure(Law::Suspension, broken.is_none(), || {
                         let of = broken.map(|one| one.of.to_string()).unwrap_or_default();
                         format!("{} was tried, and {of} was suspended", attempt.mailbox)
                     })

@@ -7,7 +7,7 @@ use traject_engine::Timestamp;
 use traject_engine::ids::MessageId;
 use traject_engine::tls::policy::TlsMode;
 
-use super::{Answer, Book, Finding, ensure};
+use super::{Answer, Book, Finding, Law, ensure};
 
 /// A receiver has the content of a message for one recipient, in clear or under TLS.
 pub(super) fn judge_answer(
@@ -25,7 +25,7 @@ pub(super) fn judge_answer(
         TlsMode::IfAvailable => true,
         TlsMode::No => !answer.secured,
     });
-    ensure("tls", fits, || {
+    ensure(Law::Tls, fits, || {
         let how = if answer.secured { "under TLS" } else { "in clear" };
         format!("message {message} for {recipient} went {how}")
     })

@@ -6,21 +6,32 @@
 //! ```text
 //! records ──► Book (who is where) ──► outcome · retry · caps · route · tls …  after each record
 //! copies  ──► Book                ──► copies · in clear                    after each copy
-//! engine.check(), spool, Book     ──► at rest, at the end                  now and then
+//! inputs, outputs                 ──► boundary · durability · spin         after each
+//! engine.check(), spool, Book     ──► conservation                         now and then
 //! records ──► Book (options)      ──► throttle                             at the end
+//! a random world's text           ──► config                               before a run
 //! ```
+//!
+//! [`Law`] names them all, and for each a test plants a bug and sees it caught.
 
 pub mod book;
+mod boundary;
 mod caps;
+pub mod config;
+mod conservation;
 mod copies;
+pub mod determinism;
+mod durability;
 mod held;
 mod in_clear;
+mod law;
 mod notes;
 mod notices;
 mod outcome;
 mod retry;
 mod route;
 mod shared;
+mod spin;
 mod throttle;
 mod tls;
 
@@ -37,12 +48,17 @@ use traject_engine::{Input, Output, Timestamp};
 use crate::counts::attempt_of;
 
 pub use self::book::{Book, PairId, Row, State};
+pub use self::conservation::AtRest;
+pub use self::law::Law;
 pub use self::route::{Names, Routes, Saying};
 
+use self::boundary::Requests;
 use self::caps::Caps;
+use self::durability::Durability;
 use self::held::Held;
 use self::notices::NoticeLaw;
 use self::shared::SharedCaps;
+use self::spin::Spin;
 use self::throttle::Throttles;
 use self::tls::TlsLaw;
 
@@ -102,6 +118,9 @@ pub struct Oracles {
     tls: TlsLaw,
     notices: NoticeLaw,
     held: Held,
+    requests: Requests,
+    durability: Durability,
+    spin: Spin,
 }
 
 impl Oracles {
@@ -116,6 +135,9 @@ impl Oracles {
             tls: TlsLaw::default(),
             notices: NoticeLaw::default(),
             held: Held::default(),
+            requests: Requests::default(),
+            durability: Durability::default(),
+            spin: Spin::default(),
         }
     }
 
@@ -128,6 +150,7 @@ impl Oracles {
     pub fn reload(&mut self, at: Timestamp, config: Arc<Config>) {
         self.book.reload(at, config);
         self.shared.reload(&mut self.book);
+        self.routes.reload();
     }
 
     /// A message is on its way, and names its binding.
@@ -138,6 +161,8 @@ impl Oracles {
     /// The process is gone, and with it the connections it had: these records say so.
     pub fn process_gone(&mut self, at: Timestamp, how: Death) -> Vec<Record> {
         let closed = self.caps.all_closed(&self.book, how);
+        self.requests.forget();
+        self.durability.forget();
         if !closed.is_empty() {
             self.book.broke_off(at);
         }
@@ -166,6 +191,8 @@ impl Oracles {
                 retry::judge(record, row, options)?;
                 copies::judge_result(&record.event, row)?;
             }
+            self.durability.record(record)?;
+            self.spin.record(record);
             self.caps.judge(record, &mut self.book)?;
             self.shared.judge(record, &mut self.book)?;
             self.routes.judge(record, &mut self.book)?;
@@ -217,8 +244,12 @@ impl Oracles {
         self.notices.is_settled()
     }
 
-    /// Notes what the engine asks for.
-    pub fn output(&mut self, at: Timestamp, output: &Output) {
+    /// Judges what the engine wants.
+    ///
+    /// # Errors
+    ///
+    /// The law it breaks.
+    pub fn output(&mut self, at: Timestamp, output: &Output) -> Result<(), Violation> {
         match output {
             Output::Connect { conn, .. } => self.routes.connects(at, *conn),
             Output::Compose { message, .. } => self.notices.begins(*message),
@@ -226,13 +257,17 @@ impl Oracles {
             Output::Spool { op, write } => self.book.notes.writes(at, *op, write),
             _ => {}
         }
+        self.requests.output(at, output);
+        let judged = self.durability.output(output, &self.book);
+        judged.map_err(|finding| finding.at(at, Entity::Run))
     }
 
-    /// Notes what the engine is told.
+    /// Judges what the engine is told.
     ///
     /// # Errors
     ///
-    /// When the spool has another idea of a message than the records.
+    /// The law it breaks: one that whoever runs the engine keeps, or that the spool has another
+    /// idea of a message than the records.
     pub fn input(&mut self, at: Timestamp, input: &Input<'_>) -> Result<(), Violation> {
         match input {
             Input::Resolved { query, .. } => self.routes.hears(at, *query),
@@ -240,11 +275,32 @@ impl Oracles {
             Input::Recovered(message) => {
                 let unheard = self.notices.forgive(message.id);
                 let found = self.book.found(at, message, unheard);
-                return found.map_err(|finding| finding.at(at, Entity::Message(message.id)));
+                found.map_err(|finding| finding.at(at, Entity::Message(message.id)))?;
             }
             _ => {}
         }
-        Ok(())
+        self.durability.input(input);
+        let judged = self.requests.input(input);
+        let judged = judged.and_then(|()| self.spin.input(at, input, self.book.pending()));
+        judged.map_err(|finding| finding.at(at, Entity::Run))
+    }
+
+    /// Judges whether the engine has waited for an answer for too long.
+    ///
+    /// # Errors
+    ///
+    /// When it has.
+    pub fn overdue(&self, now: Timestamp) -> Result<(), Violation> {
+        self.requests.overdue(now).map_err(|finding| finding.at(now, Entity::Run))
+    }
+
+    /// Judges whether all hold the same mail, at rest.
+    ///
+    /// # Errors
+    ///
+    /// When they do not.
+    pub fn at_rest(&self, now: Timestamp, held: AtRest) -> Result<(), Violation> {
+        conservation::judge(held, &self.book).map_err(|finding| finding.at(now, Entity::Run))
     }
 
     /// Judges that a receiver answered the content of a message, for one recipient.
@@ -316,23 +372,19 @@ pub struct Answer {
 /// What one oracle found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    invariant: &'static str,
+    law: Law,
     details: String,
 }
 
 impl Finding {
     fn at(self, at: Timestamp, entity: Entity) -> Violation {
-        Violation { at, invariant: self.invariant, details: self.details, entity }
+        Violation { at, invariant: self.law.name(), details: self.details, entity }
     }
 }
 
 /// `Err` unless it holds.
-fn ensure(
-    invariant: &'static str,
-    holds: bool,
-    details: impl FnOnce() -> String,
-) -> Result<(), Finding> {
-    if holds { Ok(()) } else { Err(Finding { invariant, details: details() }) }
+fn ensure(law: Law, holds: bool, details: impl FnOnce() -> String) -> Result<(), Finding> {
+    if holds { Ok(()) } else { Err(Finding { law, details: details() }) }
 }
 
 /// The bytes that name a mailbox in the books.
@@ -378,5 +430,7 @@ fn connection_of(event: &Event) -> Option<ConnId> {
     }
 }
 
+#[cfg(test)]
+mod planted;
 #[cfg(test)]
 mod tests;

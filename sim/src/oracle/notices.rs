@@ -9,7 +9,7 @@ use traject_engine::notice::NoticeKind;
 use traject_engine::record::{Attempt, Event, Record, Via};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 
-use super::{Book, Finding, State, ensure};
+use super::{Book, Finding, Law, State, ensure};
 
 /// What is known of notices.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ fn addressee(options: &NoticeOptions, attempt: &Attempt) -> Option<Mailbox> {
 }
 
 fn broken(details: String) -> Result<(), Finding> {
-    Err(Finding { invariant: LAW, details })
+    Err(Finding { law: LAW, details })
 }
 
-const LAW: &str = "notices";
+const LAW: Law = Law::Notices;

@@ -1,12 +1,12 @@
 //! Outcome: 2xx is delivered, 4xx and a lost connection are delayed, 5xx is bounced; and the reply
 //! in the record is the one the receiver gave.
 
-use traject_engine::config::effective::DeliveryOptions;
+use traject_engine::config::effective::{DeliveryMethod, DeliveryOptions};
 use traject_engine::record::{Attempt, Event};
 use traject_engine::smtp::reply::Severity;
 use traject_engine::smtp::stage::Stage;
 
-use super::{Finding, Row, ensure};
+use super::{Finding, Law, Row, ensure};
 
 /// Judges the result of an attempt.
 pub(super) fn judge(event: &Event, row: &Row, options: &DeliveryOptions) -> Result<(), Finding> {
@@ -33,7 +33,10 @@ pub(super) fn judge(event: &Event, row: &Row, options: &DeliveryOptions) -> Resu
     let reply = &attempt.reply;
     ensure(LAW, fits, || format!("{} at {:?} became {}", reply, attempt.stage, kind(event)))?;
     let rewritten = options.response_transcode.is_some() && !matches!(event, Event::Delivery(_));
-    let heard = attempt.stage == Stage::BodyReply && !reply.local;
+    // A 421 for one recipient is the last word for those after it, who have no answer of their own
+    // (LMTP).
+    let last_word = reply.code == 421 && options.delivery_method == DeliveryMethod::Lmtp;
+    let heard = attempt.stage == Stage::BodyReply && !reply.local && !last_word;
     ensure(LAW, !heard || rewritten || reply.code == row.answered, || {
         format!("the receiver said {}, and the record {}", row.answered, reply.code)
     })
@@ -64,4 +67,4 @@ fn kind(event: &Event) -> &'static str {
     }
 }
 
-const LAW: &str = "outcome";
+const LAW: Law = Law::Outcome;

@@ -11,7 +11,7 @@ use traject_engine::record::{Event, GiveUp, Record};
 use traject_engine::smtp::reply::Severity;
 use traject_engine::smtp::stage::Stage;
 
-use super::{Finding, Row, ensure};
+use super::{Finding, Law, Row, ensure};
 
 /// Judges the instant of a result, and what it says of the next.
 pub(super) fn judge(record: &Record, row: &Row, options: &DeliveryOptions) -> Result<(), Finding> {
@@ -37,9 +37,11 @@ pub(super) fn judge(record: &Record, row: &Row, options: &DeliveryOptions) -> Re
         }
         Event::Expiry { attempt, why, last_reply } => {
             early(record, row, last_reply.is_some())?;
-            // Where there was no attempt, none has failed: the queue was moved to delayed, or its
-            // turn had come.
+            // Where there was no attempt, none has failed: the queue was moved to delayed, where
+            // age alone counts, or its turn had come.
+            let is_too_old = attempt.age >= options.message_expiration;
             let expected = match attempt.stage {
+                Stage::Queue if *why == GiveUp::MaxTime && is_too_old => Some(End::GiveUp(*why)),
                 Stage::Queue => limit(options, attempt.attempts, attempt.age),
                 _ => end(options, attempt.attempts, attempt.age),
             };
@@ -111,4 +113,4 @@ fn wait(options: &DeliveryOptions, attempts: u16) -> Duration {
     wait.min(options.max_retry_interval)
 }
 
-const LAW: &str = "retry";
+const LAW: Law = Law::Retry;

@@ -19,7 +19,7 @@ use traject_engine::ids::{ConnId, QueryId};
 use traject_engine::record::{Event, Pair, Record};
 use traject_engine::tls::policy::TlsMode;
 
-use super::{Book, Finding, ensure};
+use super::{Book, Finding, Law, ensure};
 
 /// What the DNS says of a name for some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,11 @@ impl Routes {
         }
     }
 
+    /// Another configuration names other targets.
+    pub(super) fn reload(&mut self) {
+        self.steady.clear();
+    }
+
     /// A connection begins.
     pub(super) fn connects(&mut self, at: Timestamp, conn: ConnId) {
         self.begun.insert(conn, at);
@@ -254,7 +259,8 @@ impl Routes {
         if let Some(known) = self.steady.get(domain) {
             return Arc::clone(known);
         }
-        let mut view = View { names: &self.names, at, lifetime: None, config, steady: true };
+        let (names, at_least) = (&self.names, Duration::ZERO);
+        let mut view = View { names, at, lifetime: None, at_least, config, steady: true };
         let targets: Arc<[Target]> = view.of_domain(domain, options).into();
         if view.steady {
             self.steady.insert(Arc::clone(domain), Arc::clone(&targets));
@@ -277,6 +283,8 @@ struct View<'a> {
     at: Timestamp,
     /// How long answers are believed, if not for their TTL.
     lifetime: Option<Duration>,
+    /// How long they are believed at least.
+    at_least: Duration,
     config: &'a Config,
     /// It would look the same at any other time.
     steady: bool,
@@ -287,6 +295,9 @@ impl<'a> View<'a> {
     fn of_domain(&mut self, domain: &Arc<str>, options: &DeliveryOptions) -> Vec<Target> {
         if options.routes.is_empty() {
             return self.exchanges(domain, options.only_best_mx);
+        }
+        if options.routes.len() > 1 {
+            self.at_least = TOGETHER;
         }
         let hops = options.routes.iter().enumerate();
         hops.flat_map(|(entry, hop)| {
@@ -369,7 +380,7 @@ impl<'a> View<'a> {
         self.steady &= all.len() <= 1;
         let server = self.config.server_options();
         let life = all.iter().map(|one| one.ttl.max(server.min_dns_ttl).min(server.max_dns_ttl));
-        let life = self.lifetime.or_else(|| life.max()).unwrap_or_default();
+        let life = self.lifetime.or_else(|| life.max()).unwrap_or_default().max(self.at_least);
         let (from, to) = (self.at - life - self.names.look_up, self.at);
         let believed = |one: &&Saying| one.during.start <= to && from <= one.during.end;
         all.iter().filter(believed).collect()
@@ -403,7 +414,10 @@ fn literal(domain: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-const LAW: &str = "route";
+const LAW: Law = Law::Route;
+
+/// What is looked up together is believed for so long at least (decision R12).
+const TOGETHER: Duration = Duration::from_secs(60);
 
 /// Times of asking that are remembered of each name.
 const TIMES_KEPT: usize = 16;

@@ -12,7 +12,7 @@ use traject_engine::config::Config;
 use traject_engine::ids::ConnId;
 use traject_engine::record::{Event, Pair, Record};
 
-use super::{Book, Finding, ensure};
+use super::{Book, Finding, Law, ensure};
 
 /// A limit on connections: the option and the stanza that sets it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,7 +150,7 @@ fn host_limit(config: &Config, pair: &Pair, exchange: &Arc<str>) -> Option<(Cap,
     Some((Cap::Host { stanza: cap.scope, exchange: Arc::clone(exchange) }, cap.max))
 }
 
-const LAW: &str = "caps";
+const LAW: Law = Law::SharedCaps;
 
 #[cfg(test)]
 mod tests {

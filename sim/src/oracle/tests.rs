@@ -14,12 +14,12 @@ use traject_engine::smtp::stage::Stage;
 use super::*;
 use crate::test_records::{
     at, attempt, bounce, closed, deferral, delivery, expiry, lost, mailbox, opened, pair,
-    reception, record, remote, reply,
+    reception, record, remote, reply, spooled,
 };
 
 /// Something an oracle sees.
 #[derive(Clone, Debug)]
-enum Seen {
+pub(super) enum Seen {
     Record(Box<Record>),
     Answer(Timestamp, u64, &'static str, Answer),
 }
@@ -32,10 +32,11 @@ impl From<Record> for Seen {
 
 /// A stream of records and answers.
 macro_rules! stream {
-    ($($seen:expr),* $(,)?) => { vec![$(Seen::from($seen)),*] };
+    ($($seen:expr),* $(,)?) => { vec![$($crate::oracle::tests::Seen::from($seen)),*] };
 }
+pub(super) use stream;
 
-fn answer(second: u64, code: u16) -> Seen {
+pub(super) fn answer(second: u64, code: u16) -> Seen {
     let answer =
         Answer { taken: code == 250, code: Some(code), secured: false, connected_at: at(0) };
     Seen::Answer(at(second), 2, "x@a.test", answer)
@@ -73,12 +74,19 @@ fn routes() -> Routes {
     Routes::new(Names { said, ..Names::default() })
 }
 
+/// Oracles that have seen nothing.
+pub(super) fn fresh(config: &str) -> Oracles {
+    Oracles::new(Arc::new(Config::from_text(config).unwrap()), routes())
+}
+
 /// The first law a stream breaks.
-fn judge(config: &str, stream: Vec<Seen>) -> Option<Violation> {
-    let config = Arc::new(Config::from_text(config).unwrap());
-    let mut oracles = Oracles::new(config, routes());
+pub(super) fn judge(config: &str, stream: Vec<Seen>) -> Option<Violation> {
+    let mut oracles = fresh(config);
     let first = stream.into_iter().find_map(|seen| match seen {
-        Seen::Record(record) => oracles.record(&record).err(),
+        Seen::Record(record) => {
+            spooled(&mut oracles, &record);
+            oracles.record(&record).err()
+        }
         Seen::Answer(at, message, recipient, answer) => {
             oracles.answered(at, MessageId(message), recipient, answer).err()
         }
@@ -94,7 +102,7 @@ fn caught(invariant: &str, what: &str, stream: Vec<Seen>) {
 }
 
 /// A greylisted message that is delivered on its second attempt.
-fn honest() -> Vec<Seen> {
+pub(super) fn honest() -> Vec<Seen> {
     stream![
         reception(0, 2, &["x@a.test"]),
         opened(0, 2, 1, 1),
@@ -106,7 +114,7 @@ fn honest() -> Vec<Seen> {
 }
 
 /// A message is accepted, a connection stands, and then this.
-fn begun(rest: Vec<Seen>) -> Vec<Seen> {
+pub(super) fn begun(rest: Vec<Seen>) -> Vec<Seen> {
     honest().into_iter().take(2).chain(rest).collect()
 }
 
@@ -243,7 +251,9 @@ fn caps_catches_too_many_connections_and_deliveries() {
 
     let config = Arc::new(Config::from_text("max_recipients_per_batch = 2").unwrap());
     let mut oracles = Oracles::new(config, routes());
-    oracles.record(&reception(0, 2, &["x@a.test", "y@a.test", "z@a.test"])).unwrap();
+    let came = reception(0, 2, &["x@a.test", "y@a.test", "z@a.test"]);
+    spooled(&mut oracles, &came);
+    oracles.record(&came).unwrap();
     let all = ["x@a.test", "y@a.test", "z@a.test"].map(str::to_owned);
     assert_eq!(oracles.transaction(at(1), MessageId(2), &all[..2]), Ok(()));
     assert!(oracles.transaction(at(1), MessageId(2), &all).is_err());
@@ -315,7 +325,7 @@ fn route_catches_strange_and_worse_exchanges() {
 }
 
 /// A stream in which one message after another, in these seconds, is delivered over a connection.
-fn deliveries(seconds: &[u64]) -> Vec<Seen> {
+pub(super) fn deliveries(seconds: &[u64]) -> Vec<Seen> {
     let mut stream = stream![opened(0, 2, 1, 1)];
     for (n, second) in (1..).zip(seconds) {
         let mut attempt = attempt(*second, 1, Stage::BodyReply, reply("250 Ok"));
@@ -443,15 +453,15 @@ fn route_lets_the_eager_begin_with_what_they_know() {
         let config = Arc::new(Config::from_text(config).unwrap());
         let mut oracles = Oracles::new(config, routes());
         let (query, question) = (QueryId(2), Question::Addresses("mx1.a.test".into()));
-        oracles.output(at(1), &Output::Resolve { query, question });
+        oracles.output(at(1), &Output::Resolve { query, question }).unwrap();
         let connect = Output::Connect { conn: ConnId(2), source: None, peer: remote(2) };
         if begun == 2 {
-            oracles.output(at(2), &connect);
+            oracles.output(at(2), &connect).unwrap();
         }
         let nobody = DnsError { kind: DnsErrorKind::NoData, ttl: Duration::ZERO, text: "".into() };
         oracles.input(at(3), &Input::Resolved { query, result: Err(nobody) }).unwrap();
         if begun == 4 {
-            oracles.output(at(4), &connect);
+            oracles.output(at(4), &connect).unwrap();
         }
         let judged = oracles.record(&opened(5, 2, 2, 1));
         assert_eq!(judged.is_ok(), fine, "begun at {begun}: {judged:?}");
@@ -503,6 +513,7 @@ fn what_was_in_force_when_a_connection_was_begun_counts_until_it_ends() {
     let config = |text: &str| Arc::new(Config::from_text(text).unwrap());
     let judged = |reload: u64, connected: u64| {
         let mut oracles = Oracles::new(config("tls = no"), routes());
+        spooled(&mut oracles, &reception(0, 2, &["x@a.test"]));
         oracles.record(&reception(0, 2, &["x@a.test"])).unwrap();
         oracles.reload(at(reload), config("tls = required"));
         let connected_at = at(connected);

@@ -14,7 +14,7 @@ use traject_engine::Timestamp;
 use traject_engine::config::effective::{DeliveryOptions, SharedThrottle};
 use traject_engine::record::{Event, Pair, Record};
 
-use super::{Book, Finding};
+use super::{Book, Finding, Law};
 use crate::counts::attempt_of;
 
 /// What was throttled, by option and stanza.
@@ -106,7 +106,7 @@ impl Throttles {
                     "{option} of the {stanza}: more than {events_max} in {} s",
                     window.as_secs_f64()
                 );
-                return Err((at, Finding { invariant: LAW, details }));
+                return Err((at, Finding { law: LAW, details }));
             }
         }
         Ok(())
@@ -166,7 +166,7 @@ const UNWRITTEN_MAX: Duration = Duration::from_secs(1);
 
 const MESSAGES: &str = "outbound_throttle_messages";
 const CONNECTIONS: &str = "outbound_throttle_connections";
-const LAW: &str = "throttles";
+const LAW: Law = Law::Throttles;
 
 #[cfg(test)]
 mod tests {

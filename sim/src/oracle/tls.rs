@@ -13,7 +13,7 @@ use traject_engine::tls::info::{TlsInfo, Verification};
 use traject_engine::tls::params::TlsVerify;
 use traject_engine::tls::policy::{TlsFault, TlsMode};
 
-use super::{Book, Finding, ensure};
+use super::{Book, Finding, Law, ensure};
 
 /// What is known of connections, and where TLS failed.
 #[derive(Debug, Default)]
@@ -179,7 +179,7 @@ impl Open {
     }
 }
 
-const LAW: &str = "tls";
+const LAW: Law = Law::Tls;
 
 #[cfg(test)]
 mod tests {

@@ -148,7 +148,7 @@ impl Decision {
     const YES: Self = Self { delay: Duration::ZERO, act: None, accepts: true };
 
     fn of(act: Act, delay: Duration) -> Self {
-        let accepts = matches!(&act, Act::Reply(reply) if reply.code < 400);
+        let accepts = act.goes_along();
         Self { delay, act: Some(act), accepts }
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,6 +129,8 @@ enum End {
     Close,
     /// We never answer again.
     Stall,
+    /// We close our side, and listen.
+    HalfClose,
     /// The client broke a rule.
     Breach(String),
     /// The connection is gone.
@@ -186,6 +189,10 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
                 self.site.witness.breach(self.clock.now(), breach);
             }
             End::Stall => self.wait_for_client_to_leave().await,
+            End::HalfClose => {
+                let _ = self.stream.shutdown().await;
+                self.wait_for_client_to_leave().await;
+            }
             // TLS has a word of its own for the end. A client that is gone does not hear it.
             End::Orderly => drop(self.stream.shutdown().await),
             End::Close | End::Lost => {}
@@ -365,15 +372,14 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
 
     /// Acts on a decision; `yes` are the parts of the plain yes. Tells whether we went along.
     async fn answer(&mut self, decision: &Decision, yes: &[&str]) -> Result<bool, End> {
-        if !decision.delay.is_zero() {
+        let dripping = decision.act == Some(Act::Drip);
+        if !decision.delay.is_zero() && !dripping {
             self.flush().await?;
             self.clock.sleep_until(self.clock.now() + decision.delay).await;
         }
         match &decision.act {
             None => {
-                for part in yes {
-                    self.output.extend_from_slice(part.as_bytes());
-                }
+                self.say_yes(yes);
                 Ok(true)
             }
             Some(Act::Reply(reply)) => {
@@ -384,7 +390,53 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
             Some(Act::Reset) => Err(End::Reset),
             Some(Act::Close) => Err(End::Close),
             Some(Act::Stall) => Err(End::Stall),
+            Some(Act::HalfClose) => Err(End::HalfClose),
+            Some(Act::Garbage) => {
+                self.output.extend_from_slice(NO_REPLY);
+                Err(End::Stall)
+            }
+            Some(Act::Flood) => self.flood().await,
+            Some(Act::Early) => {
+                self.say_yes(yes);
+                self.output.extend_from_slice(b"250 2.0.0 And yes to the next\r\n");
+                Ok(true)
+            }
+            Some(Act::Drip) => {
+                self.say_yes(yes);
+                self.drip(decision.delay.max(DRIP_MIN)).await?;
+                Ok(true)
+            }
         }
+    }
+
+    fn say_yes(&mut self, yes: &[&str]) {
+        for part in yes {
+            self.output.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// Sends what is unsent a byte at a time.
+    async fn drip(&mut self, pause: Duration) -> Result<(), End> {
+        let output = std::mem::take(&mut self.output);
+        for (place, byte) in output.iter().enumerate() {
+            // The client may answer as soon as it has heard the last one.
+            if place > 0 {
+                self.clock.sleep_until(self.clock.now() + pause).await;
+            }
+            self.stream.write_all(&[*byte]).await?;
+            self.stream.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends lines of one reply until nobody wants to hear more.
+    async fn flood(&mut self) -> Result<bool, End> {
+        let lines = FLOOD_LINE.repeat(FLOOD_LINES_AT_ONCE);
+        for _ in 0..FLOOD_PIECES_MAX {
+            self.stream.write_all(lines.as_bytes()).await?;
+            self.stream.flush().await?;
+        }
+        Err(End::Stall)
     }
 
     /// Answers what no model is asked about.
@@ -488,7 +540,10 @@ fn reply_code(decision: &Decision) -> Option<u16> {
     match &decision.act {
         None => Some(250),
         Some(Act::Reply(reply)) => Some(reply.code),
-        Some(Act::Reset | Act::Close | Act::Stall) => None,
+        Some(Act::Early | Act::Drip) => Some(250),
+        Some(Act::Reset | Act::Close | Act::Stall | Act::Garbage | Act::Flood | Act::HalfClose) => {
+            None
+        }
     }
 }
 
@@ -507,6 +562,22 @@ fn ehlo_reply(spec: &ReceiverSpec, posture: Option<&TlsPosture>) -> String {
 
 /// Longest line we read before we call it a breach.
 const LINE_BYTES_MAX: usize = COMMAND_BYTES_MAX + SIZE_BYTES_EXTRA + BODY_BYTES_EXTRA;
+
+/// What no client can take for a reply.
+const NO_REPLY: &[u8] = b"\x00\xff\xfe this is no reply\r\n\r\n<html>\r\n";
+
+/// A line of a reply that has no end.
+const FLOOD_LINE: &str =
+    "250-There is always more to say, and no reason ever to come to an end\r\n";
+
+/// Of those, sent at once.
+const FLOOD_LINES_AT_ONCE: usize = 100;
+
+/// How often that is sent: a few megabytes.
+const FLOOD_PIECES_MAX: usize = 500;
+
+/// Shortest pause between two bytes.
+const DRIP_MIN: Duration = Duration::from_millis(1);
 
 /// Room made for each read.
 const READ_BYTES: usize = 4 << 10;

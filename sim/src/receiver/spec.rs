@@ -298,6 +298,32 @@ pub enum Act {
     Close,
     /// Never answers.
     Stall,
+    /// Says what is no reply, and then nothing.
+    Garbage,
+    /// Says a reply that has no end.
+    Flood,
+    /// Closes its side without a word, and goes on listening.
+    HalfClose,
+    /// Goes along, and has said the next reply before it is asked.
+    Early,
+    /// Goes along, one byte at a time, each after the delay.
+    Drip,
+}
+
+impl Act {
+    /// Whether the receiver goes along.
+    pub const fn goes_along(&self) -> bool {
+        match self {
+            Self::Reply(reply) => reply.code < 400,
+            Self::Early | Self::Drip => true,
+            Self::Reset
+            | Self::Close
+            | Self::Stall
+            | Self::Garbage
+            | Self::Flood
+            | Self::HalfClose => false,
+        }
+    }
 }
 
 /// What a receiver does at a stage, as its spec says it.
@@ -325,6 +351,11 @@ impl fmt::Display for Response {
             Self::Act(Act::Reset) => write!(f, "resets"),
             Self::Act(Act::Close) => write!(f, "hangs up"),
             Self::Act(Act::Stall) => write!(f, "does not answer"),
+            Self::Act(Act::Garbage) => write!(f, "says what is no reply"),
+            Self::Act(Act::Flood) => write!(f, "replies without end"),
+            Self::Act(Act::HalfClose) => write!(f, "closes its side"),
+            Self::Act(Act::Early) => write!(f, "replies in advance"),
+            Self::Act(Act::Drip) => write!(f, "replies byte by byte"),
             Self::OneOf { replies, .. } => {
                 for (n, reply) in replies.iter().enumerate() {
                     let word = if n == 0 { "says" } else { " or" };
@@ -442,6 +473,11 @@ mod tests {
             (Response::Act(Act::Reply(reply("451 4.7.1 Later"))), "says 451 4.7.1 Later"),
             (Response::Act(Act::Stall), "does not answer"),
             (Response::Act(Act::Reset), "resets"),
+            (Response::Act(Act::Garbage), "says what is no reply"),
+            (Response::Act(Act::Flood), "replies without end"),
+            (Response::Act(Act::HalfClose), "closes its side"),
+            (Response::Act(Act::Early), "replies in advance"),
+            (Response::Act(Act::Drip), "replies byte by byte"),
             (Response::Act(Act::Close), "hangs up"),
             (
                 Response::OneOf { replies, order: Order::Turn },

@@ -7,9 +7,8 @@ use traject_engine::Timestamp;
 use traject_engine::record::Record;
 
 use super::START;
-use super::machine::LIVENESS;
 use crate::describe;
-use crate::oracle::Violation;
+use crate::oracle::{Entity, Law, Violation};
 
 /// A run that failed: a bug of ours, not of the scenario's author.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,30 +30,30 @@ pub enum FailureKind {
     Violation,
     /// Work is left, and nothing will move it.
     Stuck,
+    /// Without end something happens, and time does not go on.
+    Spin,
     /// The program panicked.
     Panic,
 }
 
 impl Failure {
-    pub(super) fn violated(
+    pub(crate) fn violated(
         violation: Violation,
         start: Timestamp,
         recent: &VecDeque<Record>,
     ) -> Self {
         let kind = match violation.invariant {
-            LIVENESS => FailureKind::Stuck,
+            law if law == Law::Liveness.name() => FailureKind::Stuck,
+            law if law == Law::Spin.name() => FailureKind::Spin,
             _ => FailureKind::Violation,
         };
-        let concerning = recent.iter().rev().filter(|one| violation.entity.concerns(one));
-        let mut last_events: Vec<String> =
-            concerning.take(LAST_EVENTS_MAX).map(|record| describe::line(start, record)).collect();
-        last_events.reverse();
+        let last_events = last_events_since(start, violation.entity, recent);
         let Violation { at, invariant, details, entity } = violation;
         Self { kind, at, what: format!("{invariant}: {details} ({entity})"), last_events }
     }
 
     pub(super) fn stuck(at: Timestamp, what: &str) -> Self {
-        let what = format!("{LIVENESS}: {what}");
+        let what = format!("{}: {what}", Law::Liveness);
         Self { kind: FailureKind::Stuck, at, what, last_events: Vec::new() }
     }
 
@@ -64,11 +63,25 @@ impl Failure {
     }
 }
 
+/// The last events of a run that are about something.
+pub(super) fn last_events(entity: Entity, recent: &VecDeque<Record>) -> Vec<String> {
+    last_events_since(START, entity, recent)
+}
+
+fn last_events_since(start: Timestamp, entity: Entity, recent: &VecDeque<Record>) -> Vec<String> {
+    let concerning = recent.iter().rev().filter(|one| entity.concerns(one));
+    let mut last_events: Vec<String> =
+        concerning.take(LAST_EVENTS_MAX).map(|record| describe::line(start, record)).collect();
+    last_events.reverse();
+    last_events
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             FailureKind::Violation => "an invariant was violated",
             FailureKind::Stuck => "the run is stuck",
+            FailureKind::Spin => "the run turns in circles",
             FailureKind::Panic => "the program panicked",
         };
         writeln!(f, "{kind} at {}", describe::instant(START, self.at))?;
@@ -84,7 +97,7 @@ impl fmt::Display for Failure {
 }
 
 /// Events told about a failure.
-const LAST_EVENTS_MAX: usize = 12;
+const LAST_EVENTS_MAX: usize = 50;
 
 #[cfg(test)]
 mod tests {
@@ -92,7 +105,6 @@ mod tests {
     use traject_engine::smtp::stage::Stage;
 
     use super::*;
-    use crate::oracle::Entity;
     use crate::test_records::{START, at, deferral, opened, reception, reply};
 
     #[test]
@@ -125,7 +137,8 @@ mod tests {
     #[test]
     fn pending_work_that_nothing_moves_is_a_stuck_run() {
         let details = "active mail, and nothing will wake the queue".into();
-        let violation = Violation { at: at(60), invariant: LIVENESS, details, entity: Entity::Run };
+        let violation =
+            Violation { at: at(60), invariant: Law::Liveness.name(), details, entity: Entity::Run };
         let failure = Failure::violated(violation, START, &VecDeque::new());
         assert_eq!(failure.kind, FailureKind::Stuck);
     }

@@ -1,10 +1,8 @@
 //! The engine under observation.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use traject_engine::ids::{ConnId, QueryId, SpoolOp};
+use traject_engine::marks::Marks;
 use traject_engine::{Engine, Input, Output, Timestamp};
 use traject_net::driver;
 
@@ -18,7 +16,6 @@ use crate::oracle::{Entity, Violation};
 pub(super) struct Watched {
     engine: Engine,
     referee: Arc<Referee>,
-    outstanding: Outstanding,
     now: Timestamp,
     /// Inputs until the engine is checked again.
     check_in: u64,
@@ -26,6 +23,8 @@ pub(super) struct Watched {
     /// What it runs on.
     ground: Machine,
     dead: bool,
+    /// What the referee knows of the engine's marks.
+    marks: Marks,
 }
 
 /// How often the engine recounts its invariants.
@@ -49,12 +48,12 @@ impl Watched {
         Self {
             engine,
             referee,
-            outstanding: Outstanding::default(),
             now: Timestamp(0),
             check_in: INPUTS_A_CHECK_MIN,
             checks,
             ground,
             dead: false,
+            marks: Marks::default(),
         }
     }
 
@@ -70,7 +69,7 @@ impl Watched {
             details: found.details,
             entity: Entity::Run,
         })?;
-        self.outstanding.check(self.now)
+        self.referee.state().oracles.overdue(self.now)
     }
 
     fn check_now_and_then(&mut self) {
@@ -95,10 +94,11 @@ impl driver::Machine for Watched {
         }
         self.now = now;
         self.referee.input(now, &input);
-        if let Err(violation) = self.outstanding.input(now, &input) {
-            self.referee.violated(violation);
-        }
         self.engine.handle(now, input);
+        if self.engine.marks() != self.marks {
+            self.marks = self.engine.marks();
+            self.referee.marks(self.marks);
+        }
     }
 
     fn poll(&mut self) -> Option<Output> {
@@ -115,7 +115,6 @@ impl driver::Machine for Watched {
         }
         match &output {
             Some(output) => {
-                self.outstanding.output(self.now, output);
                 self.referee.output(self.now, output);
             }
             None => self.check_now_and_then(),
@@ -128,92 +127,8 @@ impl driver::Machine for Watched {
     }
 }
 
-/// What the engine asked for and has no answer to: each request gets exactly one, in time.
-#[derive(Debug, Default)]
-struct Outstanding {
-    requests: BTreeMap<Request, Timestamp>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Request {
-    Connect(ConnId),
-    Resolve(QueryId),
-    Spool(SpoolOp),
-}
-
-impl Outstanding {
-    fn output(&mut self, now: Timestamp, output: &Output) {
-        let request = match output {
-            Output::Connect { conn, .. } => Request::Connect(*conn),
-            Output::Resolve { query, .. } => Request::Resolve(*query),
-            Output::Spool { op, .. } => Request::Spool(*op),
-            _ => return,
-        };
-        self.requests.insert(request, now);
-    }
-
-    fn input(&mut self, now: Timestamp, input: &Input<'_>) -> Result<(), Violation> {
-        let request = match input {
-            Input::Connected { conn, .. } | Input::ConnectFailed { conn, .. } => {
-                Request::Connect(*conn)
-            }
-            Input::Resolved { query, .. } => Request::Resolve(*query),
-            Input::Spooled { op, .. } => Request::Spool(*op),
-            _ => return Ok(()),
-        };
-        match self.requests.remove(&request) {
-            Some(_) => Ok(()),
-            None => Err(violation(now, "boundary", format!("{request:?} is answered unasked"))),
-        }
-    }
-
-    fn check(&self, now: Timestamp) -> Result<(), Violation> {
-        let late = self.requests.iter().find(|(_, asked_at)| **asked_at + ANSWER_MAX < now);
-        match late {
-            None => Ok(()),
-            Some((request, asked_at)) => {
-                let details = format!("{request:?}, asked at {asked_at}, has no answer");
-                Err(violation(now, LIVENESS, details))
-            }
-        }
-    }
-}
-
-fn violation(at: Timestamp, invariant: &'static str, details: String) -> Violation {
-    Violation { at, invariant, details, entity: Entity::Run }
-}
-
-/// The law that pending work moves: broken, the run is stuck.
-pub(super) const LIVENESS: &str = "liveness";
-
-/// Longest time an answer may take; longer than any timeout of the simulated world.
-const ANSWER_MAX: Duration = Duration::from_secs(3600);
-
 /// Least number of inputs between two recounts.
 const INPUTS_A_CHECK_MIN: u64 = 4096;
 
 /// Inputs for each pending recipient between two recounts.
 const INPUTS_A_PENDING_RECIPIENT: u64 = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_have_one_answer_each_and_in_time() {
-        let mut outstanding = Outstanding::default();
-        let conn = ConnId(2);
-        let connect =
-            Output::Connect { conn, source: None, peer: "198.18.0.1:25".parse().unwrap() };
-        let local = "192.0.2.1:1000".parse().unwrap();
-        let connected = Input::Connected { conn, local };
-        outstanding.output(Timestamp::from_secs(1), &connect);
-        assert_eq!(outstanding.check(Timestamp::from_secs(3601)), Ok(()));
-        let late = outstanding.check(Timestamp::from_secs(3602)).unwrap_err();
-        assert_eq!(late.invariant, LIVENESS);
-        assert_eq!(outstanding.input(Timestamp::from_secs(2), &connected), Ok(()));
-        assert_eq!(outstanding.check(Timestamp::from_secs(9999)), Ok(()));
-        let twice = outstanding.input(Timestamp::from_secs(3), &connected).unwrap_err();
-        assert_eq!(twice.invariant, "boundary");
-    }
-}

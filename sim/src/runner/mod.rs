@@ -8,6 +8,7 @@ mod process;
 mod referee;
 mod senders;
 mod setup;
+mod stuck;
 mod submitter;
 
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use self::referee::{Parts, Phase, Referee};
 use self::setup::Setup;
 use self::submitter::Submitters;
 use crate::cause::Teller;
+use crate::coverage::Coverage;
 use crate::describe::instant;
 use crate::disk::{Blow, Machine, Step, Steps};
 use crate::dns::SimResolver;
@@ -45,7 +47,7 @@ use crate::event::EventSpec;
 use crate::expect::judge::ExpectationJudge;
 use crate::fault;
 use crate::network::{Link, Links, RunError, SimClock, SimNetwork, SimWorld, WorldOptions};
-use crate::oracle::{Entity, Oracles, Routes, State, Violation};
+use crate::oracle::{AtRest, Oracles, Routes, State, Violation};
 use crate::receiver::smtp::serve;
 use crate::report::{DomainFacts, End, Facts, Report, why};
 use crate::scenario::{Scenario, SpoolKind};
@@ -101,6 +103,10 @@ pub struct Outcome {
     pub write_error: Option<std::io::Error>,
     /// The instant at which the run ended.
     pub ended_at: Timestamp,
+    /// What was left when the time was over: the first message, and why it waits.
+    pub left: Option<String>,
+    /// What the run has been through.
+    pub coverage: Coverage,
     /// The answer to [`RunOptions::why`] at that instant.
     pub why: Vec<Why>,
     /// Steps of the last process.
@@ -498,6 +504,10 @@ fn conclude(
             queues.find(waits).map(|queue| why::because(queue.reason, &|at| instant(START, at)))
         }),
     };
+    let left = machine.as_ref().zip(snapshot.as_ref()).map(|(machine, snapshot)| {
+        let wakeup = machine.engine().next_wakeup().map(|wakeup| wakeup.at);
+        stuck::tell(book, &snapshot.queues, wakeup, &state.recent)
+    });
     let report = Report::new(facts, &state.tally, of_domain, expectations);
     let why = match (&names.options.why, &machine) {
         (Some(WhyQuestion { domain, binding }), Some(machine)) => {
@@ -505,7 +515,9 @@ fn conclude(
         }
         _ => Vec::new(),
     };
-    Outcome { report, failure, write_error, ended_at: at, why, steps: Steps::default() }
+    let (coverage, left) = (state.coverage, left.flatten());
+    let steps = Steps::default();
+    Outcome { report, failure, write_error, ended_at: at, left, coverage, why, steps }
 }
 
 /// The last judgement: what the engine, the spool and the book say must agree.
@@ -513,28 +525,13 @@ fn judge_end(played: &Played, referee: &Referee) -> Result<(), Violation> {
     played.machine.check()?;
     let mut state = referee.state();
     state.oracles.finish()?;
-    let book = state.oracles.book();
     let snapshot = played.machine.engine().snapshot();
     let queued: u64 =
         snapshot.queues.iter().map(|queue| queue.active + queue.delayed + queue.in_flight).sum();
-    // A message is in the spool before the engine hears that it is, and accepts it; and it stays
-    // there when the spool cannot write that it is done.
+    // A message stays in the spool when that cannot write that it is done.
     let spooled = played.spool.len() as u64;
     let writes = (snapshot.spool_writes + snapshot.spool_behind) as u64;
-    let held = book.pending_messages();
-    let disagreement = if queued != book.pending() {
-        format!("{queued} recipients are queued, and {} are not done", book.pending())
-    } else if !(held..=held + writes).contains(&spooled) {
-        format!("{spooled} messages are spooled, and {held} are not done")
-    } else {
-        return Ok(());
-    };
-    Err(Violation {
-        at: played.at,
-        invariant: "conservation",
-        details: disagreement,
-        entity: Entity::Run,
-    })
+    state.oracles.at_rest(played.at, AtRest { queued, spooled, writes })
 }
 
 fn name_of(path: &Path) -> String {

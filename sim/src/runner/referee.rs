@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::Notify;
 use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::marks::Marks;
 use traject_engine::message::StoredMessage;
 use traject_engine::record::{Event, Record};
 use traject_engine::waits::WaitChange;
@@ -18,8 +19,9 @@ use traject_engine::{Input, Output, Timestamp};
 
 use crate::cause::{Causes, Lead};
 use crate::counts::PairFinder;
+use crate::coverage::Coverage;
 use crate::expect::judge::ExpectationJudge;
-use crate::oracle::{Answer, Death, Entity, Oracles, Violation};
+use crate::oracle::{Answer, Death, Entity, Law, Oracles, Violation};
 use crate::receiver::smtp::{Breach, Witness};
 use crate::report::tally::Tally;
 use crate::trace::Trace;
@@ -64,6 +66,7 @@ pub(super) struct State {
     /// The last records, for the story of a violation.
     pub(super) recent: VecDeque<Record>,
     pub(super) violation: Option<Violation>,
+    pub(super) coverage: Coverage,
     pub(super) now: Timestamp,
     records: Option<Box<dyn Write + Send>>,
     /// Why the records can no longer be written.
@@ -126,6 +129,7 @@ impl Referee {
             expectations: Some(parts.expectations),
             recent: VecDeque::with_capacity(RECENT_RECORDS_MAX),
             violation: None,
+            coverage: Coverage::default(),
             now: parts.start,
             records: parts.records,
             write_error: None,
@@ -176,7 +180,10 @@ impl Referee {
     pub(super) fn output(&self, now: Timestamp, output: &Output) {
         let mut state = self.state();
         state.trace.output(now, output);
-        state.oracles.output(now, output);
+        if let Err(violation) = state.oracles.output(now, output) {
+            state.violated(violation);
+            self.changed.notify_one();
+        }
         if let Output::ReceiveBody { conn, message, .. } = output {
             state.clients.receives(*conn, *message);
         }
@@ -195,8 +202,9 @@ impl Referee {
     /// The mail of queues waits for something else now.
     pub(super) fn waits(&self, at: Timestamp, changes: &[WaitChange]) {
         let mut state = self.state();
-        let State { tally, oracles, .. } = &mut *state;
+        let State { tally, oracles, coverage, .. } = &mut *state;
         for change in changes {
+            coverage.wait(change.reason);
             tally.waits(at, change, oracles.book());
         }
     }
@@ -218,6 +226,11 @@ impl Referee {
         }
         self.changed.notify_one();
         self.lost.notify_one();
+    }
+
+    /// The engine has been there.
+    pub(super) fn marks(&self, marks: Marks) {
+        self.state().coverage.mark(marks);
     }
 
     /// A law was broken.
@@ -299,7 +312,7 @@ impl Witness for Referee {
         let Breach { client, exchange, what } = breach;
         self.violated(Violation {
             at,
-            invariant: "grammar",
+            invariant: Law::Grammar.name(),
             details: format!("our client {client} at {exchange}: {what}"),
             entity: Entity::Run,
         });
@@ -342,6 +355,7 @@ impl State {
         {
             all.remove(message);
         }
+        self.coverage.record(record);
         let again = matches!(&record.event,
             Event::Reception { message, .. } if self.oracles.book().knows(*message));
         let about_notice = self.oracles.is_about_notice(&record.event);

@@ -574,3 +574,34 @@ fn reloads_restarts_and_crashes_at_any_moment_break_no_law() {
         assert_eq!(outcome.report.end, End::Settled, "seed {seed}");
     }
 }
+
+/// Somebody who is next door and refuses at once, and nobody who waits for anything.
+#[test]
+fn time_goes_on_where_nothing_takes_any() {
+    let outcome = play(
+        r#"
+        title = "Next door"
+        horizon = "1h"
+        config_text = "host_failure_retry = 0 mx_failures_to_delay = 0"
+        dns = { latency = "0s" }
+
+        [[traffic]]
+        from = "a@brand.example"
+        to = "door.example"
+        messages = 3
+
+        [[receiver]]
+        name = "door"
+        domains = ["door.example"]
+        latency = "0s"
+
+        [[fault]]
+        at = "0s"
+        for = "10m"
+        what = "host_down"
+        receiver = "door"
+        "#,
+    );
+    assert_eq!(outcome.failure, None);
+    assert_eq!(outcome.report.totals.delivered, 3);
+}

@@ -1,7 +1,11 @@
 //! Random configurations: any option that works, in any scope it may be set in, with values from
 //! the harmless to the extreme.
+//!
+//! Some values stop mail for good: they are drawn only where a later configuration without them
+//! comes into force, and shows that mail goes on.
 
-use traject_engine::config::options::{OptionId, OptionSpec};
+use traject_engine::config::explain::find_option;
+use traject_engine::config::options::OptionSpec;
 use traject_engine::config::scope::ScopeKind;
 
 use super::dice::Dice;
@@ -20,61 +24,166 @@ pub(super) struct Names {
     pub(super) lmtp: Vec<String>,
 }
 
-/// Draws a configuration; an option is set in a stanza so many times in a thousand.
-pub(super) fn draw(dice: &mut Dice, names: &Names, density: u64) -> Vec<Node> {
-    let mut nodes = settings(dice, ScopeKind::Global, density);
-    for domain in &names.domains {
-        let mut children = Vec::new();
-        if names.lmtp.contains(domain) {
-            children.push(Node::Lines("delivery_method = LMTP\n".into()));
-        }
-        if dice.percent(40) || !children.is_empty() {
-            children.extend(settings(dice, ScopeKind::Domain, density));
-            nodes.push(stanza("domain", domain, children));
-        }
-    }
-    if dice.percent(20) {
-        let children = settings(dice, ScopeKind::Domain, density);
-        nodes.push(stanza("domain", "/\\.example$/", children));
-    }
-    for host in &names.hosts {
-        if dice.percent(25) {
-            nodes.push(stanza("host", host, settings(dice, ScopeKind::Host, 200)));
-        }
-    }
-    let grouped = dice.percent(50);
-    let bindings: Vec<Node> = (1..)
-        .zip(&names.bindings)
-        .map(|(n, name)| {
-            let mut children = vec![Node::Lines(format!("bind_address = \"10.9.0.{n}\"\n"))];
-            children.extend(settings(dice, ScopeKind::Binding, density));
-            if dice.percent(30) {
-                let domain = dice.pick_one(&names.domains).clone();
-                let inner = settings(dice, ScopeKind::Domain, density * 2);
-                children.push(stanza("domain", &domain, inner));
-            }
-            stanza("binding", name, children)
-        })
-        .collect();
-    match grouped && !bindings.is_empty() {
-        true => {
-            let mut children = settings(dice, ScopeKind::BindingGroup, density);
-            children.extend(bindings);
-            nodes.push(stanza("binding_group", "pool", children));
-        }
-        false => nodes.extend(bindings),
+/// What sort of configuration to draw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taste {
+    /// An option is set in a stanza so many times in a thousand.
+    pub(super) density: u64,
+    /// Values that stop mail are among the choices.
+    pub(super) stops: bool,
+    /// There is a listener.
+    pub(super) listens: bool,
+    /// Mail goes elsewhere than to its domain's exchanges.
+    pub(super) routes: bool,
+}
+
+/// Draws a configuration.
+pub(super) fn draw(dice: &mut Dice, names: &Names, taste: Taste) -> Vec<Node> {
+    let mut drawing = Drawing { dice, names, taste };
+    let mut nodes = drawing.settings(ScopeKind::Global);
+    nodes.extend(drawing.domains());
+    nodes.extend(drawing.hosts(25));
+    nodes.extend(drawing.bindings());
+    if taste.listens {
+        nodes.push(drawing.listener());
     }
     nodes
 }
+
+/// A configuration that is being drawn.
+struct Drawing<'a> {
+    dice: &'a mut Dice,
+    names: &'a Names,
+    taste: Taste,
+}
+
+impl Drawing<'_> {
+    /// Stanzas of destinations in the global scope.
+    fn domains(&mut self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for domain in &self.names.domains {
+            let mut children = Vec::new();
+            if self.names.lmtp.contains(domain) {
+                children.push(Node::Lines("delivery_method = LMTP\n".into()));
+            }
+            if self.taste.routes && self.dice.percent(25) {
+                children.push(self.route(domain));
+            }
+            if self.dice.percent(40) || !children.is_empty() {
+                children.extend(self.settings(ScopeKind::Domain));
+                nodes.push(stanza("domain", domain, children));
+            }
+        }
+        for pattern in PATTERNS {
+            if self.dice.percent(10) {
+                nodes.push(stanza("domain", pattern, self.settings(ScopeKind::Domain)));
+            }
+        }
+        nodes
+    }
+
+    /// Mail goes to another domain's exchanges, to an exchange of another, or there first.
+    fn route(&mut self, domain: &str) -> Node {
+        let other = self.dice.pick_one(&self.names.domains);
+        let host = self.dice.pick_one(&self.names.hosts);
+        let line = match self.dice.below(5) {
+            0 | 1 if other != domain => format!("gateway = \"{other}\"\n"),
+            0 | 1 => "routes = ( \"__mx__\" )\n".to_owned(),
+            2 => format!("routes = ( {host} __mx__ )\n"),
+            3 => format!("routes = ( \"smtp://{host}?pref=1\" \"smtp://__mx__?pref=1\" )\n"),
+            _ => format!("routes = ( \"smtp://{other}?type=mx\" )\n"),
+        };
+        Node::Lines(line)
+    }
+
+    fn hosts(&mut self, percent: u64) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for host in &self.names.hosts {
+            if self.dice.percent(percent) {
+                let taste = Taste { density: 200, ..self.taste };
+                let children = settings(self.dice, ScopeKind::Host, taste);
+                nodes.push(stanza("host", host, children));
+            }
+        }
+        nodes
+    }
+
+    /// The bindings, in a group or in none.
+    fn bindings(&mut self) -> Vec<Node> {
+        let grouped = self.dice.percent(50);
+        let mut nodes = Vec::new();
+        for (n, name) in (1..).zip(&self.names.bindings) {
+            let mut children = vec![Node::Lines(format!("bind_address = \"10.9.0.{n}\"\n"))];
+            children.extend(self.settings(ScopeKind::Binding));
+            children.extend(self.inner());
+            nodes.push(stanza("binding", name, children));
+        }
+        if !grouped || nodes.is_empty() {
+            return nodes;
+        }
+        let mut children = self.settings(ScopeKind::BindingGroup);
+        children.extend(self.inner());
+        children.extend(nodes);
+        vec![stanza("binding_group", "pool", children)]
+    }
+
+    /// Stanzas of destinations inside of a binding or a group.
+    fn inner(&mut self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        if self.dice.percent(30) {
+            let domain = self.dice.pick_one(&self.names.domains).clone();
+            let taste = Taste { density: self.taste.density * 2, ..self.taste };
+            let children = settings(self.dice, ScopeKind::Domain, taste);
+            nodes.push(stanza("domain", &domain, children));
+        }
+        if self.dice.percent(10) {
+            let pattern = self.dice.pick(PATTERNS);
+            nodes.push(stanza("domain", pattern, self.settings(ScopeKind::Domain)));
+        }
+        nodes.extend(self.hosts(8));
+        nodes
+    }
+
+    /// Where mail comes in by SMTP, from anybody.
+    fn listener(&mut self) -> Node {
+        let mut children = Vec::new();
+        for (name, values) in OF_LISTENERS {
+            if self.dice.below(1000) < self.taste.density {
+                let value = self.dice.pick(values);
+                children.push(Node::Lines(format!("{name} = {value}\n")));
+            }
+        }
+        let mut open = String::from("esmtp_listener {\n");
+        open +=
+            &format!("listen \"{LISTENER}\" {{\npeer \"0.0.0.0/0\" {{\nopen_relay = true\n}}\n");
+        Node::Block { open, children, close: "}\n}\n".into() }
+    }
+
+    fn settings(&mut self, scope: ScopeKind) -> Vec<Node> {
+        settings(self.dice, scope, self.taste)
+    }
+}
+
+/// Where clients find us.
+const LISTENER: &str = "10.9.1.1:25";
+
+/// Patterns of domains.
+const PATTERNS: &[&str] = &["/\\.example$/", "/^d0/", "/r1/", "/\\.r0\\.example$/"];
 
 fn stanza(kind: &str, name: &str, children: Vec<Node>) -> Node {
     Node::Block { open: format!("{kind} \"{name}\" {{\n"), children, close: "}\n".into() }
 }
 
-fn settings(dice: &mut Dice, scope: ScopeKind, density: u64) -> Vec<Node> {
+fn settings(dice: &mut Dice, scope: ScopeKind, taste: Taste) -> Vec<Node> {
     let mut lines = Vec::new();
-    for (spec, values) in choices() {
-        if spec.scopes.iter().any(|one| one == scope) && dice.below(1000) < density {
+    for (spec, values) in choices(CHOICES) {
+        if spec.scopes.iter().any(|one| one == scope) && dice.below(1000) < taste.density {
+            let value = dice.pick(values);
+            lines.push(Node::Lines(format!("{} = {value}\n", spec.name)));
+        }
+    }
+    for (spec, values) in choices(STOPS).filter(|_| taste.stops) {
+        if spec.scopes.iter().any(|one| one == scope) && dice.percent(10) {
             let value = dice.pick(values);
             lines.push(Node::Lines(format!("{} = {value}\n", spec.name)));
         }
@@ -82,25 +191,52 @@ fn settings(dice: &mut Dice, scope: ScopeKind, density: u64) -> Vec<Node> {
     lines
 }
 
-fn choices() -> impl Iterator<Item = (&'static OptionSpec, &'static [&'static str])> {
-    CHOICES.iter().filter_map(|(name, values)| {
-        let id = OptionId::all().find(|id| id.spec().name == *name)?;
-        Some((id.spec(), *values))
-    })
+type Choice = (&'static str, &'static [&'static str]);
+
+fn choices(
+    of: &'static [Choice],
+) -> impl Iterator<Item = (&'static OptionSpec, &'static [&'static str])> {
+    of.iter().filter_map(|(name, values)| Some((find_option(name)?.spec(), *values)))
 }
 
-/// Options that are drawn, and what they are set to. Values under which mail never ends are left
-/// out: a cap of 0, a connection that idles for ever.
-const CHOICES: &[(&str, &[&str])] = &[
-    ("retry_interval", &["30", "60", "300", "1200", "3600"]),
-    ("max_retry_interval", &["60", "600", "3600", "43200"]),
+/// Every option that may be drawn.
+pub(super) fn drawn() -> impl Iterator<Item = &'static str> {
+    let routing = ["gateway", "routes", "delivery_method", "bind_address", "open_relay"];
+    let tables = [CHOICES, STOPS, OF_LISTENERS].into_iter().flatten();
+    tables.map(|(name, _)| *name).chain(routing)
+}
+
+/// Values under which mail never ends, or connections do not.
+const STOPS: &[Choice] = &[
+    ("max_outbound_connections", &["0"]),
+    ("suspend_delivery", &["true"]),
+    ("idle_timeout", &["0"]),
+];
+
+/// Options of listeners.
+const OF_LISTENERS: &[Choice] = &[
+    ("idle_time", &["1", "60", "300"]),
+    ("max_receptions_per_connection", &["0", "1", "3"]),
+    ("max_recipients_per_connection", &["0", "1", "5"]),
+    ("max_recipients_per_message", &["0", "1", "5"]),
+    ("max_message_size", &["0", "2000", "1000000"]),
+    ("banner_hostname", &["\"in.mta.example\""]),
+    ("received_hostname", &["\"by.mta.example\""]),
+    ("starttls_injection_policy", &["reject", "ignore", "allow"]),
+    ("listen_backlog", &["1", "500"]),
+];
+
+/// Options of outbound mail, and what they are set to.
+const CHOICES: &[Choice] = &[
+    ("retry_interval", &["1", "30", "60", "300", "1200", "3600"]),
+    ("max_retry_interval", &["1", "60", "600", "3600", "43200"]),
     ("max_retries", &["auto", "none", "1", "2", "5"]),
     ("never_retry", BOOL),
     ("mx_failures_to_delay", &["0", "1", "2", "50"]),
     ("connect_timeout_to_delay", &["1", "30", "900"]),
-    ("message_expiration", &["1", "600", "7200", "86400"]),
+    ("message_expiration", &["1", "29", "600", "7200", "86400"]),
     ("never_attempt_expired_messages", BOOL),
-    ("max_outbound_connections", &["1", "2", "3", "10", "100"]),
+    ("max_outbound_connections", &["1", "2", "3", "10", "100", "100000"]),
     ("max_deliveries_per_connection", &["0", "1", "2", "10"]),
     ("connection_allocation_aggressiveness", &["normal", "high", "0.01", "1.5"]),
     ("idle_timeout", &["1", "5", "60"]),
@@ -161,22 +297,17 @@ const BOOL: &[&str] = &["true", "false"];
 mod tests {
     use std::collections::BTreeSet;
 
-    use traject_engine::config::options::Status;
+    use traject_engine::config::options::{OptionId, Status};
 
     use super::*;
 
     /// Options of outbound mail that are not drawn, and why.
     const LEFT_OUT: &[(&str, &str)] = &[
-        ("suspend_delivery", "mail would wait for ever"),
         ("blackhole", "mail ends without a receiver: the books of the swarm do not know that"),
         ("bounce_pattern", "is about mail that comes in, to domains of ours"),
         ("bounce_behavior", "is about mail that comes in, to domains of ours"),
-        ("gateway", "needs an exchange that takes everybody's mail"),
-        ("routes", "needs an exchange that takes everybody's mail"),
         ("remote_smtp_port", "nobody listens there"),
         ("lmtp_port", "nobody listens there"),
-        ("delivery_method", "set where the receiver speaks LMTP"),
-        ("bind_address", "set for each binding"),
         ("response_transcode_pattern", "needs its other half"),
         ("response_transcode_replace", "needs its other half"),
         ("tls_ca", "every authority is the one"),
@@ -188,7 +319,7 @@ mod tests {
     #[test]
     fn every_option_that_works_is_drawn_or_left_out_for_a_reason() {
         let outbound = [ScopeKind::Domain, ScopeKind::Binding];
-        let drawn: BTreeSet<&str> = CHOICES.iter().map(|(name, _)| *name).collect();
+        let drawn: BTreeSet<&str> = drawn().collect();
         let left: BTreeSet<&str> = LEFT_OUT.iter().map(|(name, _)| *name).collect();
         assert!(drawn.is_disjoint(&left));
         let mut known = BTreeSet::new();
@@ -208,7 +339,8 @@ mod tests {
 
     #[test]
     fn every_value_is_right() {
-        for (spec, values) in choices() {
+        let all = choices(CHOICES).chain(choices(STOPS)).chain(choices(OF_LISTENERS));
+        for (spec, values) in all {
             for value in values {
                 let word = value.trim_matches('"');
                 assert!(spec.kind.read_word(word).is_some(), "{} = {value}", spec.name);

@@ -13,6 +13,7 @@ mod node;
 mod shrink;
 mod world;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,15 +23,22 @@ pub use self::node::Node;
 pub use self::shrink::{Shrunk, shrink};
 pub use self::world::World;
 
+use traject_engine::config::Config;
+use traject_engine::rng::entity;
+
+use crate::coverage::Coverage;
+use crate::oracle::{self, Violation, determinism};
 use crate::report::Totals;
-use crate::runner::{self, Failure, FailureKind, RunOptions};
-use crate::scenario;
+use crate::runner::{self, Failure, FailureKind, RunOptions, START};
+use crate::scenario::{self, ConfigSource, Scenario};
 
 /// What became of a world.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lived {
     /// The numbers of its mail.
     pub totals: Totals,
+    /// What it has been through.
+    pub coverage: Coverage,
     /// How long it lasted.
     pub simulated: Duration,
     /// Stands for everything that happened in it.
@@ -48,6 +56,15 @@ pub struct Fall {
     pub story: String,
 }
 
+/// How often a world is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Once.
+    Once,
+    /// Twice, to see that both runs are the same.
+    Twice,
+}
+
 /// Runs a scenario's text.
 ///
 /// # Errors
@@ -57,15 +74,50 @@ pub struct Fall {
 /// # Panics
 ///
 /// When the text is no scenario: the drawing of worlds is wrong then.
-pub fn live(text: &str) -> Result<Lived, Fall> {
-    match read_and_run(text) {
+pub fn live(text: &str, times: Times) -> Result<Lived, Fall> {
+    match read_and_run(text, times) {
         Ok(outcome) => outcome,
         Err(error) => panic!("a world is no scenario: {error}\n{text}"),
     }
 }
 
+/// Every option that a world may set.
+pub fn drawn_options() -> impl Iterator<Item = &'static str> {
+    let all: BTreeSet<&'static str> = config::drawn().collect();
+    all.into_iter()
+}
+
+/// The options that the configurations in a text set.
+pub fn options_in(text: &str) -> BTreeSet<&'static str> {
+    let names = || text.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    drawn_options().filter(|option| names().any(|name| name == *option)).collect()
+}
+
+/// So many seeds that a commit draws: others than those that are counted from 1.
+pub fn seeds_of(commit: &str, count: u64) -> impl Iterator<Item = u64> {
+    let first = SEEDS_OF_COMMITS + (entity(commit.as_bytes()) >> SEED_BITS_LEFT_OUT);
+    first..first + count
+}
+
+/// Above every seed that somebody counts to.
+const SEEDS_OF_COMMITS: u64 = 1 << 40;
+
+/// What is left of a hash fits a number of a scenario file.
+const SEED_BITS_LEFT_OUT: u32 = 8;
+
 /// Runs a scenario's text; the outer error is what is wrong with the text.
-fn read_and_run(text: &str) -> Result<Result<Lived, Fall>, String> {
+fn read_and_run(text: &str, times: Times) -> Result<Result<Lived, Fall>, String> {
+    let one = read_and_run_once(text)?;
+    let (Ok(lived), Times::Twice) = (&one, times) else { return Ok(one) };
+    let Ok(other) = read_and_run_once(text)? else { return Ok(one) };
+    let judged = determinism::judge(&lived.trace_hash, &other.trace_hash, START + lived.simulated);
+    Ok(match judged {
+        Ok(()) => one,
+        Err(violation) => Err(Fall::violated(violation)),
+    })
+}
+
+fn read_and_run_once(text: &str) -> Result<Result<Lived, Fall>, String> {
     let scenario =
         scenario::parse(Path::new("world.toml"), text).map_err(|error| error.to_string())?;
     let loaded = scenario.load_config(None);
@@ -77,6 +129,9 @@ fn read_and_run(text: &str) -> Result<Result<Lived, Fall>, String> {
         let config = reload.config.ok_or_else(|| format!("{name} cannot be used"))?;
         scenario.check_reload(&config).map_err(|error| error.to_string())?;
     }
+    if let Err(violation) = judge_config(&scenario, &config) {
+        return Ok(Err(Fall::violated(violation)));
+    }
     let run = || runner::run(&scenario, Arc::new(config), RunOptions::default());
     let Ok(outcome) = panic::catch_unwind(AssertUnwindSafe(run)) else {
         let story = "a panic outside of the world's tasks".to_owned();
@@ -84,27 +139,41 @@ fn read_and_run(text: &str) -> Result<Result<Lived, Fall>, String> {
     };
     Ok(match outcome.failure {
         Some(failure) => Err(Fall::new(&failure)),
-        None if outcome.report.totals.pending > 0 => Err(Fall::undrained(&outcome.report)),
+        None if outcome.report.totals.pending > 0 => Err(Fall::undrained(outcome.left.as_deref())),
         None => Ok(Lived {
             totals: outcome.report.totals,
+            coverage: outcome.coverage,
             simulated: Duration::from_secs_f64(outcome.report.simulated_s),
             trace_hash: outcome.report.trace_hash.to_string(),
         }),
     })
 }
 
+/// Judges the options of every binding for every domain of a world.
+fn judge_config(scenario: &Scenario, config: &Config) -> Result<(), Violation> {
+    let ConfigSource::Inline(text) = &scenario.config else { return Ok(()) };
+    let domains = || scenario.receivers.iter().flat_map(|one| &one.domains);
+    let bindings = config.bindings();
+    let pairs = bindings.flat_map(|binding| domains().map(move |domain| (binding, &**domain)));
+    oracle::config::judge(text, config, pairs)
+}
+
 impl Fall {
+    /// A law was broken outside of a run.
+    fn violated(violation: Violation) -> Self {
+        Self::new(&Failure::violated(violation, START, &VecDeque::new()))
+    }
+
     fn new(failure: &Failure) -> Self {
         let law = failure.what.split(':').next().unwrap_or_default().to_owned();
         Self { kind: failure.kind, law, story: failure.to_string() }
     }
 
     /// Everything is well, and mail is left.
-    fn undrained(report: &crate::report::Report) -> Self {
+    fn undrained(left: Option<&str>) -> Self {
         let mut story = "mail is left although every receiver has long been well\n".to_owned();
-        for domain in report.domains.iter().filter(|domain| domain.pending > 0) {
-            let because = domain.pending_because.as_deref().unwrap_or("nobody knows why");
-            story += &format!("  {} to {}: {because}\n", domain.pending, domain.domain);
+        for line in left.into_iter().flat_map(str::lines) {
+            story += &format!("  {line}\n");
         }
         Self { kind: FailureKind::Stuck, law: "drain".into(), story }
     }
@@ -120,10 +189,24 @@ mod tests {
         for seed in 0..25 {
             let world = World::draw(seed);
             let text = world.text();
-            if let Err(fall) = live(&text) {
+            if let Err(fall) = live(&text, Times::Once) {
                 panic!("world {seed}: {}\n{text}", fall.story);
             }
         }
+    }
+
+    #[test]
+    fn a_commit_draws_seeds_of_its_own() {
+        let seeds = |commit: &str| seeds_of(commit, 3).collect::<Vec<u64>>();
+        assert_eq!(seeds("abc"), seeds("abc"));
+        assert_ne!(seeds("abc"), seeds("abd"));
+        assert!(seeds("abc").into_iter().all(|seed| i64::try_from(seed).is_ok()));
+    }
+
+    #[test]
+    fn options_are_found_in_a_world() {
+        let text = "title = \"t\"\nconfig_text = '''\nidle_timeout = 5\ntls = no\n'''\n";
+        assert_eq!(options_in(text), BTreeSet::from(["idle_timeout", "tls"]));
     }
 
     #[test]
@@ -131,6 +214,6 @@ mod tests {
         assert_eq!(World::draw(7).text(), World::draw(7).text());
         assert_ne!(World::draw(7).text(), World::draw(8).text());
         let text = World::draw(7).text();
-        assert_eq!(live(&text), live(&text));
+        assert!(live(&text, Times::Twice).is_ok());
     }
 }

@@ -1,7 +1,8 @@
 //! Makes a failing world small: whatever can be left out without the failure going away is.
 
 use super::node::Node;
-use super::{Fall, read_and_run};
+use super::{Fall, Times, read_and_run};
+use crate::oracle::Law;
 
 /// A world that still fails, and could not be made smaller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,11 @@ impl Shrinker {
         self.tries += 1;
         let mut nodes = self.nodes.clone();
         change(&mut nodes);
-        match read_and_run(&Node::text(&nodes)) {
+        let times = match self.fall.law == Law::Determinism.name() {
+            true => Times::Twice,
+            false => Times::Once,
+        };
+        match read_and_run(&Node::text(&nodes), times) {
             Ok(Err(fall)) if fall.law == self.fall.law => {
                 (self.nodes, self.fall) = (nodes, fall);
                 true
@@ -173,7 +178,9 @@ mod tests {
             close: String::new(),
         };
         let nodes = [lines("title = \"t\"\nhorizon = \"1d\"\n"), config, traffic, receiver];
-        let Ok(Err(fall)) = read_and_run(&Node::text(&nodes)) else { panic!("it is to fail") };
+        let Ok(Err(fall)) = read_and_run(&Node::text(&nodes), Times::Once) else {
+            panic!("it is to fail")
+        };
         assert_eq!((fall.kind, &*fall.law), (FailureKind::Stuck, "drain"));
         let shrunk = shrink(&nodes, &fall, 100);
         insta::assert_snapshot!(shrunk.text, @r#"

@@ -1,8 +1,10 @@
 //! Random worlds as scenarios.
 
+use std::collections::BTreeSet;
+
 use traject_engine::rng::Seed;
 
-use super::config::{self, Names};
+use super::config::{self, Names, Taste};
 use super::dice::Dice;
 use super::node::Node;
 
@@ -27,6 +29,16 @@ struct Traits {
     dns: bool,
     operator: bool,
     crowds: bool,
+    /// Receivers that break the protocol.
+    hostile: bool,
+    /// Mail comes in through a listener.
+    listens: bool,
+    /// Gateways and `routes`.
+    routes: bool,
+    /// Configurations that stop mail, until everything is well.
+    stops: bool,
+    /// Nothing takes any time.
+    instant: bool,
     /// Times in a thousand that an option is set in a stanza.
     density: u64,
     /// Minutes after which everything is well.
@@ -61,11 +73,17 @@ impl World {
         nodes.push(maker.config("config_text"));
         nodes.extend(maker.receivers_text());
         nodes.extend(maker.traffic());
+        nodes.extend(maker.names_text());
         let mut troubles = maker.faults();
         troubles.extend(maker.events());
         let faults = troubles.len();
         nodes.extend(troubles);
         Self { nodes, faults }
+    }
+
+    /// The options that its configurations set.
+    pub fn options(&self) -> BTreeSet<&'static str> {
+        super::options_in(&self.text())
     }
 
     /// The scenario.
@@ -85,6 +103,11 @@ impl Traits {
             dns: dice.percent(40),
             operator: dice.percent(40),
             crowds: dice.percent(30),
+            hostile: dice.percent(30),
+            listens: dice.percent(25),
+            routes: dice.percent(20),
+            stops: dice.percent(15),
+            instant: dice.percent(8),
             density: *dice.pick_one(&[0, 20, 60, 150]),
             heals: *dice.pick_one(&[5, 30, 120]),
         }
@@ -117,10 +140,16 @@ impl Maker {
     }
 
     fn config(&mut self, key: &str) -> Node {
-        let density = self.traits.density;
+        let stops = self.traits.stops;
+        self.one_config(key, stops)
+    }
+
+    fn one_config(&mut self, key: &str, stops: bool) -> Node {
+        let Traits { density, listens, routes, .. } = self.traits;
+        let taste = Taste { density, stops, listens, routes };
         Node::Block {
             open: format!("{key} = '''\n"),
-            children: config::draw(&mut self.dice, &self.names, density),
+            children: config::draw(&mut self.dice, &self.names, taste),
             close: "'''\n".into(),
         }
     }
@@ -151,8 +180,10 @@ impl Maker {
         }
         let mut children = Vec::new();
         let mut line = |text: String| children.push(Node::Lines(text + "\n"));
-        // Never none: a sender that tries again at once would do so for ever in one instant.
-        let latency = self.dice.pick(&["10ms", "20ms", "80ms", "200ms"]);
+        let latency = match self.traits.instant {
+            true => "0s",
+            false => self.dice.pick(&["10ms", "20ms", "80ms", "200ms"]),
+        };
         line(format!("latency = \"{latency}\""));
         if self.dice.percent(40) {
             line(format!("jitter = \"{}\"", self.dice.pick(&["1ms", "10ms", "1s"])));
@@ -164,6 +195,7 @@ impl Maker {
                 "\"SIZE 20000\"",
                 "\"8BITMIME\", \"ENHANCEDSTATUSCODES\"",
                 "\"PIPELINING\", \"XCLIENT\"",
+                "\"SIZE\", \"XCLIENT ADDR HELO\"",
             ]);
             line(format!("extensions = [{offers}]"));
         }
@@ -233,12 +265,24 @@ impl Maker {
             rule += "recipient = \"user1*\"\n";
         }
         let what = self.dice.below(100);
+        let mut goes_along = false;
         // A receiver that refuses what it has taken breaks its own word: no law of ours holds then.
         let keeps = what >= 60 && stage == "body" && !lmtp && self.dice.percent(40);
         if what < 60 {
-            rule += &format!("reply = {}\n", self.reply());
+            let reply = match self.traits.hostile && self.dice.percent(20) {
+                true => long_reply(self.dice.pick(&["250", "451", "550"])),
+                false => self.reply().to_owned(),
+            };
+            rule += &format!("reply = {reply}\n");
         } else if what < 90 {
-            rule += &format!("action = \"{}\"\n", self.dice.pick(&["reset", "close", "stall"]));
+            let acts: &[&str] = match self.traits.hostile {
+                true => &["garbage", "flood", "half_close", "early", "drip", "reset", "stall"],
+                false => &["reset", "close", "stall"],
+            };
+            let act = self.dice.pick(acts);
+            // Who goes along keeps the message anyway.
+            goes_along = matches!(act, "early" | "drip");
+            rule += &format!("action = \"{act}\"\n");
         } else {
             rule += &format!("action = \"tarpit\"\ndelay = \"{}\"\n", self.seconds());
             return rule.trim_end().to_owned();
@@ -246,7 +290,7 @@ impl Maker {
         if self.dice.percent(30) {
             rule += &format!("delay = \"{}\"\n", self.seconds());
         }
-        if keeps {
+        if keeps && !goes_along {
             rule += "keeps_message = true\n";
         }
         rule.trim_end().to_owned()
@@ -333,6 +377,9 @@ impl Maker {
         if self.dice.percent(20) {
             line("eight_bit = true".to_owned());
         }
+        if self.traits.listens && self.dice.percent(60) {
+            line("through = \"listener\"".to_owned());
+        }
         if !self.names.bindings.is_empty() && self.dice.percent(70) {
             let binding = self.dice.pick_one(&self.names.bindings).clone();
             line(format!("binding = \"{binding}\""));
@@ -396,7 +443,51 @@ impl Maker {
         Node::Lines(format!("\n[[fault]]\nat = \"{at}s\"\nfor = \"{length}s\"\n{what}"))
     }
 
+    /// What the DNS says otherwise for some time.
+    fn names_text(&mut self) -> Vec<Node> {
+        if !self.traits.dns {
+            return Vec::new();
+        }
+        let timeout = self.dice.pick(&["1s", "10s"]);
+        let ttl = self.dice.pick(&["0s", "1m", "1h"]);
+        let dns =
+            format!("\n[dns]\nttl = \"{ttl}\"\nnegative_ttl = \"30s\"\ntimeout = \"{timeout}\"\n");
+        let mut nodes = vec![Node::Lines(dns)];
+        for _ in 0..self.dice.below(3) {
+            let domain = self.dice.pick_one(&self.names.domains).clone();
+            let host = self.dice.pick_one(&self.names.hosts).clone();
+            let what = match self.dice.below(6) {
+                0 => "mx = \"null\"".to_owned(),
+                1 => format!("mx = [\"{host}\"]"),
+                2 => format!("mx = [\"nowhere.example\", \"{host}\"]"),
+                3 => "addresses = [\"192.0.2.77\"]".to_owned(),
+                4 => "failure = \"nxdomain\"".to_owned(),
+                _ => "mx_failure = \"servfail\"".to_owned(),
+            };
+            let (from, length) = self.stretch();
+            let until = from + length;
+            nodes.push(Node::Lines(format!(
+                "\n[[dns.name]]\nname = \"{domain}\"\nfrom = \"{from}s\"\nuntil = \"{until}s\"\n{what}\n"
+            )));
+        }
+        nodes
+    }
+
     fn events(&mut self) -> Vec<Node> {
+        let mut nodes = self.troublesome_events();
+        if self.traits.stops {
+            // What was stopped goes on.
+            let at = self.heals();
+            nodes.push(Node::Block {
+                open: format!("\n[[event]]\nat = \"{at}\"\nwhat = \"reload\"\n"),
+                children: vec![self.one_config("config_text", false)],
+                close: String::new(),
+            });
+        }
+        nodes
+    }
+
+    fn troublesome_events(&mut self) -> Vec<Node> {
         if !self.traits.operator {
             return Vec::new();
         }
@@ -409,14 +500,34 @@ impl Maker {
 
     fn event(&mut self, at: u64) -> Node {
         let open = format!("\n[[event]]\nat = \"{at}s\"\n");
-        match self.dice.below(3) {
-            0 => Node::Block {
+        match self.dice.below(8) {
+            0 | 1 => Node::Block {
                 open: open + "what = \"reload\"\n",
                 children: vec![self.config("config_text")],
                 close: String::new(),
             },
-            1 => Node::Lines(open + "what = \"restart\"\nfor = \"3s\"\n"),
-            _ => Node::Lines(open + "what = \"crash\"\n"),
+            2 => Node::Lines(open + "what = \"restart\"\nfor = \"3s\"\n"),
+            3 => Node::Lines(open + "what = \"crash\"\n"),
+            4 => Node::Lines(open + "what = \"power_cut\"\n"),
+            5 => {
+                let length = self.traits.heals * 60 - at;
+                let whose = self.whose();
+                Node::Lines(format!("{open}what = \"suspend\"\nfor = \"{length}s\"\n{whose}"))
+            }
+            6 => Node::Lines(open + "what = \"flush\"\n" + &self.whose()),
+            _ => Node::Lines(open + "what = \"fail\"\n" + &self.whose()),
+        }
+    }
+
+    /// What an operator does something with.
+    fn whose(&mut self) -> String {
+        match self.dice.below(3) {
+            0 => String::new(),
+            1 => format!("domain = \"{}\"\n", self.dice.pick_one(&self.names.domains)),
+            _ => match self.names.bindings.first() {
+                Some(binding) => format!("binding = \"{binding}\"\n"),
+                None => String::new(),
+            },
         }
     }
 
@@ -434,6 +545,14 @@ impl Maker {
     fn seconds(&mut self) -> &'static str {
         self.dice.pick(&["100ms", "2s", "29s", "61s", "301s"])
     }
+}
+
+/// A reply that does not come to its end for a long time.
+fn long_reply(code: &str) -> String {
+    let mut lines: Vec<String> =
+        (0..80).map(|n| format!("\"{code}-{n} {}\"", "x".repeat(60))).collect();
+    lines.push(format!("\"{code} at last\""));
+    format!("[{}]", lines.join(", "))
 }
 
 /// Long after everything is well, and every message is too old.

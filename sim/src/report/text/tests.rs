@@ -16,7 +16,7 @@ use crate::oracle::{Answer, Names, Oracles, Routes, Saying};
 use crate::report::tally::Tally;
 use crate::report::{DomainFacts, DrawnReport, Facts, ReceiverReport};
 use crate::test_records::{
-    START, at, closed, deferral, delivery, opened, reception, remote, reply, with_teller,
+    START, at, closed, deferral, delivery, opened, reception, remote, reply, spooled, with_teller,
 };
 use crate::trace::TraceHash;
 
@@ -98,6 +98,7 @@ fn see(
         let answer = Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
         oracles.answered(record.at, traject_engine::ids::MessageId(2), "x@a.test", answer).unwrap();
     }
+    spooled(oracles, record);
     let before = oracles.record(record).unwrap();
     let mut pairs = PairFinder::default();
     let pair = pairs.find(&record.event);

@@ -46,18 +46,33 @@ fn read_action(table: &Table<'_>, delay: Option<Duration>) -> Option<Response> {
         Reset,
         Close,
         Stall,
+        Garbage,
+        Flood,
+        HalfClose,
+        Early,
+        Drip,
         Tarpit,
     }
     let words = [
         ("reset", Word::Reset),
         ("close", Word::Close),
         ("stall", Word::Stall),
+        ("garbage", Word::Garbage),
+        ("flood", Word::Flood),
+        ("half_close", Word::HalfClose),
+        ("early", Word::Early),
+        ("drip", Word::Drip),
         ("tarpit", Word::Tarpit),
     ];
     match table.word("action", &words)? {
         Word::Reset => Some(Response::Act(Act::Reset)),
         Word::Close => Some(Response::Act(Act::Close)),
         Word::Stall => Some(Response::Act(Act::Stall)),
+        Word::Garbage => Some(Response::Act(Act::Garbage)),
+        Word::Flood => Some(Response::Act(Act::Flood)),
+        Word::HalfClose => Some(Response::Act(Act::HalfClose)),
+        Word::Early => Some(Response::Act(Act::Early)),
+        Word::Drip => Some(Response::Act(Act::Drip)),
         Word::Tarpit => {
             if delay.is_none() {
                 table.missing("delay", "what a tarpit adds to every reply: `delay = \"10s\"`");
