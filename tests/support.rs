@@ -19,4 +19,4 @@ pub use daemon::{Daemon, Site, binary};
 pub use json_schema::violations;
 pub use mail::Mail;
 pub use sink::{Delivery, REFUSED, Sink};
-pub use tools::{Missing, cargo, find_tool, free_port, target, wait_until, workspace};
+pub use tools::{Missing, Unable, cargo, find_tool, free_port, target, wait_until, workspace};

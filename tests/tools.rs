@@ -39,6 +39,43 @@ impl Missing {
     }
 }
 
+/// Something that cannot be done here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unable {
+    why: String,
+    forbidden: bool,
+}
+
+impl Unable {
+    /// What nobody has to be able to do, such as what only root can.
+    pub fn allowed(why: impl Into<String>) -> Self {
+        Self { why: why.into(), forbidden: false }
+    }
+
+    /// What continuous integration must be able to do.
+    pub fn forbidden(why: impl Into<String>) -> Self {
+        Self { why: why.into(), forbidden: true }
+    }
+
+    /// Whether this process is root's.
+    pub fn is_root() -> bool {
+        let id = Command::new("id").arg("-u").output();
+        id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    }
+
+    /// Says that a test is skipped.
+    ///
+    /// # Panics
+    ///
+    /// Where it must not be.
+    pub fn skip(&self) {
+        let required = self.forbidden && env::var_os(REQUIRED).is_some();
+        assert!(!required, "{}, and {REQUIRED} is set", self.why);
+        // Not by `eprintln!`, which a passing test does not show.
+        let _ = writeln!(std::io::stderr(), "skipped: {}", self.why);
+    }
+}
+
 /// Looks for a program where a user and where an administrator would find it.
 ///
 /// # Errors

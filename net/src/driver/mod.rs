@@ -237,13 +237,14 @@ where
         (driver, handle)
     }
 
-    /// Adds a socket to accept connections from, once the messages of the spool are recovered.
+    /// Adds a socket to accept connections from, while the messages of the spool are recovered.
     /// One listener may have several sockets.
     pub fn listen(&mut self, listener: ListenerId, socket: N::Listener) {
         self.listeners.push((listener, Arc::new(socket)));
     }
 
-    /// Recovers the spool, then runs the engine until it is drained or stopped; see [`Handle`].
+    /// Runs the engine, and recovers the spool beside, until it is drained or stopped; see
+    /// [`Handle`].
     /// Fails only when the spool cannot be read at the start.
     pub async fn run(mut self) -> Result<Finished<M, O>, SpoolError> {
         self.add(Job::Commands);
@@ -253,6 +254,11 @@ where
             self.deliver(self.world.clock.now(), Input::RecoveredShaping(history));
         }
         self.add(Job::Recover(Box::pin(async move { spool.recover().await })));
+        // Clients need not wait for mail that waits.
+        for index in 0..self.listeners.len() {
+            let accept = self.accept(index);
+            self.add(accept);
+        }
         while !self.is_finished() {
             let slot = self.next_slot().await;
             let now = self.world.clock.now();
@@ -385,10 +391,6 @@ where
         } else {
             self.jobs.remove(slot);
             self.progress.is_now(Phase::Running);
-            for index in 0..self.listeners.len() {
-                let accept = self.accept(index);
-                self.add(accept);
-            }
         }
     }
 

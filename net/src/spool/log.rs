@@ -23,6 +23,7 @@ use super::frame::{FrameKind, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHe
 use super::index::{Effect, Index, Location};
 use super::payload::{encode_insert, encode_rerouted, encode_states};
 use super::recovery::Recovered;
+use super::reserve::Reserve;
 use super::segment::{Batch, Source, file_name};
 use super::shaping::encode_shaping;
 
@@ -63,6 +64,7 @@ pub(super) struct Log<D: Disk> {
     /// Files that hold nothing that counts and are still there.
     pub(super) void: BTreeSet<u32>,
     pub(super) upkeep: Upkeep<D::File>,
+    reserve: Reserve,
 }
 
 /// The segment written to.
@@ -107,23 +109,42 @@ impl<D: Disk> Log<D> {
             next_number: found.next_number,
             void: found.void,
             upkeep: Upkeep::default(),
+            reserve: Reserve::new(options.segment_bytes),
         };
-        log.make_room()?;
+        if let Err(error) = log.make_room() {
+            // What an earlier process has held is enough to begin with.
+            if !is_full(&error) || !log.reserve.give_up(&log.disk) {
+                return Err(error);
+            }
+            log.make_room()?;
+        }
+        log.reserve.hold(&log.disk);
         Ok(log)
     }
 
-    /// Performs some operations: all together or, when the disk fails, none. Results come in the
-    /// order of the operations.
+    /// Performs some operations: all together or, when the disk fails, none. When it is full, those
+    /// that are not about new mail. Results come in the order of the operations.
     pub(super) fn turn(&mut self, ops: &[Op]) -> Vec<Result<(), SpoolError>> {
-        let mut plan = match self.plan() {
-            Ok(plan) => plan,
-            Err(error) => return self.refuse_all(ops, &spool_error(&error)),
-        };
-        let verdicts: Vec<_> = ops.iter().map(|op| self.add(&mut plan, op)).collect();
-        match self.commit(plan) {
-            Ok(()) => verdicts,
-            Err(error) => self.refuse_all(ops, &spool_error(&error)),
+        if !self.reserve.is_held() && ops.iter().any(brings_mail) {
+            // There may be room again.
+            self.reserve.hold(&self.disk);
         }
+        let mut turned = self.try_turn(ops, self.reserve.is_held());
+        if turned.as_ref().is_err_and(is_full) && self.reserve.give_up(&self.disk) {
+            turned = self.try_turn(ops, false);
+        }
+        turned.unwrap_or_else(|error| self.refuse_all(ops, &spool_error(&error)))
+    }
+
+    fn try_turn(&mut self, ops: &[Op], new_mail: bool) -> io::Result<Vec<Result<(), SpoolError>>> {
+        let mut plan = self.plan()?;
+        let mut add = |op| match new_mail || !brings_mail(op) {
+            true => self.add(&mut plan, op),
+            false => Err(SpoolError::Full),
+        };
+        let verdicts = ops.iter().map(&mut add).collect();
+        self.commit(plan)?;
+        Ok(verdicts)
     }
 
     /// An empty plan for the active segment, which is made if there is none.
@@ -388,11 +409,20 @@ impl Plan {
     }
 }
 
+/// Whether an operation is about mail that is not ours yet.
+const fn brings_mail(op: &Op) -> bool {
+    matches!(op, Op::Chunk { .. } | Op::Change(SpoolWrite::Insert(_)))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A failure of the device, in the engine's terms.
 pub(super) fn spool_error(error: &io::Error) -> SpoolError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SpoolError::Full,
-        _ => SpoolError::Io(error.to_string().into()),
+    match is_full(error) {
+        true => SpoolError::Full,
+        false => SpoolError::Io(error.to_string().into()),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Failing {
     From(u64),
     /// Every write, for want of space.
     Full,
+    /// Writes that make all files together longer than so many bytes; what fits is written.
+    Capacity(u64),
 }
 
 /// A file: what a reader sees, and what is on the platter for sure.
@@ -137,11 +139,22 @@ impl MemoryDisk {
         let call = state.calls;
         state.calls += 1;
         let fails = match state.failing {
-            Failing::Never | Failing::Full => false,
+            Failing::Never | Failing::Full | Failing::Capacity(_) => false,
             Failing::Once(k) => call == k,
             Failing::From(k) => call >= k,
         };
         if fails { Err(io::Error::other("injected")) } else { Ok(state) }
+    }
+}
+
+impl State {
+    /// How many of some bytes there is room for.
+    fn fits(&self, number: usize, offset: u64, bytes: usize) -> usize {
+        let Failing::Capacity(capacity) = self.failing else { return bytes };
+        let length = |number: &usize| self.contents[number].seen.len() as u64;
+        let others = self.names.values().filter(|one| **one != number).map(length).sum::<u64>();
+        let end = capacity.saturating_sub(others).max(length(&number));
+        bytes.min(end.saturating_sub(offset) as usize)
     }
 }
 
@@ -244,7 +257,11 @@ impl DiskFile for MemoryFile {
             Ok(state) if matches!(state.failing, Failing::Full) => {
                 (&bytes[..bytes.len() / 2], Err(io::ErrorKind::StorageFull.into()))
             }
-            Ok(_) => (bytes, Ok(())),
+            Ok(state) => {
+                let fits = state.fits(self.number, offset, bytes.len());
+                let full = || Err(io::ErrorKind::StorageFull.into());
+                (&bytes[..fits], if fits == bytes.len() { Ok(()) } else { full() })
+            }
             Err(error) => (&bytes[..bytes.len() / 2], Err(error)),
         };
         let mut state = self.disk.state();

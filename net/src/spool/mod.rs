@@ -28,6 +28,7 @@ pub mod memory_disk;
 mod payload;
 mod read;
 mod recovery;
+mod reserve;
 mod segment;
 mod shaping;
 mod writer;
@@ -70,6 +71,9 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 /// Messages read ahead of [`Spool::recover`].
 const RECOVERY_AHEAD: usize = 256;
 
+/// Messages between two lines of the log that say how far [`Spool::recover`] is.
+const RECOVERY_STEP: usize = 100_000;
+
 /// A durable spool. Clones share it; the last one to go ends its thread and lets go of its disk.
 #[derive(Debug)]
 pub struct Journal<D: Disk = Folder> {
@@ -99,6 +103,7 @@ enum Reads {
 struct Recovery {
     waiting: VecDeque<MessageId>,
     ready: VecDeque<StoredMessage>,
+    total: usize,
 }
 
 /// Why a spool could not be opened.
@@ -178,10 +183,11 @@ impl<D: Disk> Journal<D> {
         let report = std::mem::take(&mut recovered.report);
         let Report { messages, segments, bytes, torn_bytes, damage_total, .. } = &report;
         tracing::info!(messages, segments, bytes, torn_bytes, damage_total, "spool opened");
-        let waiting = recovered.index.messages.keys().copied().collect();
+        let waiting: VecDeque<_> = recovered.index.messages.keys().copied().collect();
+        let total = waiting.len();
         let log = Log::start(disk, options, recovered)?;
         let index = log.shared_index();
-        let recovery = tokio::sync::Mutex::new(Recovery { waiting, ready: VecDeque::new() });
+        let recovery = tokio::sync::Mutex::new(Recovery { total, waiting, ready: VecDeque::new() });
         let (writer, other) = start(log)?;
         let shared = Shared { index, writer, report, recovery, reads };
         Ok((Self { shared: Arc::new(shared) }, other))
@@ -253,8 +259,21 @@ impl<D: Disk> Spool for Journal<D> {
             let shared = Arc::clone(&self.shared);
             let reads = shared.reads;
             recovery.ready = reading(reads, move || shared.load_all(&messages)).await;
+            recovery.tell_progress();
         }
         Ok(recovery.ready.pop_front())
+    }
+}
+
+impl Recovery {
+    /// Says how far it is, when there is much to do.
+    fn tell_progress(&self) {
+        let (queued, total) = (self.total - self.waiting.len(), self.total);
+        let is_step =
+            queued / RECOVERY_STEP > queued.saturating_sub(RECOVERY_AHEAD) / RECOVERY_STEP;
+        if total > RECOVERY_STEP && (is_step || queued == total) {
+            tracing::info!(queued, total, "reading the spool");
+        }
     }
 }
 
