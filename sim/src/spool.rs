@@ -220,9 +220,9 @@ impl Spool for SimSpool {
 
     async fn stage(&self, message: MessageId) -> Result<SimWriter, SpoolError> {
         Ok(match &self.journal {
-            None => SimWriter::Memory { spool: self.clone(), message, body: Vec::new() },
+            None => SimWriter::Memory { spool: Box::new(self.clone()), message, body: Vec::new() },
             Some(on_disk) => {
-                let staging = on_disk.journal.stage(message).await?;
+                let staging = Box::new(on_disk.journal.stage(message).await?);
                 let (on_disk, notices) = (Arc::clone(on_disk), self.bodies.notices.clone());
                 let watch = NoticeWatch::default();
                 SimWriter::Journal { on_disk, message, staging, notices, watch }
@@ -286,7 +286,7 @@ pub enum SimWriter {
     /// To memory.
     Memory {
         /// Where it goes when it is complete.
-        spool: SimSpool,
+        spool: Box<SimSpool>,
         /// Whose it is.
         message: MessageId,
         /// What there is of it.
@@ -299,7 +299,7 @@ pub enum SimWriter {
         /// Whose it is.
         message: MessageId,
         /// The journal's own writer.
-        staging: Staging<SimDisk>,
+        staging: Box<Staging<SimDisk>>,
         /// Who remembers notices.
         notices: NoticeLedger,
         /// It may be one.

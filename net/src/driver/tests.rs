@@ -672,7 +672,7 @@ async fn clients_are_let_in_while_the_spool_is_recovered() {
     running.seen("> recovered 9").await;
     let lines = running.finish().await;
     let told = lines.iter().filter(|line| line.starts_with('>')).take(3);
-    assert_eq!(told.collect::<Vec<_>>(), ["> accepted", "> recovered 5", "> recovered 9"]);
+    assert_eq!(told.collect::<Vec<_>>(), ["> recovered 5", "> accepted", "> recovered 9"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,7 +122,10 @@ impl<D: Disk> Log<D> {
     /// Deletes dead segments, each for good before a newer one may go.
     fn delete_dead(&mut self) -> io::Result<()> {
         while self.oldest_is_dead() {
-            self.remove_void();
+            // Without a segment to write to, the last one that was given up seals those before it.
+            if self.active_number().is_some() {
+                self.remove_void();
+            }
             let oldest = self.index().segments.first_key_value().map(|(n, s)| (*n, s.damaged));
             let Some((number, damaged)) = oldest else { break };
             let name = file_name(number);

@@ -10,17 +10,15 @@ const CONFIG: &str = "max_outbound_connections = 2 retry_interval = 60\n\
 
 /// Mail straight into the queue and through a listener, some of it deferred first, some refused.
 fn small() -> String {
-    let rest = format!(
-        "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 3\nover = \"100ms\"\n\
-         size = \"1KB\"\nrecipients = {{ min = 1, max = 2 }}\n\
+    let rest = "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 3\n\
+         over = \"100ms\"\nsize = \"1KB\"\nrecipients = { min = 1, max = 2 }\n\
          [[traffic]]\nfrom = \"c@brand.test\"\nto = \"b.test\"\nmessages = 2\nover = \"100ms\"\n\
          size = \"80KB\"\nthrough = \"listener\"\n\
          [[receiver]]\nname = \"a\"\ndomains = [\"a.test\"]\nlatency = \"10ms\"\n\
          [receiver.greylist]\nhold = \"30s\"\n\
          [[receiver]]\nname = \"b\"\ndomains = [\"b.test\"]\nlatency = \"10ms\"\n\
-         [[fault]]\nat = \"0s\"\nfor = \"1h\"\nwhat = \"disk_slow\"\nplus = \"15ms\"\n"
-    );
-    scenario(CONFIG, &rest)
+         [[fault]]\nat = \"0s\"\nfor = \"1h\"\nwhat = \"disk_slow\"\nplus = \"15ms\"\n";
+    scenario(CONFIG, rest)
 }
 
 /// Plays it with these deaths; answers with the copies beyond the first and the steps of the last
