@@ -1,11 +1,13 @@
 //! Fills a spool with mail that waits, to see how a start copes with much of it:
 //!
 //! ```text
-//! cargo run --release -p traject-net --example fill_spool -- FOLDER MESSAGES [BYTES [DOMAINS [DUE_S]]]
+//! cargo run --release -p traject-net --example fill_spool -- \
+//!     FOLDER MESSAGES [BYTES [DOMAINS [DUE_S]]]
 //! ```
 //!
-//! `BYTES` of body each (1000), to one recipient each in `DOMAINS` domains (1000), due after `DUE_S`
-//! seconds (3600), which have had one attempt. Then it opens the spool and reads all mail once.
+//! `BYTES` of body each (1000), to one recipient each in `DOMAINS` domains (1000), due after
+//! `DUE_S` seconds (3600), which have had one attempt. Then it opens the spool and reads all mail
+//! once.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
