@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    inode: u64,
+    /// Inode and when that last changed: inodes are used again.
+    identity: (u64, i64, i64),
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = |found: fs::Metadata| found.ino() == self.inode;
+        let ours = |found: fs::Metadata| identity(&found) == self.identity;
         if fs::symlink_metadata(&self.path).is_ok_and(ours) {
             // Whoever starts next removes what stays.
             let _ = fs::remove_file(&self.path);
@@ -36,13 +37,17 @@ pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFi
     }
     let listener = UnixListener::bind(&unfinished)?;
     let finished = fs::set_permissions(&unfinished, fs::Permissions::from_mode(mode))
-        .and_then(|()| fs::symlink_metadata(&unfinished))
-        .and_then(|found| fs::rename(&unfinished, path).map(|()| found.ino()));
-    let inode = finished.inspect_err(|_| {
+        .and_then(|()| fs::rename(&unfinished, path))
+        .and_then(|()| fs::symlink_metadata(path));
+    let found = finished.inspect_err(|_| {
         let _ = fs::remove_file(&unfinished);
     })?;
     listener.set_nonblocking(true)?;
-    Ok((listener, SocketFile { path: path.to_owned(), inode }))
+    Ok((listener, SocketFile { path: path.to_owned(), identity: identity(&found) }))
+}
+
+fn identity(found: &fs::Metadata) -> (u64, i64, i64) {
+    (found.ino(), found.ctime(), found.ctime_nsec())
 }
 
 /// Removes a socket that nobody answers on. Anything else at the path is somebody's.

@@ -454,7 +454,6 @@ mod tests {
     fn which_mail_has_to_be_said() {
         for line in [
             "fail",
-            "fail --dry-run",
             "suspend --all --domain x.test",
             "reroute --all",
             "why",
