@@ -224,7 +224,7 @@ impl Spool for SimSpool {
             Some(on_disk) => {
                 let staging = Box::new(on_disk.journal.stage(message).await?);
                 let (on_disk, notices) = (Arc::clone(on_disk), self.bodies.notices.clone());
-                let watch = NoticeWatch::default();
+                let watch = Box::default();
                 SimWriter::Journal { on_disk, message, staging, notices, watch }
             }
         })
@@ -303,7 +303,7 @@ pub enum SimWriter {
         /// Who remembers notices.
         notices: NoticeLedger,
         /// It may be one.
-        watch: NoticeWatch,
+        watch: Box<NoticeWatch>,
     },
 }
 

@@ -442,7 +442,7 @@ impl World {
             }
             Output::Compose { message, parts } => {
                 self.composed.push(text_of(&parts));
-                let result = self.compose_error.clone().map_or(Ok(info(2000)), Err);
+                let result = self.compose_error.clone().map_or_else(|| Ok(info(2000)), Err);
                 self.soon(1, Coming::Composed(message, result));
             }
             Output::Record(record) => self.records.push(*record),
