@@ -302,6 +302,7 @@ fn a_trace_shows_the_dialogue_as_it_is_spoken() {
                     &[mail_to(number, "d1.example.net"), mail_to(number, "d2.example.net")],
                 );
             }
+            let _ = Command::new("kill").arg(&process).status();
         });
         let mut shown = Vec::new();
         for line in lines.by_ref() {
