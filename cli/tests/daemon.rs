@@ -222,13 +222,13 @@ fn a_hangup_reads_the_configuration_again_and_refuses_one_with_errors() {
     send(&mut client, "Subject: waits");
     fs::write(&path, held.replace("suspend_delivery", "suspend_everything")).unwrap();
     daemon.signal("HUP");
-    daemon.says("unknown option `suspend_everything`");
     daemon.says("not reloaded, the old configuration stays");
+    daemon.says("unknown option `suspend_everything`");
     let freed = held.replace("suspend_delivery = true", "resolv_conf = \"127.0.0.1:53\"");
     fs::write(&path, freed).unwrap();
     daemon.signal("HUP");
-    daemon.says("resolv_conf changed, which needs a restart");
     daemon.says("another configuration is in force");
+    daemon.says("resolv_conf changed, which needs a restart");
     let body = sink.join().unwrap();
     assert!(body.contains(&"Subject: waits\r\n".to_owned()), "{body:?}");
     daemon.signal("TERM");
@@ -363,8 +363,8 @@ fn the_configuration_names_logs_and_what_is_in_them() {
     let changed = fs::read_to_string(&path).unwrap().replace("s = true", "s = false");
     fs::write(&path, changed.replace(&log("unused"), &log("other"))).unwrap();
     daemon.signal("HUP");
-    daemon.says("the files in `ec_logger` and `bounce_logger` changed, which needs a restart");
     daemon.says("another configuration is in force");
+    daemon.says("the files in `ec_logger` and `bounce_logger` changed, which needs a restart");
     send_to(&mut client, "nobody@a.test", "Subject: x");
     let letters = |log: &str, count| -> Vec<String> {
         let lines = daemon.lines_of(log, count);
