@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
-/// A daemon in a folder of its own, relaying everything to `next_hop`.
+/// A daemon in a folder of its own, relaying everything to `next_hop`. It sends no bounces, which
+/// would be in the logs as well.
 struct Daemon {
     process: Child,
     stderr: Lines<BufReader<ChildStderr>>,
@@ -33,6 +34,7 @@ impl Daemon {
         let config = format!(
             "spoolbase = \"{}/spool\"\nrelay_hosts = ( \"127.0.0.1\" )\n\
              gateway = \"{}\"\nremote_smtp_port = {}\n\
+             generate_bounces = false\n\
              esmtp_listener {{ listen \"127.0.0.1:0\" {{ }} }}\n{options}\n",
             folder.path().display(),
             next_hop.ip(),
