@@ -85,7 +85,9 @@ impl Home {
     /// Everything in the spool: names, owners, contents.
     fn spool(&self) -> Vec<(PathBuf, u32, Vec<u8>)> {
         let entries = fs::read_dir(self.path("spool")).unwrap().map(|entry| entry.unwrap().path());
+        // The control socket is none.
         let mut files: Vec<_> = entries
+            .filter(|path| path.is_file())
             .map(|path| {
                 let owner = fs::metadata(&path).unwrap().uid();
                 let bytes = fs::read(&path).unwrap();

@@ -1,7 +1,7 @@
 //! What an operator sees of a spool.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -114,7 +114,8 @@ async fn damage_is_named_with_its_place_and_fails_the_check() {
     let (folder, journal) = spool().await;
     drop(journal);
     let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let file = files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "journal");
+    let file = files.filter(segment).next().unwrap();
     let mut bytes = fs::read(&file).unwrap();
     // Of the first message: what a crash may have torn is no damage.
     let at = bytes.windows(8).position(|window| window == b"the text").unwrap();

@@ -69,6 +69,13 @@ const TABLES: &[(&str, &str)] = &[
     ),
     ("/$defs/event", "[[event]]\nat = \"1s\"\nwhat = \"reload\"\nconfig_text = \"\"\n"),
     ("/$defs/event", "[[event]]\nat = \"1s\"\nwhat = \"restart\"\n"),
+    ("/$defs/event", "[[event]]\nat = \"1s\"\nwhat = \"suspend\"\ndomain = \"a.example\"\n"),
+    ("/$defs/event", "[[event]]\nat = \"1s\"\nwhat = \"fail\"\ndomain = \"a.example\"\n"),
+    (
+        "/$defs/event",
+        "[[event]]\nat = \"1s\"\nwhat = \"reroute\"\ndomain = \"a.example\"\n\
+         to_domain = \"b.example\"\n",
+    ),
     ("/$defs/expect", "[[expect]]\nthat = \"delivered == 1\"\n"),
 ];
 
