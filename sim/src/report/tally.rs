@@ -1,6 +1,6 @@
 //! Counts a run domain by domain while it goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Tally {
     /// Notices to senders.
     pub notices: Notices,
     domains: BTreeMap<Arc<str>, DomainTally>,
+    /// The domains that notices go to.
+    of_notices: BTreeSet<Arc<str>>,
     /// Our address of each connection.
     source_of: BTreeMap<ConnId, IpAddr>,
 }
@@ -142,6 +144,7 @@ impl Tally {
             connections: Gauge::default(),
             notices: Notices::default(),
             domains: BTreeMap::new(),
+            of_notices: BTreeSet::new(),
             source_of: BTreeMap::new(),
         }
     }
@@ -218,7 +221,13 @@ impl Tally {
     }
 
     /// A record about a notice: these are counted apart from the scenario's mail.
-    pub fn notice(&mut self, event: &Event) {
+    pub fn notice(&mut self, event: &Event, book: &Book) {
+        if let Event::Reception { recipients, binding, .. } = event {
+            for mailbox in recipients {
+                let queue = book.queue_domain(binding, &mailbox.domain);
+                self.of_notices.extend([Arc::clone(queue), Arc::clone(&mailbox.domain)]);
+            }
+        }
         let notices = &mut self.notices;
         match event {
             Event::Reception { via: Via::Notice { kind: NoticeKind::Delayed, .. }, .. } => {
@@ -231,15 +240,15 @@ impl Tally {
         }
     }
 
-    /// Whether mail of the scenario was accepted for a domain, or goes by way of it.
-    pub fn knows(&self, domain: &str) -> bool {
-        self.domains.contains_key(domain)
+    /// Whether nothing but notices goes to a domain: it is none of the scenario's.
+    pub fn is_elsewhere(&self, domain: &str) -> bool {
+        self.of_notices.contains(domain) && !self.domains.contains_key(domain)
     }
 
     /// The mail of a queue waits for something else from now on.
     pub fn waits(&mut self, at: Timestamp, change: &WaitChange, book: &Book) {
         let pair = &change.pair;
-        if !self.knows(&pair.domain) {
+        if self.is_elsewhere(&pair.domain) {
             return;
         }
         self.domain(&pair.domain).flow(&pair.binding, &pair.domain, book).waits_for(at, change);

@@ -331,7 +331,7 @@ impl State {
         self.oracles.transaction(at, message, recipients)?;
         for recipient in recipients {
             if let Some(pair) = self.oracles.answered(at, message, recipient, answer)?
-                && self.tally.knows(&pair.domain)
+                && !self.tally.is_elsewhere(&pair.domain)
             {
                 self.tally.duplicate(&pair);
                 if let Some(expectations) = &mut self.expectations {
@@ -362,13 +362,13 @@ impl State {
         let found = self.pairs.find(&record.event);
         let lead = self.causes.note(record, found);
         // A domain that nothing but notices goes to is none of the scenario's.
-        let elsewhere = found.is_some_and(|pair| !self.tally.knows(&pair.domain));
+        let elsewhere = found.is_some_and(|pair| self.tally.is_elsewhere(&pair.domain));
         match self.oracles.record(record) {
             // Mail that is back after a restart was counted when it came, and what was done and
             // is done again when it was done first: what is new are the copies.
             Ok(_) if again => {}
             Ok(Some(before)) if before.redone => {}
-            Ok(_) if about_notice => self.tally.notice(&record.event),
+            Ok(_) if about_notice => self.tally.notice(&record.event, self.oracles.book()),
             Ok(_) if elsewhere => {}
             Ok(before) => {
                 // A result counts where its recipient was accepted for.
