@@ -113,9 +113,9 @@ async fn a_spool_in_use_is_listed_shown_and_checked() {
 async fn damage_is_named_with_its_place_and_fails_the_check() {
     let (folder, journal) = spool().await;
     drop(journal);
-    let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "journal");
-    let file = files.filter(segment).next().unwrap();
+    let file = files.find(segment).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     // Of the first message: what a crash may have torn is no damage.
     let at = bytes.windows(8).position(|window| window == b"the text").unwrap();
