@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::binding;
-use crate::bounce::inbound::{self, Notice};
+use crate::bounce::inbound::{self, Report};
 use crate::config::effective::{BindingSource, BounceBehavior};
 use crate::config::{Config, DEFAULT_BINDING};
 use crate::control::ClientSession;
@@ -66,7 +66,7 @@ pub(crate) enum SpoolPurpose {
 pub(crate) struct PendingBounce {
     recipient: u32,
     behavior: BounceBehavior,
-    notice: Notice,
+    report: Report,
 }
 
 /// What sessions ask of the engine.
@@ -90,7 +90,7 @@ impl server::Owner for Owner<'_> {
         self.config.bounce_behavior(mailbox)
     }
 
-    fn read_bounce(&mut self, head: &[u8]) -> Notice {
+    fn read_bounce(&mut self, head: &[u8]) -> Report {
         inbound::read(head, &self.config.server_options().bounce_suppress_list)
     }
 
@@ -177,8 +177,8 @@ impl Engine {
                 let purpose = SpoolPurpose::Accept { conn, peer, message: message.clone() };
                 self.spool_for(purpose, SpoolWrite::Insert(message));
             }
-            ServerOutput::Bounce { message, recipient, behavior, notice } => {
-                let bounce = PendingBounce { recipient, behavior, notice: *notice };
+            ServerOutput::Bounce { message, recipient, behavior, report } => {
+                let bounce = PendingBounce { recipient, behavior, report: *report };
                 self.bounces.entry(message).or_default().push(bounce);
             }
             ServerOutput::Discard(message) => self.spool(message, SpoolWrite::Discard(message)),
@@ -279,18 +279,18 @@ impl Engine {
         (conn, peer): (ConnId, SocketAddr),
         bounces: Vec<PendingBounce>,
     ) {
-        for PendingBounce { recipient, behavior, notice } in bounces {
+        for PendingBounce { recipient, behavior, report } in bounces {
             self.record(Event::OutOfBandBounce {
                 message: message.id,
                 recipient,
                 conn,
                 peer,
                 mailbox: message.recipients[recipient as usize].mailbox.clone(),
-                about: notice.recipient,
+                about: report.recipient,
                 binding: message.binding.clone(),
                 size_bytes: message.size_bytes,
-                reply: notice.reply,
-                class: notice.class,
+                reply: report.reply,
+                class: report.class,
                 behavior,
             });
         }
@@ -322,10 +322,9 @@ impl Engine {
         }
         // Unwrap is OK because limits bound the recipients of a message.
         let remaining = u32::try_from(waiting.len()).expect("a bounded number of recipients");
-        let indexes: Vec<u32> = waiting.iter().map(|(index, ..)| *index).collect();
         let batches = self.batches(&message, waiting);
         let id = message.id;
-        let stored = message.clone();
+        self.watch_delays(&message, batches.iter().map(|(fate, one)| (fate.queue, one)));
         self.messages.insert(message, remaining, batches.len() as u32);
         for (key, recipients) in batches {
             let Fate { queue, attempts, due } = key;
@@ -337,7 +336,6 @@ impl Engine {
             }
             self.touch(queue);
         }
-        self.watch_delays(&stored, &indexes);
     }
 
     /// A binding, or `default` when it is no longer configured.

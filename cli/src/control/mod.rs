@@ -9,7 +9,7 @@ mod answer;
 mod config;
 mod health;
 pub(crate) mod metrics;
-mod queues;
+pub(crate) mod queues;
 mod sessions;
 mod socket;
 mod summary;

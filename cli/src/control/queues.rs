@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::extract::State;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use traject_engine::QueueSnapshot;
 
@@ -31,9 +32,10 @@ impl Default for Wanted {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What queues are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-enum Sort {
+pub(crate) enum Sort {
     Waiting,
     Active,
     Delayed,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use traject_sim::scenario::units;
 
 use self::client::{Answer, Request};
+use crate::control::queues::Sort;
 use crate::error::{CommandError, ErrorKind};
 use crate::{control, diagnostics};
 
@@ -234,15 +235,6 @@ struct MailArgs {
     /// Only say how much mail that would be
     #[arg(long)]
     dry_run: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Sort {
-    Waiting,
-    Active,
-    Delayed,
-    Connections,
-    Name,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

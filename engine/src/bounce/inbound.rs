@@ -18,7 +18,7 @@ use crate::smtp::stage::Stage;
 
 /// What a bounce says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct Report {
     /// Who could not be delivered to; `None` if it does not say.
     pub recipient: Option<Mailbox>,
     /// What the receiver said, or what stands for it.
@@ -29,7 +29,7 @@ pub struct Notice {
 
 /// Reads a bounce out of the first bytes of a mail. `never` are addresses, or domains behind an
 /// `@`, that a bounce is never about (`bounce_suppress_list`).
-pub fn read(head: &[u8], never: &[Box<str>]) -> Notice {
+pub fn read(head: &[u8], never: &[Box<str>]) -> Report {
     let text = String::from_utf8_lossy(head);
     let lines = unfold(&text);
     let found = Found::of(&lines);
@@ -45,7 +45,7 @@ pub fn read(head: &[u8], never: &[Box<str>]) -> Notice {
     };
     let reply =
         reply.unwrap_or_else(|| told(found.subject.as_deref().unwrap_or("no reason given")));
-    Notice { recipient, reply, class }
+    Report { recipient, reply, class }
 }
 
 /// What stands in a mail.
@@ -292,7 +292,7 @@ mod tests {
     fn summary(mail: &str) -> (String, String, BounceClass) {
         let mail = mail.trim_start().replace('\n', "\r\n");
         let never = ["never@ours.test".into(), "@bounces.ours.test".into()];
-        let Notice { recipient, reply, class } = read(mail.as_bytes(), &never);
+        let Report { recipient, reply, class } = read(mail.as_bytes(), &never);
         let recipient = recipient.map(|mailbox| mailbox.to_string()).unwrap_or_default();
         (recipient, reply.to_string(), class)
     }

@@ -10,10 +10,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{End, Notice, NoticeKind, Outcome};
-use crate::config::effective::InlineOriginal;
+use crate::config::effective::{InlineOriginal, NoticeOptions};
 use crate::engine::Engine;
 use crate::ids::MessageId;
 use crate::message::StoredMessage;
+use crate::queue::Indexes;
 use crate::record::Attempt;
 use crate::time::Timestamp;
 use crate::timers::{TimerHandle, WakeupReason};
@@ -38,12 +39,6 @@ struct Late {
     end: Option<End>,
 }
 
-impl Watched {
-    fn first_due(&self) -> Option<Timestamp> {
-        self.recipients.values().map(|late| late.next_at).min()
-    }
-}
-
 impl Delays {
     /// The messages watched, each with its timer's instant and its recipients, for recounts.
     pub(crate) fn watched(
@@ -58,18 +53,20 @@ impl Delays {
 impl Engine {
     /// Has the sender of a message in care told while recipients wait, where it is to be told.
     /// Nobody is told that a notice waits.
-    pub(crate) fn watch_delays(&mut self, message: &StoredMessage, waiting: &[u32]) {
+    pub(crate) fn watch_delays<'a>(
+        &mut self,
+        message: &StoredMessage,
+        waiting: impl Iterator<Item = (usize, &'a Indexes)>,
+    ) {
         if message.reverse_path.0.is_none() {
             return;
         }
         let mut recipients = BTreeMap::new();
-        for recipient in waiting {
-            let slot = self.queue_for(message, *recipient);
+        for (slot, of_queue) in waiting {
             let options = &self.queues[slot].options.notices;
             if options.generate_delay_dsn {
-                let [first, max] = [options.first_delay_notice, options.max_delay_notice_gap];
-                let next_at = next_notice(message.received_at, [first, max], self.now);
-                recipients.insert(*recipient, Late { next_at, end: None });
+                let next_at = next_notice(message.received_at, gaps(options), self.now);
+                recipients.extend(of_queue.iter().map(|one| (*one, Late { next_at, end: None })));
             }
         }
         self.watch(message.id, recipients);
@@ -102,28 +99,23 @@ impl Engine {
     }
 
     /// The sender of a message is to be told about those recipients whose time has come, if the
-    /// options in force still say so.
+    /// options in force still say so. The one the timer was set for may wait no longer.
     pub(crate) fn delay_notice_due(&mut self, id: MessageId) {
         let Some(watched) = self.delays.watched.remove(&id) else { return };
         let message = self.messages.get(id);
         let Some(sender) = message.reverse_path.0.clone() else { return };
-        let due = watched.first_due().is_some_and(|due| due <= self.now);
-        debug_assert!(due, "the timer fires when a notice is due");
         let mut outcomes = Vec::new();
         let (mut binding, mut from) = (None, None);
         let mut recipients = watched.recipients;
-        let held: Vec<u32> = self.recipients_held(id);
         recipients.retain(|recipient, late| {
             let slot = self.queue_for(&message, *recipient);
             let queue = &self.queues[slot];
             let options = &queue.options;
-            if !options.notices.generate_delay_dsn || held.contains(recipient) {
+            if !options.notices.generate_delay_dsn {
                 return false;
             }
             if late.next_at <= self.now {
-                let gaps =
-                    [options.notices.first_delay_notice, options.notices.max_delay_notice_gap];
-                late.next_at = next_notice(message.received_at, gaps, self.now);
+                late.next_at = next_notice(message.received_at, gaps(&options.notices), self.now);
                 binding.get_or_insert_with(|| queue.pair.binding.clone());
                 from = from.take().or_else(|| options.notices.mailerdaemon.clone());
                 outcomes.push(Outcome {
@@ -143,12 +135,11 @@ impl Engine {
             self.owe(Notice { kind, of: id, to: sender, binding, outcomes, from, quoted });
         }
     }
+}
 
-    /// The recipients of a message that failed, and whose sender is about to hear of it.
-    fn recipients_held(&self, message: MessageId) -> Vec<u32> {
-        let held = self.notices.held().filter(|(of, _)| *of == message);
-        held.flat_map(|(_, recipients)| recipients).collect()
-    }
+/// The first gap, and the longest.
+const fn gaps(options: &NoticeOptions) -> [Duration; 2] {
+    [options.first_delay_notice, options.max_delay_notice_gap]
 }
 
 /// When the next notice is due after `after`. `first` is the first gap, and each gap is twice the

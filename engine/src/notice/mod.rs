@@ -11,7 +11,7 @@
 mod delays;
 mod text;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -192,6 +192,9 @@ impl Engine {
         mut updates: Vec<(u32, RecipientState)>,
         failures: Vec<Outcome>,
     ) {
+        for (recipient, _) in updates.iter().filter(is_done) {
+            self.stop_delay_notices(message, *recipient);
+        }
         let told = self.tell_sender(slot, message, failures);
         updates.retain(|(recipient, _)| !told.contains(recipient));
         self.settle_done(message, updates);
@@ -203,11 +206,7 @@ impl Engine {
         if updates.is_empty() {
             return;
         }
-        let done = |(_, state): &&(u32, RecipientState)| *state == RecipientState::Done;
-        for (recipient, _) in updates.iter().filter(done) {
-            self.stop_delay_notices(message, *recipient);
-        }
-        let done = updates.iter().filter(done).count();
+        let done = updates.iter().filter(is_done).count();
         if done > 0 && self.messages.finish(message, done as u32) {
             self.spool(message, SpoolWrite::Remove(message));
         } else {
@@ -217,9 +216,14 @@ impl Engine {
 
     /// Has a notice made of those failures that somebody is to hear of; answers with their
     /// recipients.
-    fn tell_sender(&mut self, slot: usize, message: MessageId, failures: Vec<Outcome>) -> Vec<u32> {
+    fn tell_sender(
+        &mut self,
+        slot: usize,
+        message: MessageId,
+        failures: Vec<Outcome>,
+    ) -> BTreeSet<u32> {
         if failures.is_empty() {
-            return Vec::new();
+            return BTreeSet::new();
         }
         let sender = self.messages.get(message).reverse_path.clone();
         let queue = &self.queues[slot];
@@ -231,7 +235,7 @@ impl Engine {
                 by_addressee.entry(to).or_default().push(failure);
             }
         }
-        let mut told = Vec::new();
+        let mut told = BTreeSet::new();
         for (to, outcomes) in by_addressee {
             told.extend(outcomes.iter().map(|outcome| outcome.recipient));
             self.owe(Notice {
@@ -339,15 +343,18 @@ impl Engine {
         self.begin_notices();
     }
 
-    /// Mail that cannot be told of stays as it is, and is told of later. When there is no later,
-    /// the next process finds it in the spool.
+    /// Failures that cannot be told of stay as they are, and are told of later. When there is no
+    /// later, the next process finds them in the spool. A delay may be over by then: that notice is
+    /// left out.
     fn notice_refused(&mut self, id: MessageId, error: SpoolError) {
         self.record(Event::SpoolFailure { message: id, error });
-        let Some((_, step)) = self.notices.begun.get_mut(&id) else { return };
-        *step = Step::Refused;
+        let Some((notice, _)) = self.notices.begun.remove(&id) else { return };
         self.notices.under_way -= 1;
-        if !self.draining {
-            self.timers.set(self.now + NOTICE_REPEATED_AFTER, WakeupReason::Notice(id));
+        if notice.kind == NoticeKind::Failed {
+            self.notices.begun.insert(id, (notice, Step::Refused));
+            if !self.draining {
+                self.timers.set(self.now + NOTICE_REPEATED_AFTER, WakeupReason::Notice(id));
+            }
         }
         self.begin_notices();
     }
@@ -360,6 +367,10 @@ impl Engine {
             self.owe(notice);
         }
     }
+}
+
+fn is_done((_, state): &&(u32, RecipientState)) -> bool {
+    *state == RecipientState::Done
 }
 
 /// What to quote of the original.

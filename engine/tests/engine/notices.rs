@@ -189,6 +189,50 @@ fn the_sender_hears_of_delays_as_scheduled() {
     assert!(world.spool.is_empty());
 }
 
+/// The first notice was due for somebody who waits no longer.
+#[test]
+fn who_waits_no_longer_is_not_told_of() {
+    let mut world = world(
+        "generate_delay_dsn = true delay_dsn_retry_interval = 10800
+         domain \"soon.test\" { delay_dsn_retry_interval = 3600 retry_interval = 600 }
+         domain \"never.test\" { delay_dsn_retry_interval = 3600 retry_interval = 600 }",
+    );
+    for domain in ["soon.test", "slow.test", "never.test"] {
+        world.receiver(domain, move |_, said, now| {
+            let answer = match (domain, now > HOUR / 4) {
+                ("soon.test", true) => return accepting(said),
+                ("never.test", true) => "550 5.1.1 no such user",
+                _ => "451 4.7.1 later",
+            };
+            match said.starts_with("RCPT") {
+                true => Answer::Say(answer.into()),
+                false => accepting(said),
+            }
+        });
+    }
+    world.submit(0, &["a@soon.test", "b@slow.test", "c@never.test"]);
+    world.run_to(4 * HOUR);
+    insta::assert_snapshot!(world.told("told").join("\n"), @r"
+     1800.310 told sender@from.test Failed: [2] of 3
+    10800.010 told sender@from.test Delayed: [1] of 3
+    ");
+}
+
+/// A delay may be over by the time the spool takes a notice of it: it is left out, and the next one
+/// comes when it is due.
+#[test]
+fn a_delay_notice_that_the_spool_refuses_is_left_out() {
+    let mut world = world("generate_delay_dsn = true delay_dsn_retry_interval = 3600");
+    world.receiver("slow.test", |_, _, _| Answer::Silence);
+    world.submit(0, &["a@slow.test"]);
+    world.compose_error = Some(ComposeError::Spool(SpoolError::Full));
+    world.run_to(2 * HOUR);
+    assert_eq!((world.composed.len(), world.count("told")), (1, 0));
+    world.compose_error = None;
+    world.run_to(4 * HOUR);
+    assert_eq!((world.composed.len(), world.count("told")), (2, 1));
+}
+
 #[test]
 fn the_options_in_force_decide_about_delay_notices() {
     let mut world = world("generate_delay_dsn = true delay_dsn_retry_interval = 3600");

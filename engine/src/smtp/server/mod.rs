@@ -24,7 +24,7 @@ use core::net::SocketAddr;
 
 use self::answer::Answer;
 use self::received::Received;
-use crate::bounce::inbound::{self, Notice};
+use crate::bounce::inbound::{self, Report};
 use crate::config::effective::{BindingSource, BounceBehavior, ReceptionOptions};
 use crate::ids::MessageId;
 use crate::io::{NetError, SpoolError};
@@ -77,7 +77,7 @@ pub trait Owner {
     }
 
     /// Reads a bounce out of the first bytes of a mail.
-    fn read_bounce(&mut self, head: &[u8]) -> Notice {
+    fn read_bounce(&mut self, head: &[u8]) -> Report {
         inbound::read(head, &[])
     }
 
@@ -577,15 +577,15 @@ impl ServerSession {
 /// Reads a bounce, once for each recipient that is an address for bounces, and has those that are
 /// to be dropped go nowhere.
 fn take_bounces(stored: &mut StoredMessage, head: &[u8], turn: &mut Turn<'_>) {
-    let mut notice = None;
+    let mut report = None;
     for (recipient, index) in stored.recipients.iter_mut().zip(0..) {
         let Some(behavior) = turn.owner.bounce_behavior(&recipient.mailbox) else { continue };
-        let notice: &Notice = notice.get_or_insert_with(|| turn.owner.read_bounce(head));
+        let report: &Report = report.get_or_insert_with(|| turn.owner.read_bounce(head));
         if behavior == BounceBehavior::Blackhole {
             recipient.state = RecipientState::Done;
         }
-        let (message, notice) = (stored.id, Box::new(notice.clone()));
-        turn.out.push(ServerOutput::Bounce { message, recipient: index, behavior, notice });
+        let (message, report) = (stored.id, Box::new(report.clone()));
+        turn.out.push(ServerOutput::Bounce { message, recipient: index, behavior, report });
     }
 }
 
@@ -666,7 +666,7 @@ pub enum ServerOutput {
         /// What becomes of it.
         behavior: BounceBehavior,
         /// What it says.
-        notice: Box<Notice>,
+        report: Box<Report>,
     },
     /// Forget a body that was staged and never given out with [`ServerOutput::Accept`].
     Discard(MessageId),

@@ -166,8 +166,8 @@ pub(super) fn describe(output: &ServerOutput) -> Vec<String> {
         ServerOutput::StartTls(_) => vec!["= start TLS".to_string()],
         ServerOutput::Tls(Ok(info)) => vec![format!("= {}", info.version)],
         ServerOutput::Tls(Err(error)) => vec![format!("= no TLS: {error:?}")],
-        ServerOutput::Bounce { recipient, behavior, notice, .. } => {
-            vec![format!("= bounce to {recipient}, {behavior:?}: {}", notice.reply)]
+        ServerOutput::Bounce { recipient, behavior, report, .. } => {
+            vec![format!("= bounce to {recipient}, {behavior:?}: {}", report.reply)]
         }
         ServerOutput::Discard(message) => vec![format!("= discard {message}")],
         ServerOutput::Rejected { phase, reply } => {
