@@ -139,7 +139,7 @@ fn one_message_is_found_and_hurried() {
     assert_eq!(story["recipients"][0]["queue"]["domain"], "d1.example.net");
     assert!(ctl(&site, &format!("why --message {id}")).1.contains("1.0@d1.example.net"));
     assert!(done(&site, &format!("flush --message {id}"))["recipients"].as_u64().unwrap() <= 1);
-    assert_eq!(done(&site, &format!("fail --message {id}"))["messages"], 1);
+    assert_eq!(done(&site, &format!("fail --message {id} --quiet"))["messages"], 1);
     wait_until("it is gone", PATIENCE, || done(&site, "summary")["messages"] == 0);
     let (code, _, error) = ctl(&site, &format!("why --message {id}"));
     assert_eq!(code, 1);

@@ -606,6 +606,7 @@ impl Engine {
                 stage,
                 reply,
                 class: None,
+                quiet: false,
             };
             let (event, wait) = outcome(&options, attempts, age, result, attempt);
             delivered |= matches!(event, Event::Delivery(_));

@@ -309,6 +309,7 @@ mod tests {
             stage,
             reply,
             class: Some(BounceClass::InvalidRecipient),
+            quiet: false,
         }
     }
 

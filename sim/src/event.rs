@@ -92,6 +92,7 @@ pub fn control_words(action: &Action) -> String {
         Action::Suspend { .. }
         | Action::Resume { .. }
         | Action::Flush { .. }
-        | Action::Fail { .. } => words,
+        | Action::Fail { quiet: false, .. } => words,
+        Action::Fail { quiet: true, .. } => words + " without telling senders",
     }
 }

@@ -130,6 +130,7 @@ pub(crate) fn attempt(second: u64, attempts: u16, stage: Stage, reply: Reply) ->
         stage,
         reply,
         class: None,
+        quiet: false,
     }
 }
 

@@ -46,6 +46,7 @@ fn attempt() -> Attempt {
         stage: Stage::BodyReply,
         reply: reply(),
         class: Some(BounceClass::Generic),
+        quiet: true,
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Asked {
     for_s: Option<u64>,
     /// Of fail.
     reason: Option<String>,
+    /// Of fail.
+    quiet: bool,
     /// Of reroute.
     to_binding: Option<String>,
     /// Of reroute.
@@ -58,9 +60,9 @@ pub(super) async fn flush((daemon, who, asked): Asking) -> Result<Shown, Problem
 }
 
 pub(super) async fn fail((daemon, who, asked): Asking) -> Result<Shown, Problem> {
-    act(&daemon, &who.0, &asked.0, &["reason"], |of, asked| {
+    act(&daemon, &who.0, &asked.0, &["reason", "quiet"], |of, asked| {
         let reason = asked.reason.as_deref().map(reason).transpose()?;
-        Ok(Action::Fail { of, reason })
+        Ok(Action::Fail { of, reason, quiet: asked.quiet })
     })
     .await
 }
@@ -104,6 +106,7 @@ impl Asked {
         let said = [
             ("for_s", self.for_s.is_some()),
             ("reason", self.reason.is_some()),
+            ("quiet", self.quiet),
             ("to_binding", self.to_binding.is_some()),
             ("to_domain", self.to_domain.is_some()),
         ];
@@ -197,7 +200,8 @@ fn told(action: &Action, dry_run: bool, reach: Reach, notes: &[String]) -> Strin
         }
         Action::Resume { .. } => format!("resume {of}"),
         Action::Flush { .. } => format!("flush {of}"),
-        Action::Fail { .. } => format!("fail {of}"),
+        Action::Fail { quiet: false, .. } => format!("fail {of}"),
+        Action::Fail { quiet: true, .. } => format!("fail {of} without telling senders"),
         Action::Reroute { to_binding, to_domain, .. } => {
             let by = to_binding.iter().map(|binding| format!(" by {binding}"));
             let to = to_domain.iter().map(|domain| format!(" to {domain}"));

@@ -125,9 +125,12 @@ enum Verb {
     Fail {
         #[command(flatten)]
         mail: MailArgs,
-        /// What its senders read
+        /// What its senders and the logs read
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        /// Tell no senders, whatever `generate_bounces` says
+        #[arg(long)]
+        quiet: bool,
     },
     /// Give waiting mail to another queue; its addresses stay as they are
     #[command(group = ArgGroup::new("whither").required(true).multiple(true))]
@@ -213,12 +216,11 @@ struct PlaceArgs {
 
 /// Which mail.
 #[derive(Debug, clap::Args)]
-#[group(
-    id = "mail",
-    required = true,
-    multiple = true,
-    args = ["of_binding", "of_domain", "message", "all"]
-)]
+#[group(skip)]
+#[command(group = ArgGroup::new("mail")
+    .required(true)
+    .multiple(true)
+    .args(["of_binding", "of_domain", "message", "all"]))]
 struct MailArgs {
     /// Mail of this binding
     #[arg(id = "of_binding", long = "binding", value_name = "NAME", conflicts_with = "all")]
@@ -330,9 +332,10 @@ fn request(verb: &Verb) -> Result<Request, CommandError> {
         }
         Verb::Resume { mail } => Request::post("/v1/resume", mail.object([])),
         Verb::Flush { mail } => Request::post("/v1/flush", mail.object([])),
-        Verb::Fail { mail, reason } => {
+        Verb::Fail { mail, reason, quiet } => {
             let reason = reason.clone().map(Value::from);
-            Request::post("/v1/fail", mail.object([("reason", reason)]))
+            let quiet = quiet.then(|| true.into());
+            Request::post("/v1/fail", mail.object([("reason", reason), ("quiet", quiet)]))
         }
         Verb::Reroute { mail, to_domain, to_binding } => {
             let to = |name: &Option<String>| name.clone().map(Value::from);
@@ -427,6 +430,10 @@ mod tests {
                 Request::post("/v1/fail", json!({ "all": true, "dry_run": true })),
             ),
             (
+                "fail --message 1a --quiet",
+                Request::post("/v1/fail", json!({ "message": "1a", "quiet": true })),
+            ),
+            (
                 "reroute --binding a --domain x.test --to-binding b",
                 Request::post(
                     "/v1/reroute",
@@ -446,6 +453,8 @@ mod tests {
     fn which_mail_has_to_be_said() {
         for line in [
             "fail",
+            "fail --dry-run",
+            "flush --dry-run",
             "suspend --all --domain x.test",
             "reroute --all",
             "why",

@@ -13,7 +13,7 @@ use super::endpoint;
 use super::options::{OptionId, id};
 use super::scope::ScopeKind;
 use super::suggest::did_you_mean;
-use super::tree::{Builder, Stanza, not_yet};
+use super::tree::{Builder, Stanza, scope_not_yet};
 use super::value::{Kind, Value};
 
 /// Adds the endpoints of a list to the listener of that kind.
@@ -34,7 +34,7 @@ pub(super) fn list_form(
         }
     };
     if !kind.works() {
-        builder.findings.push(not_yet(heading, &format!("`{}`", kind.name())));
+        builder.findings.push(scope_not_yet(heading, kind));
     }
     let listener = root.child(kind, &Arc::from(""), heading);
     for element in &list.elements {

@@ -571,3 +571,18 @@ fn diagnostics_are_bounded() {
     assert_eq!(errors.len(), crate::limits::CONFIG_DIAGNOSTICS_MAX + 1);
     assert_eq!(errors.last().unwrap().message, "4000 more errors are not shown");
 }
+
+/// In each of the two ways to write it.
+#[test]
+fn a_control_listener_is_told_what_does_instead() {
+    let found = ["Control_Listener { }", "Control_Listener = ( /tmp/2025 )"].map(diagnose);
+    assert_snapshot!(found.join("\n"), @"
+    warning[TJ001] main.conf:1:1-17 `control_listener` is understood, but not implemented yet
+      ^ has no effect
+      = `traject daemon --control PATH` opens the socket of `traject ctl`
+
+    warning[TJ001] main.conf:1:1-17 `control_listener` is understood, but not implemented yet
+      ^ has no effect
+      = `traject daemon --control PATH` opens the socket of `traject ctl`
+    ");
+}

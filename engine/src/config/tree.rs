@@ -255,7 +255,7 @@ impl Builder<'_> {
         let kind = self.kind_of(parent.kind, scope)?;
         let (name, pattern) = self.instance_of(kind, scope)?;
         if !kind.works() {
-            self.findings.push(not_yet(scope.heading(), &format!("`{}`", kind.name())));
+            self.findings.push(scope_not_yet(scope.heading(), kind));
         }
         if kind.is_opaque() {
             return None;
@@ -400,6 +400,17 @@ pub(super) fn not_yet(span: Span, what: &str) -> Diagnostic {
     Diagnostic::warning(span, format!("{what} is understood, but not implemented yet"))
         .code(lint::NOT_YET)
         .label("has no effect")
+}
+
+/// The same of a stanza, with what does instead, if anything.
+pub(super) fn scope_not_yet(span: Span, kind: ScopeKind) -> Diagnostic {
+    let finding = not_yet(span, &format!("`{}`", kind.name()));
+    match kind {
+        ScopeKind::ControlListener => {
+            finding.help("`traject daemon --control PATH` opens the socket of `traject ctl`")
+        }
+        _ => finding,
+    }
 }
 
 /// What to say about an option because of its status; `None` if it works.

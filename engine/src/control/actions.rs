@@ -45,7 +45,7 @@ impl Engine {
                 self.holds_changed(&of);
             }
             Action::Flush { .. } => self.make_due(taken),
-            Action::Fail { reason, .. } => self.fail_taken(taken, reason.as_deref()),
+            Action::Fail { reason, quiet, .. } => self.fail_taken(taken, reason.as_deref(), quiet),
             Action::Reroute { to_binding, to_domain, .. } => {
                 self.reroute(taken, to_binding.as_ref(), to_domain.as_ref());
             }
@@ -162,11 +162,11 @@ impl Engine {
         }
     }
 
-    fn fail_taken(&mut self, taken: Vec<Taken>, reason: Option<&str>) {
+    fn fail_taken(&mut self, taken: Vec<Taken>, reason: Option<&str>, quiet: bool) {
         let text = reason.unwrap_or("failed by the operator");
         let reply = Reply::local(554, EnhancedCode(5, 7, 0), text);
         for (slot, _, batch) in taken {
-            self.fail_batch(slot, &batch, Stage::Queue, &reply);
+            self.fail_batch(slot, &batch, Stage::Queue, &reply, quiet);
         }
     }
 

@@ -89,6 +89,9 @@ pub enum Action {
         /// Why, for the sender; `None` for words of our own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Box<str>>,
+        /// Nobody is told, whatever `generate_bounces` says.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        quiet: bool,
     },
     /// Waiting mail goes to another queue, with its attempts and due times.
     Reroute {

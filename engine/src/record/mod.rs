@@ -81,6 +81,9 @@ pub struct Attempt {
     /// What sort of failure it was; `None` for a delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<BounceClass>,
+    /// Nobody is told of the failure: an operator wanted it so.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub quiet: bool,
 }
 
 /// What protected a connection to an exchange. With [`Event::TlsFailed`] this is everything that

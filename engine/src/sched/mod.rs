@@ -365,17 +365,27 @@ impl Engine {
 
     fn fail_active_at(&mut self, slot: usize, stage: Stage, reply: &Reply) {
         for batch in self.queues[slot].take_active() {
-            self.fail_batch(slot, &batch, stage, reply);
+            self.fail_batch(slot, &batch, stage, reply, false);
         }
     }
 
-    /// Fails a batch that was taken out of a queue, for good and without an attempt.
-    pub(crate) fn fail_batch(&mut self, slot: usize, batch: &Batch, stage: Stage, reply: &Reply) {
+    /// Fails a batch that was taken out of a queue, for good and without an attempt; nobody hears
+    /// of a `quiet` failure.
+    pub(crate) fn fail_batch(
+        &mut self,
+        slot: usize,
+        batch: &Batch,
+        stage: Stage,
+        reply: &Reply,
+        quiet: bool,
+    ) {
         let mut failures = Vec::with_capacity(batch.recipients.len());
         for recipient in &batch.recipients {
             let attempt = self.no_attempt(slot, batch, *recipient, stage, reply.clone());
-            let event = Event::PermanentFailure(attempt);
-            failures.extend(Outcome::of(&event, None, self.now));
+            let event = Event::PermanentFailure(Attempt { quiet, ..attempt });
+            if !quiet {
+                failures.extend(Outcome::of(&event, None, self.now));
+            }
             self.record(event);
         }
         self.all_failed(slot, batch, failures);
@@ -443,6 +453,7 @@ impl Engine {
             stage,
             reply,
             class: None,
+            quiet: false,
         }
     }
 }

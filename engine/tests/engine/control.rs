@@ -101,7 +101,7 @@ fn what_is_in_a_transaction_comes_to_its_end() {
         assert_eq!(world.engine.measure(&action).unwrap().in_flight, 1, "{action:?}");
         world.control(action);
     }
-    world.control(Action::Fail { of: to("x.test"), reason: None });
+    world.control(Action::Fail { of: to("x.test"), reason: None, quiet: false });
     assert_eq!(world.count("failed"), 0);
     assert_eq!(world.count("rerouted"), 0);
     let queue = world.engine.snapshot().queues.remove(0);
@@ -166,12 +166,16 @@ fn failed_mail_leaves_the_spool_with_a_record_for_each_recipient() {
     let message = world.submit(0, &["a@x.test", "b@x.test", "c@y.test"]);
     world.submit(0, &["d@x.test"]);
     world.run_to(1);
-    world.control(Action::Fail { of: to("x.test"), reason: Some("wrong list".into()) });
+    world.control(Action::Fail {
+        of: to("x.test"),
+        reason: Some("wrong list".into()),
+        quiet: false,
+    });
     assert_eq!(world.count("failed"), 3);
     assert!(world.told("failed")[0].contains("554 5.7.0 wrong list (queue)"));
     world.run_to(2);
     assert_eq!(world.spool.keys().collect::<Vec<_>>(), [&message]);
-    world.control(Action::Fail { of: one(message), reason: None });
+    world.control(Action::Fail { of: one(message), reason: None, quiet: false });
     world.run_to(3);
     assert_eq!(world.count("failed"), 4);
     assert!(world.told("failed")[3].contains("failed by the operator"));
@@ -227,7 +231,7 @@ fn a_portion_leaves_the_rest_for_the_next() {
         world.submit(0, &[format!("a{n}@x.test").as_str(), format!("b{n}@x.test").as_str()]);
     }
     world.run_to(1);
-    let action = Action::Fail { of: to("x.test"), reason: None };
+    let action = Action::Fail { of: to("x.test"), reason: None, quiet: false };
     let mut left = Vec::new();
     for _ in 0..4 {
         let (by, action) = ("test".into(), action.clone());
@@ -324,7 +328,7 @@ proptest! {
                 0 => Action::Suspend { of, until },
                 1 => Action::Resume { of },
                 2 | 3 => Action::Flush { of },
-                4 if portion == 0 => Action::Fail { of, reason: None },
+                4 if portion == 0 => Action::Fail { of, reason: None, quiet: false },
                 _ => {
                     let binding = [None, Some("red"), Some("default")][whither as usize];
                     reroute(of, binding, (at % 2 == 0).then_some("y.test"))

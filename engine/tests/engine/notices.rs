@@ -2,6 +2,7 @@
 //! (`generate_delay_dsn`).
 
 use crate::world::{Answer, World, accepting, mailbox};
+use traject_engine::control::{Action, Selector};
 use traject_engine::io::{ComposeError, SpoolError};
 use traject_engine::smtp::address::ReversePath;
 
@@ -46,6 +47,21 @@ fn the_sender_hears_once_of_each_recipient_that_failed() {
     assert_eq!(world.composed.len(), 2);
     assert!(world.spool.is_empty());
     assert!(world.engine.is_at_rest());
+}
+
+/// `traject ctl fail`, with and without `--quiet`.
+#[test]
+fn nobody_hears_of_what_an_operator_ends_quietly() {
+    for (quiet, told) in [(false, 1), (true, 0)] {
+        let mut world = world("domain \"x.test\" { suspend_delivery = true }");
+        world.submit(0, &["a@x.test", "b@x.test"]);
+        world.run_to(1);
+        let of = Selector { domain: Some("x.test".into()), ..Selector::default() };
+        world.control(Action::Fail { of, reason: None, quiet });
+        world.run_to(60);
+        assert_eq!((world.count("failed"), world.count("told")), (2, told), "quiet: {quiet}");
+        assert!(world.spool.is_empty() && world.engine.is_at_rest());
+    }
 }
 
 #[test]

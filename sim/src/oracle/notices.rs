@@ -109,7 +109,7 @@ fn told_of_delays(of: MessageId, told: &[u32], book: &Book) -> Result<(), Findin
 
 /// Who is to hear that a recipient failed.
 fn addressee(options: &NoticeOptions, attempt: &Attempt) -> Option<Mailbox> {
-    if !options.generate_bounces {
+    if attempt.quiet || !options.generate_bounces {
         return None;
     }
     if let Some(sender) = &attempt.reverse_path.0 {

@@ -65,7 +65,8 @@ fn read(path: &Path, table: Table<'_>, places: &mut Places) -> Option<EventSpec>
         Some(Kind::Fail) => {
             let of = read_selector(&table, places);
             let reason = table.text("reason").map(|reason| reason.into_inner().into());
-            control(Action::Fail { of, reason })
+            let quiet = table.boolean("quiet").unwrap_or(false);
+            control(Action::Fail { of, reason, quiet })
         }
         Some(Kind::Reroute) => {
             let of = read_selector(&table, places);
@@ -81,7 +82,7 @@ fn read(path: &Path, table: Table<'_>, places: &mut Places) -> Option<EventSpec>
             for key in ["config", "config_text", "for", "binding", "domain", "reason"] {
                 table.get(key);
             }
-            for key in ["to_binding", "to_domain"] {
+            for key in ["to_binding", "to_domain", "quiet"] {
                 table.get(key);
             }
             None
