@@ -40,7 +40,7 @@ impl Check<'_> {
         path: &str,
     ) {
         match keyword {
-            "$schema" | "$id" | "$defs" | "title" | "description" | "format" => {}
+            "$schema" | "$id" | "$defs" | "title" | "description" | "format" | "default" => {}
             "$ref" => {
                 let name =
                     rule.as_str().and_then(|name| name.strip_prefix('#')).expect("a local ref");
@@ -82,9 +82,9 @@ impl Check<'_> {
                     }
                 }
             }
-            "items" => {
-                for (n, member) in value.as_array().into_iter().flatten().enumerate() {
-                    self.check(rule, member, &format!("{path}/{n}"));
+            "items" | "prefixItems" | "minItems" | "maxItems" => {
+                if let Some(members) = value.as_array() {
+                    self.check_array((keyword, rule), members, path);
                 }
             }
             "minimum" | "maximum" => {
@@ -102,6 +102,28 @@ impl Check<'_> {
                 }
             }
             unknown => panic!("`{unknown}` is not checked"),
+        }
+    }
+
+    fn check_array(&mut self, (keyword, rule): (&str, &Value), members: &[Value], path: &str) {
+        let length = members.len() as u64;
+        let fits = match keyword {
+            "minItems" => rule.as_u64().is_none_or(|bound| length >= bound),
+            "maxItems" => rule.as_u64().is_none_or(|bound| length <= bound),
+            _ => true,
+        };
+        if !fits {
+            self.wrong(path, &format!("{length} items are beyond {keyword} {rule}"));
+        }
+        for (n, member) in members.iter().enumerate() {
+            let of_member = match keyword {
+                "items" => Some(rule),
+                "prefixItems" => items(rule).get(n),
+                _ => None,
+            };
+            if let Some(of_member) = of_member {
+                self.check(of_member, member, &format!("{path}/{n}"));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
-//! The published schemas: every shipped scenario is as one says, every report as the other, and
-//! both notice what is wrong.
+//! The published schemas: every shipped scenario is as one says, reports and records are as the
+//! others do, and all of them notice what is wrong.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,9 +97,64 @@ fn a_report_is_as_its_schema_says() {
     }
 }
 
+/// The records of a few scenarios that between them have most kinds there are.
+fn records() -> Vec<Value> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut records = Vec::new();
+    for name in [
+        "basics/expiry",
+        "basics/undeliverable",
+        "delivery/a-full-disk-turns-mail-away",
+        "delivery/an-operator-at-work",
+        "delivery/sibling-domains",
+        "delivery/trouble-before-mail",
+        "regressions/put-off-for-ever",
+        "tls/opportunistic",
+    ] {
+        let trace = folder.path().join("records");
+        let output = Command::new(binary())
+            .current_dir(workspace())
+            .args(["sim", &format!("scenarios/{name}.toml"), "--trace"])
+            .arg(&trace)
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{name}: {output:?}");
+        let text = fs::read_to_string(trace).expect("records");
+        records.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).expect(line)));
+    }
+    records
+}
+
 #[test]
-fn the_program_prints_both() {
-    for name in ["scenario", "report"] {
+fn records_are_as_their_schema_says() {
+    let schema = schema("record");
+    let mut first_of_kind = BTreeMap::new();
+    for record in records() {
+        let found = violations(&schema, &record);
+        assert!(found.is_empty(), "{record}: {found:#?}");
+        let kind = record["type"].as_str().expect("a type").to_owned();
+        first_of_kind.entry(kind).or_insert(record);
+    }
+    assert!(first_of_kind.len() >= 20, "{:?}", first_of_kind.keys());
+    for (kind, record) in first_of_kind {
+        for (pointer, wrong) in [("/at", json!("noon")), ("/type", json!("something"))] {
+            let mut changed = record.clone();
+            *changed.pointer_mut(pointer).expect("a value") = wrong;
+            assert!(!violations(&schema, &changed).is_empty(), "{kind} {pointer}");
+        }
+        for key in ["message", "conn", "binding", "reply", "stage"] {
+            let mut changed = record.clone();
+            let optional = kind == "control";
+            if changed.as_object_mut().expect("an object").remove(key).is_some() && !optional {
+                assert!(!violations(&schema, &changed).is_empty(), "{kind} without {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_program_prints_all() {
+    for name in ["scenario", "report", "record"] {
         let output =
             Command::new(binary()).args(["schema", name]).output().expect("the program runs");
         let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One question. Names are in lower case, without a trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Question {
     /// The mail exchanges of a domain (RFC 5321 section 5.1).
     Mx(Arc<str>),
@@ -65,6 +66,7 @@ pub struct DnsAnswer {
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DnsErrorKind {
     /// The name does not exist.
     NxDomain,

@@ -285,6 +285,7 @@ pub enum SpoolWrite {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum NetError {
     /// The peer refused (RST to a SYN).
     Refused,
@@ -319,6 +320,7 @@ impl NetError {
 
 /// Why a spool write did not become durable.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SpoolError {
     /// No space left.
     Full,

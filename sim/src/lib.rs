@@ -23,6 +23,7 @@ pub mod receiver;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod schema;
 pub mod spool;
 pub mod swarm;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The class of a failure. The numbers are those of Momentum's bounce log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum BounceClass {
     /// 1: the reply says nothing that is understood.
     Undetermined,

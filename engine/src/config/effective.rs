@@ -368,6 +368,7 @@ pub struct SecurityOptions {
 /// What becomes of a mail that is taken for a bounce of another one (`bounce_behavior`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum BounceBehavior {
     /// It is read, and delivered like any other.
     Pass,

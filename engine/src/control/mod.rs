@@ -43,6 +43,7 @@ pub struct Control {
 ///
 /// Binding and domain are those of the queue: mail behind a `gateway` waits in the gateway's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Selector {
     /// Mail of this binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +59,7 @@ pub struct Selector {
 /// What can be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Action {
     /// No attempts, as with `suspend_delivery`, until somebody resumes or the time is over. It also
     /// holds for mail that comes in later, but not for the next process.
@@ -109,6 +111,7 @@ pub enum Action {
 
 /// How much mail an action was about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reach {
     /// Queues with mail that waits and is meant.
     pub queues: u32,
@@ -125,6 +128,7 @@ pub struct Reach {
 /// Why an action is refused. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "refused")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Refusal {
     /// There is no such binding.
     UnknownBinding {

@@ -40,6 +40,7 @@ use crate::timers::WakeupReason;
 /// What a notice says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum NoticeKind {
     /// That recipients failed for good: a bounce.
     Failed,

@@ -28,6 +28,7 @@ use crate::tls::policy::{Consequence, TlsFault, TlsMode};
 
 /// One event with its instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Record {
     /// When it happened.
     pub at: Timestamp,
@@ -38,6 +39,7 @@ pub struct Record {
 
 /// A queue's name: the binding that sends and the domain that receives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pair {
     /// The binding.
     pub binding: Arc<str>,
@@ -47,6 +49,7 @@ pub struct Pair {
 
 /// One attempt to deliver to one recipient, as far as its result is concerned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// The message.
     pub message: MessageId,
@@ -90,6 +93,7 @@ pub struct Attempt {
 /// the original's `tls_macros` know of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "over", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Transport {
     /// There was no connection, or none that had got past EHLO.
     Nothing,
@@ -105,6 +109,7 @@ pub enum Transport {
 /// Why a connection is in clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ClearReason {
     /// `tls = no`.
     NotWanted,
@@ -119,6 +124,7 @@ pub enum ClearReason {
 /// How a message came in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Via {
     /// Over an SMTP connection of a listener.
     Smtp {
@@ -145,6 +151,7 @@ pub enum Via {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Event {
     /// A message is ours: durable, and acknowledged if it came over SMTP.
     Reception {
@@ -454,6 +461,7 @@ impl Event {
 /// Why a recipient is given up after a transient failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum GiveUp {
     /// `max_retries` retries were made.
     MaxRetries,
@@ -464,6 +472,7 @@ pub enum GiveUp {
 /// Why an outbound connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CloseReason {
     /// Nothing was left to send for `idle_timeout`.
     Idle,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 /// `local-part@domain`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mailbox {
     /// As written by the client, quotes included; its case is significant.
     pub local: Arc<str>,
@@ -60,6 +61,7 @@ impl fmt::Display for Mailbox {
 
 /// The sender of an envelope; `None` is the null reverse-path `<>` of bounces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReversePath(pub Option<Mailbox>);
 
 impl fmt::Display for ReversePath {

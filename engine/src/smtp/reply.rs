@@ -11,6 +11,7 @@ use crate::smtp::line::{Framed, LineFramer};
 
 /// A reply as the dialogue's decisions and the records see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reply {
     /// The three digits.
     pub code: u16,
@@ -86,6 +87,7 @@ impl Severity {
 
 /// An enhanced status code, `class.subject.detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnhancedCode(pub u8, pub u16, pub u16);
 
 impl EnhancedCode {

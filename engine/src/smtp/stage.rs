@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The numbers in the doc comments are the stage numbers of Momentum's logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Stage {
     /// Looking for an exchange (0: not connected).
     Dns,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// A handshake that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TlsInfo {
     /// The version agreed on.
     pub version: TlsVersion,
@@ -27,6 +28,7 @@ pub struct TlsInfo {
 /// What a check of the peer's certificate found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Verification {
     /// Nobody looked.
     NotChecked,
@@ -39,6 +41,7 @@ pub enum Verification {
 /// Why a handshake failed. The connection is of no further use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TlsError {
     /// The peer's certificate did not pass the check.
     Certificate(CertificateFault),
@@ -58,6 +61,7 @@ pub enum TlsError {
 /// What is wrong with a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CertificateFault {
     /// Its time is over.
     Expired,
@@ -79,6 +83,7 @@ pub enum CertificateFault {
 
 /// Versions of TLS that exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TlsVersion {
     /// RFC 5246.
     #[serde(rename = "TLSv1.2")]
@@ -143,6 +148,7 @@ macro_rules! cipher_suites {
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
         )]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum CipherSuite {
             $($(#[$doc])* #[serde(rename = $openssl)] $name,)*
         }

@@ -12,6 +12,7 @@ use crate::smtp::reply::{EnhancedCode, Reply};
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TlsMode {
     /// Never, even where it is offered.
     #[default]
@@ -46,6 +47,7 @@ pub enum Opening {
 /// Why there is no TLS, as far as it decides anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TlsFault {
     /// The server did not offer STARTTLS.
     NotOffered,
@@ -68,6 +70,7 @@ impl TlsFault {
 /// What follows from a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Consequence {
     /// Nothing: the mail goes in clear over the connection there is.
     InClear,

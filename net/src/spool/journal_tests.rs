@@ -71,7 +71,7 @@ async fn messages_and_bodies_survive_a_restart() {
     for (id, size) in sizes.into_iter().enumerate() {
         put(&journal, id as u64, &noise(size)).await.unwrap();
     }
-    assert_eq!(recovered(&journal).await, [], "new mail is not recovered mail");
+    assert_eq!(recovered(&journal).await, [0; 0], "new mail is not recovered mail");
     let state = RecipientState::Pending { attempts: 1, next_attempt_at: Timestamp(77) };
     let update = SpoolWrite::Update { message: MessageId(1), recipients: vec![(1, state)] };
     journal.write(update).await.unwrap();

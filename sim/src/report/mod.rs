@@ -6,7 +6,6 @@ pub mod backlog;
 mod build;
 pub mod flow;
 pub mod html;
-pub mod schema;
 pub mod tally;
 pub mod text;
 pub mod timeline;
