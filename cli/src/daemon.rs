@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::future::pending;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,7 @@ use anyhow::{Context as _, anyhow};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use traject_engine::config::{Config, Severity, Sources};
+use traject_engine::config::{Config, Sources};
 use traject_engine::ids::ListenerId;
 use traject_engine::record::Event;
 use traject_engine::rng::Seed;
@@ -26,13 +25,14 @@ use traject_net::tokio_net::TokioNetwork;
 use traject_net::world::{Clock as _, Network as _, World};
 
 use crate::account::Account;
+use crate::control;
 use crate::control::metrics::Metrics;
 use crate::control::trace::Traces;
 use crate::error::{CommandError, ErrorKind};
 use crate::logs::{self, Logs};
 use crate::notify::{Notify, Tell};
+use crate::process_log::LogFormat;
 use crate::reload::{InForce, Reloader};
-use crate::{control, diagnostics};
 
 /// Receive and deliver mail
 ///
@@ -62,6 +62,10 @@ pub(crate) struct Args {
     #[arg(long, alias = "grace", value_name = "SECONDS", default_value_t = 10)]
     drain: u64,
 
+    /// The form of what standard error is told about the process
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+
     #[command(flatten)]
     logs: logs::Args,
 
@@ -71,8 +75,12 @@ pub(crate) struct Args {
 
 /// Runs the daemon until it is told to end.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let (config, sources) = diagnostics::load_usable(&args.config, Severity::Warning)?;
-    start_log();
+    args.log_format.start();
+    deliver(args).map_err(|error| args.log_format.tell_end(error))
+}
+
+fn deliver(args: &Args) -> Result<(), CommandError> {
+    let (config, sources) = args.log_format.load(&args.config)?;
     raise_file_limit();
     let config = Arc::new(config);
     let clock = SystemClock::start();
@@ -310,14 +318,4 @@ fn seed() -> io::Result<Seed> {
     let mut bytes = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(Seed(bytes))
-}
-
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }

@@ -63,6 +63,11 @@ impl CommandError {
         Self { kind, error: None, hints: Vec::new() }
     }
 
+    /// The same failure when its words have been printed elsewhere.
+    pub(crate) fn into_reported(self) -> Self {
+        Self::reported(self.kind)
+    }
+
     /// Adds what the user can do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

@@ -14,6 +14,7 @@ mod line_log;
 mod logs;
 mod notify;
 mod options;
+mod process_log;
 mod profiles;
 mod reload;
 mod runs;

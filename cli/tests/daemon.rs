@@ -527,3 +527,43 @@ fn what_cannot_be_used_is_said_and_told_apart_by_the_exit_code() {
         assert!(stderr.contains(words), "{config}: {stderr}");
     }
 }
+
+/// Each line is an object, from the first word about the configuration to the last about the end.
+#[test]
+fn what_standard_error_is_told_may_be_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = format!("spoolbase = \"{}/spool\"\nsnmp {{ }}\n", folder.path().display());
+    for (config, code, told) in [
+        (
+            "resolv_conf = \"/nowhere\"",
+            2,
+            [
+                ("WARN", "`snmp` is understood, but not implemented yet", Some("t.conf:2:1")),
+                ("ERROR", "cannot ask the DNS: /nowhere: ", None),
+            ],
+        ),
+        (
+            "nonsense = 1",
+            3,
+            [
+                ("ERROR", "unknown option `nonsense`", Some("t.conf:3:1")),
+                ("ERROR", "t.conf cannot be used", None),
+            ],
+        ),
+    ] {
+        fs::write(folder.path().join("t.conf"), format!("{spool}{config}")).unwrap();
+        let output = daemon(folder.path()).args(["--log-format", "json"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        for (level, message, place) in told {
+            let fits = |line: &&serde_json::Value| {
+                line["level"] == level
+                    && line["message"].as_str().is_some_and(|text| text.starts_with(message))
+                    && line["place"].as_str() == place
+            };
+            assert!(lines.iter().any(|line| fits(&line)), "{level} {message}: {text}");
+        }
+    }
+}
