@@ -182,11 +182,17 @@ fn notes(action: &Action, reach: Reach, suspensions: &[Suspension]) -> Vec<Strin
         (Action::Suspend { until: None, .. }, _) => notes.push(
             "until `traject ctl resume`, or the process ends (suspend_delivery lasts)".to_owned(),
         ),
-        (Action::Suspend { until: Some(_), .. }, _) => {}
-        (_, Some(suspension)) => {
+        (Action::Resume { .. } | Action::Flush { .. }, Some(suspension)) => {
             notes.push(format!("{} is suspended, so this waits", suspension.of));
         }
-        (_, None) => {}
+        (
+            Action::Suspend { .. }
+            | Action::Resume { .. }
+            | Action::Flush { .. }
+            | Action::Fail { .. }
+            | Action::Reroute { .. },
+            _,
+        ) => {}
     }
     notes
 }
@@ -290,10 +296,11 @@ mod tests {
              note: 1 recipient in a transaction now, which is not touched\n"
         );
         let all = [Suspension { of: Selector::default(), until: None }];
-        let action = Action::Resume { of };
-        assert_eq!(
-            notes(&action, Reach::default(), &all),
-            ["all mail is suspended, so this waits"]
-        );
+        for (action, expected) in [
+            (Action::Resume { of: of.clone() }, &["all mail is suspended, so this waits"][..]),
+            (Action::Fail { of, reason: None, quiet: true }, &[]),
+        ] {
+            assert_eq!(notes(&action, Reach::default(), &all), expected);
+        }
     }
 }

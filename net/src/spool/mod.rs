@@ -121,7 +121,7 @@ pub enum OpenError {
         version: u16,
     },
     /// The system refused something.
-    #[error("the spool cannot be opened: {0}")]
+    #[error("the spool cannot be opened")]
     Io(#[from] io::Error),
 }
 
