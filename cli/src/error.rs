@@ -17,6 +17,8 @@ pub(crate) enum ErrorKind {
     System,
     /// The configuration or the scenario is wrong.
     Config,
+    /// Something that whoever wrote a configuration counts on does not hold in every world.
+    Promise,
     /// An invariant of the engine was violated.
     Invariant,
     /// Work was left and nothing was going to move it.
@@ -36,6 +38,7 @@ impl ErrorKind {
             Self::Expectation | Self::Damage | Self::Refused => 1,
             Self::System => 2,
             Self::Config => 3,
+            Self::Promise => 4,
             Self::Invariant => 10,
             Self::Stuck => 11,
             Self::Spin | Self::Panic => 12,
@@ -120,6 +123,7 @@ mod tests {
             (ErrorKind::Refused, 1),
             (ErrorKind::System, 2),
             (ErrorKind::Config, 3),
+            (ErrorKind::Promise, 4),
             (ErrorKind::Invariant, 10),
             (ErrorKind::Stuck, 11),
             (ErrorKind::Spin, 12),

@@ -98,18 +98,20 @@ impl Compiled {
         [binding.map(|binding| &binding.container), group]
     }
 
+    /// Everything that may hold stanzas of domains and hosts.
+    pub(super) fn containers(&self) -> impl Iterator<Item = &Container> {
+        let bindings = self.bindings.values().map(|binding| &binding.container);
+        [&self.global].into_iter().chain(self.groups.values()).chain(bindings)
+    }
+
     /// Whether there is a `host` stanza anywhere.
     pub(super) fn has_hosts(&self) -> bool {
-        let bindings = self.bindings.values().map(|binding| &binding.container);
-        let mut containers = bindings.chain(self.groups.values()).chain([&self.global]);
-        containers.any(|container| !container.hosts.is_empty())
+        self.containers().any(|container| !container.hosts.is_empty())
     }
 
     /// Whether an option is set anywhere outside of listeners.
     pub(super) fn sets(&self, id: OptionId) -> bool {
-        let bindings = self.bindings.values().map(|binding| &binding.container);
-        let mut containers = bindings.chain(self.groups.values()).chain([&self.global]);
-        containers.any(|container| {
+        self.containers().any(|container| {
             let exact = container.domains.exact().map(|(_, layer)| layer);
             let patterns = container.domains.patterns().map(|(_, layer)| layer);
             let mut layers = exact.chain(patterns).chain([&container.layer]);

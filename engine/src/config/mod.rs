@@ -52,7 +52,8 @@ mod tree;
 pub mod value;
 
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString as _};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -272,6 +273,26 @@ impl Config {
     /// The bindings of a group, in the order of their names; none if there is no such group.
     pub fn group_members(&self, group: &str) -> &[GroupMember] {
         self.groups.get(group).map_or(&[], |members| &members[..])
+    }
+
+    /// The names of all `domain` stanzas that are no patterns, wherever they stand.
+    pub fn domain_names(&self) -> BTreeSet<&str> {
+        self.compiled
+            .containers()
+            .flat_map(|one| one.domains.exact())
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// The patterns of all `domain` stanzas, wherever they stand, each with a name it matches: one
+    /// of `known` if it can be, else one that is made up. `None` where neither is found.
+    pub fn domain_patterns(&self, known: &[&str]) -> BTreeMap<&str, Option<String>> {
+        let patterns = self.compiled.containers().flat_map(|one| one.domains.patterns());
+        let named = patterns.map(|(regex, _)| {
+            let known = known.iter().find(|name| regex.is_match(name));
+            (regex.as_str(), known.map(ToString::to_string).or_else(|| pattern::sample(regex)))
+        });
+        named.collect()
     }
 
     /// Whether a domain is in `relay_domains`.

@@ -1,8 +1,10 @@
 //! Regular expressions of a configuration.
 
+use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 use crate::limits;
 
@@ -42,6 +44,51 @@ fn explain(pattern: &str, error: &regex::Error) -> PatternError {
     PatternError { why: String::from(why), help }
 }
 
+/// A domain that a pattern matches, made up; `None` if none was found.
+pub(super) fn sample(regex: &Regex) -> Option<String> {
+    let mut name = String::new();
+    write_sample(&regex_syntax::parse(regex.as_str()).ok()?, &mut name);
+    // A pattern that says how names end says nothing of how they begin, and the other way round.
+    let mut tries = [name.clone(), format!("mail{name}"), format!("{name}.example")].into_iter();
+    tries.find(|name| {
+        let labels = || name.split('.');
+        labels().count() > 1 && labels().all(|label| !label.is_empty()) && regex.is_match(name)
+    })
+}
+
+/// Writes the plainest text that matches.
+fn write_sample(hir: &Hir, out: &mut String) {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => {}
+        HirKind::Literal(literal) => out.push_str(&String::from_utf8_lossy(&literal.0)),
+        HirKind::Class(class) => out.extend(plainest(class)),
+        HirKind::Repetition(repeated) => {
+            // Once where it may be left out: labels of names are not empty.
+            for _ in 0..repeated.min.clamp(1, REPEATED_MAX) {
+                write_sample(&repeated.sub, out);
+            }
+        }
+        HirKind::Capture(group) => write_sample(&group.sub, out),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| write_sample(part, out)),
+        HirKind::Alternation(parts) => {
+            if let Some(first) = parts.first() {
+                write_sample(first, out);
+            }
+        }
+    }
+}
+
+/// A letter if there is one, else a digit, else whatever comes first.
+fn plainest(class: &Class) -> Option<char> {
+    let Class::Unicode(class) = class else { return None };
+    let has = |c: &char| class.iter().any(|range| range.start() <= *c && *c <= range.end());
+    let first = || class.iter().next().map(|range| range.start());
+    ['a', '0'].into_iter().find(has).or_else(first)
+}
+
+/// A label of a name has no more bytes (RFC 1035 section 2.3.4).
+const REPEATED_MAX: u32 = 63;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +101,19 @@ mod tests {
         assert!(compile("(?!x)y").unwrap_err().help.is_some());
         assert!(compile(r"(a)\1").unwrap_err().help.is_some());
         assert_eq!(compile("(a{1000}){1000}").unwrap_err().why, "it is too large when compiled");
+    }
+    #[test]
+    fn a_name_is_made_up_for_a_pattern() {
+        for (pattern, name) in [
+            (r"\.example$", Some("mail.example")),
+            ("^shop", Some("shop.example")),
+            (r"(?:^|[.])example[.](?:com|co[.]uk)$", Some("example.com")),
+            (r"^mx\d{2}\.[^.]+\.example$", Some("mx00.a.example")),
+            (r"^(gmail|googlemail)\.com$", Some("gmail.com")),
+            (".", Some("a.example")),
+            ("^$", None),
+        ] {
+            assert_eq!(sample(&compile(pattern).unwrap()).as_deref(), name, "{pattern}");
+        }
     }
 }

@@ -137,6 +137,8 @@ pub struct Decision {
     pub act: Option<Act>,
     /// Whether the receiver goes along: at [`Stage::Body`] the message is its own from now on.
     pub accepts: bool,
+    /// The position of the limit that is exceeded, unless something else is said about that.
+    pub exceeds: Option<usize>,
 }
 
 impl Decision {
@@ -145,11 +147,11 @@ impl Decision {
         Self { accepts: false, ..Self::of(act.clone(), Duration::ZERO) }
     }
 
-    const YES: Self = Self { delay: Duration::ZERO, act: None, accepts: true };
+    const YES: Self = Self { delay: Duration::ZERO, act: None, accepts: true, exceeds: None };
 
     fn of(act: Act, delay: Duration) -> Self {
         let accepts = act.goes_along();
-        Self { delay, act: Some(act), accepts }
+        Self { delay, act: Some(act), accepts, exceeds: None }
     }
 }
 
@@ -242,6 +244,7 @@ impl Receiver {
         self.begin(now, session, event);
         let spec = Arc::clone(&self.spec);
         let act = self.by_blocks(&spec, now, session, event);
+        let exceeds = if act.is_none() { session.excess(&spec, event.stage()) } else { None };
         let act = act.or_else(|| self.by_limits(&spec, now, session, event));
         let act = act.or_else(|| self.by_unknown(&spec, now, session, event).map(Act::Reply));
         let act = act.or_else(|| self.by_greylist(&spec, now, session, event).map(Act::Reply));
@@ -249,6 +252,7 @@ impl Receiver {
             Some(act) => Decision::of(act, Duration::ZERO),
             None => self.by_rules(&spec, now, session, event),
         };
+        decision.exceeds = exceeds;
         decision.delay += session.tarpit;
         if decision.accepts {
             self.commit(now, session, event);
@@ -549,6 +553,12 @@ impl Session {
         self.size = 0;
         self.recipients = 0;
         self.transaction = 0;
+    }
+
+    /// The first limit that is exceeded and shows at this stage.
+    fn excess(&self, spec: &ReceiverSpec, stage: Stage) -> Option<usize> {
+        let shows = |(limit, exceeded): (&Limit, &bool)| limit.stage == stage && *exceeded;
+        spec.limits.iter().zip(&self.exceeded).position(shows)
     }
 
     /// Who connected.

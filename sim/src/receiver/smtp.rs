@@ -21,7 +21,7 @@ use traject_net::world::{Clock, Network};
 use super::content::{Content, Progress};
 use super::grammar::{BODY_BYTES_EXTRA, COMMAND_BYTES_MAX, Command, Grammar, SIZE_BYTES_EXTRA};
 use super::model::{Decision, Event, Receiver, Session};
-use super::spec::{Act, Protocol, ReceiverSpec};
+use super::spec::{Act, Limit, Protocol, ReceiverSpec, ReplyText};
 use super::tls::{TlsPosture, Unread};
 use crate::body::BodyFactory;
 use crate::oracle::Answer;
@@ -34,6 +34,24 @@ pub trait Witness: Send + Sync + 'static {
 
     /// Our client broke a rule.
     fn breach(&self, at: Timestamp, breach: Breach);
+
+    /// Our client went beyond what a receiver allows, and is told so.
+    fn exceeded(&self, _at: Timestamp, _excess: &Excess<'_>) {}
+}
+
+/// More than a receiver allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Excess<'a> {
+    /// Our client's address.
+    pub client: SocketAddr,
+    /// The exchange's address.
+    pub exchange: SocketAddr,
+    /// Who allows less.
+    pub receiver: &'a ReceiverSpec,
+    /// What it allows.
+    pub limit: &'a Limit,
+    /// What it says about that, if it says anything.
+    pub said: Option<&'a ReplyText>,
 }
 
 /// What our client did wrong on a connection.
@@ -367,7 +385,19 @@ impl<N: Network, C: Clock, W: Witness> Dialogue<'_, N, C, W> {
     }
 
     fn decide(&self, session: &mut Session, event: Event<'_>) -> Decision {
-        self.site.model().decide(self.clock.now(), session, event)
+        let now = self.clock.now();
+        let decision = self.site.model().decide(now, session, event);
+        if let Some(limit) = decision.exceeds {
+            let said = match &decision.act {
+                Some(Act::Reply(reply)) => Some(reply),
+                _ => None,
+            };
+            let receiver = &*self.site.spec;
+            let (client, exchange, limit) = (self.peer, self.local, &receiver.limits[limit]);
+            let excess = Excess { client, exchange, receiver, limit, said };
+            self.site.witness.exceeded(now, &excess);
+        }
+        decision
     }
 
     /// Acts on a decision; `yes` are the parts of the plain yes. Tells whether we went along.

@@ -4,6 +4,7 @@
 mod failure;
 mod happenings;
 mod machine;
+mod observer;
 mod process;
 mod referee;
 mod senders;
@@ -29,6 +30,7 @@ use traject_net::world::{Clock, Network, World};
 
 pub use self::failure::{Failure, FailureKind};
 pub use self::machine::Checks;
+pub use self::observer::Observer;
 pub use self::referee::{Progress, ProgressSink};
 pub(crate) use self::setup::sources;
 
@@ -73,6 +75,8 @@ pub struct RunOptions {
     pub records: Option<Box<dyn Write + Send>>,
     /// Told about the progress from time to time.
     pub progress: Option<ProgressSink>,
+    /// Who watches it from the side.
+    pub observer: Option<Arc<dyn Observer>>,
     /// Set it to end the run; what happened until then is reported.
     pub interrupt: Arc<AtomicBool>,
     /// How often the engine recounts its invariants.
@@ -132,6 +136,7 @@ pub fn run(scenario: &Scenario, config: Arc<Config>, mut options: RunOptions) ->
         expectations: ExpectationJudge::new(START, &scenario.expectations),
         records: options.records.take(),
         progress: options.progress.take(),
+        observer: options.observer.take(),
         interrupt: Arc::clone(&options.interrupt),
         planned: scenario.traffic.iter().map(|traffic| traffic.messages).sum(),
         loses_mail: on_disk,

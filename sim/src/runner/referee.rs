@@ -17,12 +17,13 @@ use traject_engine::record::{Event, Record};
 use traject_engine::waits::WaitChange;
 use traject_engine::{Input, Output, Timestamp};
 
+use super::observer::Observer;
 use crate::cause::{Causes, Lead};
 use crate::counts::PairFinder;
 use crate::coverage::Coverage;
 use crate::expect::judge::ExpectationJudge;
 use crate::oracle::{Answer, Death, Entity, Law, Oracles, Violation};
-use crate::receiver::smtp::{Breach, Witness};
+use crate::receiver::smtp::{Breach, Excess, Witness};
 use crate::report::tally::Tally;
 use crate::trace::Trace;
 
@@ -72,6 +73,7 @@ pub(super) struct State {
     /// Why the records can no longer be written.
     pub(super) write_error: Option<std::io::Error>,
     progress: Option<ProgressSink>,
+    observer: Option<Arc<dyn Observer>>,
     records_seen: u64,
     open_connections: u64,
     /// Messages planned, submitted so far, and whether these are all.
@@ -111,6 +113,7 @@ pub(super) struct Parts {
     pub(super) expectations: ExpectationJudge,
     pub(super) records: Option<Box<dyn Write + Send>>,
     pub(super) progress: Option<ProgressSink>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) interrupt: Arc<AtomicBool>,
     pub(super) planned: u64,
     /// Whether mail on its way into the queue can get lost, with a disk or a process.
@@ -134,6 +137,7 @@ impl Referee {
             records: parts.records,
             write_error: None,
             progress: parts.progress,
+            observer: parts.observer,
             records_seen: 0,
             open_connections: 0,
             planned: parts.planned,
@@ -202,8 +206,11 @@ impl Referee {
     /// The mail of queues waits for something else now.
     pub(super) fn waits(&self, at: Timestamp, changes: &[WaitChange]) {
         let mut state = self.state();
-        let State { tally, oracles, coverage, .. } = &mut *state;
+        let State { tally, oracles, coverage, observer, .. } = &mut *state;
         for change in changes {
+            if let Some(observer) = observer {
+                observer.waits(at, change);
+            }
             coverage.wait(change.reason);
             tally.waits(at, change, oracles.book());
         }
@@ -317,6 +324,12 @@ impl Witness for Referee {
             entity: Entity::Run,
         });
     }
+
+    fn exceeded(&self, at: Timestamp, excess: &Excess<'_>) {
+        if let Some(observer) = &self.state().observer {
+            observer.exceeded(at, excess);
+        }
+    }
 }
 
 impl State {
@@ -356,6 +369,9 @@ impl State {
             all.remove(message);
         }
         self.coverage.record(record);
+        if let Some(observer) = &self.observer {
+            observer.record(record);
+        }
         let again = matches!(&record.event,
             Event::Reception { message, .. } if self.oracles.book().knows(*message));
         let about_notice = self.oracles.is_about_notice(&record.event);

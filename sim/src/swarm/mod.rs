@@ -11,6 +11,7 @@ mod config;
 mod dice;
 mod node;
 mod shrink;
+pub mod trial;
 mod world;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -29,7 +30,7 @@ use traject_engine::rng::entity;
 use crate::coverage::Coverage;
 use crate::oracle::{self, Violation, determinism};
 use crate::report::Totals;
-use crate::runner::{self, Failure, FailureKind, RunOptions, START};
+use crate::runner::{self, Failure, FailureKind, Outcome, RunOptions, START};
 use crate::scenario::{self, ConfigSource, Scenario};
 
 /// What became of a world.
@@ -132,21 +133,41 @@ fn read_and_run_once(text: &str) -> Result<Result<Lived, Fall>, String> {
     if let Err(violation) = judge_config(&scenario, &config) {
         return Ok(Err(Fall::violated(violation)));
     }
-    let run = || runner::run(&scenario, Arc::new(config), RunOptions::default());
+    Ok(match run_once(&scenario, Arc::new(config), RunOptions::default()) {
+        Err(fall) => Err(fall),
+        Ok(outcome) if outcome.report.totals.pending > 0 => {
+            Err(Fall::undrained(outcome.left.as_deref()))
+        }
+        Ok(outcome) => Ok(Lived::of(&outcome)),
+    })
+}
+
+/// Runs a world; an error if a law is broken.
+fn run_once(
+    scenario: &Scenario,
+    config: Arc<Config>,
+    options: RunOptions,
+) -> Result<Outcome, Fall> {
+    let run = || runner::run(scenario, config, options);
     let Ok(outcome) = panic::catch_unwind(AssertUnwindSafe(run)) else {
         let story = "a panic outside of the world's tasks".to_owned();
-        return Ok(Err(Fall { kind: FailureKind::Panic, law: "panic".into(), story }));
+        return Err(Fall { kind: FailureKind::Panic, law: "panic".into(), story });
     };
-    Ok(match outcome.failure {
-        Some(failure) => Err(Fall::new(&failure)),
-        None if outcome.report.totals.pending > 0 => Err(Fall::undrained(outcome.left.as_deref())),
-        None => Ok(Lived {
-            totals: outcome.report.totals,
+    match &outcome.failure {
+        Some(failure) => Err(Fall::new(failure)),
+        None => Ok(outcome),
+    }
+}
+
+impl Lived {
+    fn of(outcome: &Outcome) -> Self {
+        Self {
+            totals: outcome.report.totals.clone(),
             coverage: outcome.coverage,
             simulated: Duration::from_secs_f64(outcome.report.simulated_s),
             trace_hash: outcome.report.trace_hash.to_string(),
-        }),
-    })
+        }
+    }
 }
 
 /// Judges the options of every binding for every domain of a world.

@@ -17,19 +17,42 @@ pub struct Shrunk {
 
 /// Tries worlds with less and less in them as long as they break the same law, `tries_max` at most.
 pub fn shrink(nodes: &[Node], fall: &Fall, tries_max: usize) -> Shrunk {
-    let mut shrinker = Shrinker { nodes: nodes.to_vec(), fall: fall.clone(), tries: 0, tries_max };
-    while shrinker.pass() {}
-    Shrunk { text: Node::text(&shrinker.nodes), fall: shrinker.fall, tries: shrinker.tries }
+    let times = match fall.law == Law::Determinism.name() {
+        true => Times::Twice,
+        false => Times::Once,
+    };
+    let mut last = fall.clone();
+    let (nodes, tries) = shrink_while(nodes, tries_max, |text| match read_and_run(text, times) {
+        Ok(Err(fall)) if fall.law == last.law => {
+            last = fall;
+            true
+        }
+        // It lives, it fails otherwise, or it is no scenario any more.
+        Ok(_) | Err(_) => false,
+    });
+    Shrunk { text: Node::text(&nodes), fall: last, tries }
 }
 
-struct Shrinker {
+/// Leaves out what can be left out as long as `still` says so of the text, and how many texts that
+/// took, `tries_max` at most.
+pub(super) fn shrink_while(
+    nodes: &[Node],
+    tries_max: usize,
+    still: impl FnMut(&str) -> bool,
+) -> (Vec<Node>, usize) {
+    let mut shrinker = Shrinker { nodes: nodes.to_vec(), still, tries: 0, tries_max };
+    while shrinker.pass() {}
+    (shrinker.nodes, shrinker.tries)
+}
+
+struct Shrinker<F> {
     nodes: Vec<Node>,
-    fall: Fall,
+    still: F,
     tries: usize,
     tries_max: usize,
 }
 
-impl Shrinker {
+impl<F: FnMut(&str) -> bool> Shrinker<F> {
     /// Tries each piece once. Whether anything could be left out.
     fn pass(&mut self) -> bool {
         let before = Node::text(&self.nodes).len();
@@ -85,18 +108,11 @@ impl Shrinker {
         self.tries += 1;
         let mut nodes = self.nodes.clone();
         change(&mut nodes);
-        let times = match self.fall.law == Law::Determinism.name() {
-            true => Times::Twice,
-            false => Times::Once,
-        };
-        match read_and_run(&Node::text(&nodes), times) {
-            Ok(Err(fall)) if fall.law == self.fall.law => {
-                (self.nodes, self.fall) = (nodes, fall);
-                true
-            }
-            // It lives, it fails otherwise, or it is no scenario any more.
-            Ok(_) | Err(_) => false,
+        let kept = (self.still)(&Node::text(&nodes));
+        if kept {
+            self.nodes = nodes;
         }
+        kept
     }
 }
 

@@ -1,5 +1,8 @@
 //! `traject swarm`: random worlds that try to break every promise.
 
+mod findings;
+mod trial;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -22,6 +25,10 @@ use crate::runs::in_parallel;
 /// A seed draws a configuration, traffic, receivers, faults and what the operator does. A world
 /// that breaks a law is made as small as it can be, and written to a scenario file that still
 /// breaks it.
+///
+/// With --config the configuration is yours as it is, and what is looked for are promises that
+/// break: mail that expires, goes in clear to a domain that is to have TLS, exceeds a receiver's
+/// limit or starves at a limit of your own, and expectations of yours that do not hold.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,10 +37,13 @@ Examples:
   traject swarm --minutes 60 --out found   for an hour; what fails goes to found/
   traject swarm --show 42                  the world of a seed, as a scenario
   traject swarm --coverage                 and what the worlds came by
+  traject swarm --config ecelerity.conf    your configuration in a hundred worlds
+  traject swarm --config ecelerity.conf --expect-tls partner.example --expect sla.toml
 
-Exits with 0 when every law held, 1 with --all-marks when a rare branch was missed, 10 when an
-invariant was violated, 11 when mail was left that nothing would move, 12 after a panic or when
-time stood still.")]
+Exits with 0 when every law held, 1 with --all-marks when a rare branch was missed, 3 when --config
+or --expect cannot be used, 4 with --config when a promise was broken, 10 when an invariant was
+violated, 11 when mail was left that nothing would move, 12 after a panic or when time stood
+still.")]
 pub(crate) struct Args {
     /// How many worlds
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -70,6 +80,26 @@ pub(crate) struct Args {
     /// Print the world of this seed, and run nothing
     #[arg(long, value_name = "SEED")]
     show: Option<u64>,
+
+    /// Put this configuration on trial: which promises break with it?
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all_marks", "coverage"])]
+    config: Option<PathBuf>,
+
+    /// What must hold in each world: a file of [[expect]] tables, as in scenarios
+    #[arg(long, value_name = "FILE", requires = "config")]
+    expect: Option<PathBuf>,
+
+    /// Mail to this domain must not go in clear; may be repeated
+    #[arg(long, value_name = "DOMAIN", requires = "config")]
+    expect_tls: Vec<String>,
+
+    /// There is mail to this domain too; may be repeated
+    #[arg(long, value_name = "DOMAIN", requires = "config")]
+    domain: Vec<String>,
+
+    /// Write what was found as JSON; - is standard output, without the text
+    #[arg(long, value_name = "FILE", requires = "config")]
+    json: Option<PathBuf>,
 }
 
 /// What a world came to.
@@ -97,29 +127,56 @@ struct Campaign {
 
 /// Runs the worlds.
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let system = |error: anyhow::Error| CommandError::new(ErrorKind::System, error);
-    if let Some(seed) = args.show {
-        let text = World::draw(seed).text();
-        return io::stdout().write_all(text.as_bytes()).map_err(|error| system(error.into()));
+    if let Some(config) = &args.config {
+        return trial::run(args, config);
     }
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot make {}", args.out.display()))
-        .map_err(system)?;
+    if let Some(seed) = args.show {
+        return print(&World::draw(seed).text());
+    }
+    make_folder(args)?;
     let begun = Instant::now();
-    let campaign = campaign(args, begun).map_err(|error| system(error.into()))?;
+    let mut campaign = Campaign::default();
+    let count = |ended: Ended, bar: &ProgressBar| {
+        campaign.count(&ended);
+        match &ended.result {
+            Err(fall) => bar.suspend(|| tell(ended.seed, &World::draw(ended.seed), fall, args)),
+            Ok(_) => Ok(()),
+        }
+    };
+    in_worlds(args, begun, end, count).map_err(system)?;
     println!("{}", campaign.summary(begun.elapsed()));
     if args.coverage {
         println!("{}", campaign.passages());
     }
-    campaign.verdict()?;
+    verdict(&campaign.falls)?;
     match args.all_marks {
         true => campaign.all_marks(),
         false => Ok(()),
     }
 }
 
-fn campaign(args: &Args, begun: Instant) -> io::Result<Campaign> {
-    let mut campaign = Campaign::default();
+fn system(error: impl Into<anyhow::Error>) -> CommandError {
+    CommandError::new(ErrorKind::System, error)
+}
+
+fn print(text: &str) -> Result<(), CommandError> {
+    io::stdout().lock().write_all(text.as_bytes()).map_err(system)
+}
+
+/// Makes the folder for what is found.
+fn make_folder(args: &Args) -> Result<(), CommandError> {
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make {}", args.out.display()))
+        .map_err(system)
+}
+
+/// Runs the worlds that the command line asks for.
+fn in_worlds<T: Send>(
+    args: &Args,
+    begun: Instant,
+    run: impl Fn(u64) -> T + Sync,
+    mut done: impl FnMut(T, &ProgressBar) -> io::Result<()>,
+) -> io::Result<()> {
     let limit = args.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let worlds = if args.commit.is_some() { 2 * args.seeds } else { args.seeds };
     let bar = progress_bar(worlds, limit.is_some());
@@ -132,19 +189,15 @@ fn campaign(args: &Args, begun: Instant) -> io::Result<Campaign> {
         in_parallel(
             &seeds,
             args.jobs,
-            |seed| end(*seed),
-            |ended| {
+            |seed| run(*seed),
+            |one| {
                 bar.inc(1);
-                campaign.count(&ended);
-                if let Err(fall) = &ended.result {
-                    bar.suspend(|| tell(ended.seed, fall, args))?;
-                }
-                Ok(())
+                done(one, &bar)
             },
         )?;
         if limit.is_none_or(|limit| begun.elapsed() >= limit) {
             bar.finish_and_clear();
-            return Ok(campaign);
+            return Ok(());
         }
     }
 }
@@ -158,8 +211,7 @@ fn end(seed: u64) -> Ended {
 }
 
 /// Makes a world that fails small, writes it, and says how it fails.
-fn tell(seed: u64, fall: &Fall, args: &Args) -> io::Result<()> {
-    let world = World::draw(seed);
+fn tell(seed: u64, world: &World, fall: &Fall, args: &Args) -> io::Result<()> {
     let shrunk = swarm::shrink(&world.nodes, fall, SHRINK_TRIES_MAX);
     let file = args.out.join(format!("swarm-{seed}.toml"));
     fs::write(&file, &shrunk.text)?;
@@ -261,23 +313,22 @@ impl Campaign {
         let message = anyhow!("no world came by: {}", missed.join(", "));
         Err(CommandError::new(ErrorKind::Expectation, message))
     }
+}
 
-    /// The worst failure decides.
-    fn verdict(&self) -> Result<(), CommandError> {
-        let kinds = self.falls.iter().map(|(_, kind)| match kind {
-            FailureKind::Violation => ErrorKind::Invariant,
-            FailureKind::Stuck => ErrorKind::Stuck,
-            FailureKind::Spin => ErrorKind::Spin,
-            FailureKind::Panic => ErrorKind::Panic,
-        });
-        match kinds.max_by_key(|kind| kind.exit_code()) {
-            None => Ok(()),
-            Some(kind) => {
-                let seeds: Vec<String> =
-                    self.falls.iter().map(|(seed, _)| seed.to_string()).collect();
-                let message = anyhow!("laws were broken in the worlds {}", seeds.join(", "));
-                Err(CommandError::new(kind, message))
-            }
+/// The worst failure decides.
+fn verdict(falls: &[(u64, FailureKind)]) -> Result<(), CommandError> {
+    let kinds = falls.iter().map(|(_, kind)| match kind {
+        FailureKind::Violation => ErrorKind::Invariant,
+        FailureKind::Stuck => ErrorKind::Stuck,
+        FailureKind::Spin => ErrorKind::Spin,
+        FailureKind::Panic => ErrorKind::Panic,
+    });
+    match kinds.max_by_key(|kind| kind.exit_code()) {
+        None => Ok(()),
+        Some(kind) => {
+            let seeds: Vec<String> = falls.iter().map(|(seed, _)| seed.to_string()).collect();
+            let message = anyhow!("laws were broken in the worlds {}", seeds.join(", "));
+            Err(CommandError::new(kind, message))
         }
     }
 }
