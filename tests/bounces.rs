@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use traject_net::spool::Journal;
+use traject_net::spool::Inspection;
 use traject_tests::{Client, Delivery, Mail, Sink, Site, find_tool, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ fn a_bounce_is_what_rfc_3464_says() {
     assert!(!quoted.contains("text"), "{quoted}");
     assert!(daemon.terminate().success());
     sink.assert_no_violations();
-    assert_eq!(Journal::open(&site.spool()).unwrap().report().messages, 0);
+    assert_eq!(Inspection::open(&site.spool()).unwrap().report().messages, 0);
 }
 
 #[test]
@@ -148,5 +148,5 @@ fn a_bounce_survives_the_process() {
         assert!(daemon.terminate().success());
     }
     sink.assert_no_violations();
-    assert_eq!(Journal::open(&site.spool()).unwrap().report().messages, 0);
+    assert_eq!(Inspection::open(&site.spool()).unwrap().report().messages, 0);
 }

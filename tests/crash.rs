@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use traject_net::spool::Journal;
+use traject_net::spool::Inspection;
 use traject_tests::{Arrivals, Client, Mail, Sink, Site, Volume, free_port, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
     let bound = volume.repeated() + ROUNDS * CONNECTIONS_MAX * 2 * RECIPIENTS_OF_TRANSACTION_MAX;
     println!("{ROUNDS} kills, {} recipients named again, {duplicates} copies", volume.repeated());
     assert!(duplicates <= bound, "{duplicates} copies, at most {bound} can be explained");
-    assert_eq!(Journal::open(&site.spool()).unwrap().report().messages, 0);
+    assert_eq!(Inspection::open(&site.spool()).unwrap().report().messages, 0);
 }
 
 #[test]
@@ -123,5 +123,5 @@ fn a_message_cut_off_before_its_end_is_never_delivered() {
     assert!(daemon.terminate().success());
     Arrivals::count(&sink.deliveries(), &[mail]);
     assert_eq!(sink.deliveries().len(), 1);
-    assert_eq!(Journal::open(&site.spool()).unwrap().report().messages, 0);
+    assert_eq!(Inspection::open(&site.spool()).unwrap().report().messages, 0);
 }

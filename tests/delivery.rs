@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use traject_net::spool::Journal;
+use traject_net::spool::Inspection;
 use traject_tests::{Arrivals, Client, Mail, Reply, Sink, Site, Volume, free_port, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ fn recipients(mails: &[Mail]) -> usize {
 
 /// What the spool of a stopped daemon holds.
 fn left_in_spool(site: &Site) -> usize {
-    Journal::open(&site.spool()).unwrap().report().messages
+    Inspection::open(&site.spool()).unwrap().report().messages
 }
 
 #[test]

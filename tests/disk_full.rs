@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use traject_net::spool::Journal;
+use traject_net::spool::Inspection;
 use traject_tests::{Arrivals, Client, Mail, Sink, Site, Unable, free_port, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,6 +87,6 @@ fn a_full_disk_loses_nothing_and_frees_itself() {
     let arrivals = Arrivals::count(&sink.deliveries(), &accepted);
     assert_eq!(arrivals.missing(&accepted), Vec::<String>::new());
     assert_eq!(arrivals.duplicates(), 0);
-    assert_eq!(Journal::open(&site.spool()).unwrap().report().messages, 0);
+    assert_eq!(Inspection::open(&site.spool()).unwrap().report().messages, 0);
     drop(disk);
 }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! `BYTES` of body each (1000), to one recipient each in `DOMAINS` domains (1000), due after
-//! `DUE_S` seconds (3600), which have had one attempt. Then it opens the spool and reads all mail
-//! once.
+//! `DUE_S` seconds (3600), which have had one attempt. Then it opens the spool, writes one more
+//! message as a client would hand it in, and reads all mail once. With 0 messages it does that with
+//! what is there.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -74,12 +75,21 @@ async fn fill(folder: &Path, plan: Plan) -> Result<(), Box<dyn std::error::Error
 async fn read(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let begin = Instant::now();
     let spool = Journal::open(folder)?;
-    println!("opened in {:.2} s", begin.elapsed().as_secs_f64());
+    let tell = |what: &str| println!("{what} after {:.2} s", begin.elapsed().as_secs_f64());
+    tell("opened");
+    let clock = SystemClock::start();
+    let plan = Plan { messages: 1, bytes: 4096, domains: 1, due: Duration::from_secs(3600) };
+    let first = MessageId::first(clock.now().as_micros());
+    write(spool.clone(), message(plan, first, 0)).await?;
+    tell("a new message is durable");
     let mut messages = 0_u64;
     while spool.recover().await.map_err(|error| format!("{error:?}"))?.is_some() {
+        if messages == 0 {
+            tell("all messages are known");
+        }
         messages += 1;
     }
-    println!("{messages} messages read in {:.2} s", begin.elapsed().as_secs_f64());
+    tell(&format!("{messages} messages are read"));
     Ok(())
 }
 

@@ -31,8 +31,10 @@ pub(super) async fn live(State(daemon): State<Arc<Daemon>>) -> Result<Shown, Pro
 /// 200 if clients can hand in mail.
 pub(super) async fn ready(State(daemon): State<Arc<Daemon>>) -> Result<Shown, Problem> {
     match daemon.handle.phase() {
-        Phase::Running => Ok(Shown::new(&json!({ "ready": true }), "ready\n".to_owned())),
-        Phase::Recovering => Err(Problem::unavailable("the spool is being read")),
+        // Nobody has to wait for what is in the spool already.
+        Phase::Running | Phase::Recovering => {
+            Ok(Shown::new(&json!({ "ready": true }), "ready\n".to_owned()))
+        }
         Phase::Draining => Err(Problem::unavailable("the daemon is ending")),
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use traject_engine::ids::MessageId;
 use traject_engine::shaping::history::ShapingHistory;
 
@@ -76,6 +77,9 @@ fn is_worth_it(total_bytes: u64, live_bytes: u64, segments: u64, segment_bytes: 
 impl<D: Disk> Log<D> {
     /// Whether [`Self::maintain`] has something to do.
     pub(super) fn needs_maintenance(&self) -> bool {
+        if !self.is_read_through() {
+            return false;
+        }
         let deletes = !self.upkeep.deleting_rests && self.oldest_is_dead();
         let copies = !self.upkeep.copying_rests
             && (self.upkeep.cleaner.is_some()
@@ -87,6 +91,9 @@ impl<D: Disk> Log<D> {
     /// Does a bounded piece of what there is to do. What fails rests until the next segment
     /// begins; a full disk does not keep dead segments from being deleted.
     pub(super) fn maintain(&mut self) {
+        if !self.is_read_through() {
+            return;
+        }
         if !self.upkeep.deleting_rests
             && let Err(error) = self.delete_dead()
         {
@@ -100,6 +107,11 @@ impl<D: Disk> Log<D> {
             self.upkeep.cleaner = None;
             self.upkeep.copying_rests = true;
         }
+    }
+
+    /// Whether it is known what is alive: start-up has read all that earlier processes wrote.
+    fn is_read_through(&self) -> bool {
+        self.index().unread.is_none()
     }
 
     fn oldest_is_dead(&self) -> bool {
@@ -210,7 +222,7 @@ impl<D: Disk> Log<D> {
         at: Location,
     ) -> io::Result<()> {
         if kind == FrameKind::Shaping {
-            return self.copy_shaping(plan, cleaner, at);
+            return self.copy_shaping(plan, at);
         }
         let needed = self.index().needs(message, at);
         if needed == Needed::No || needed == Needed::ByMessage && !self.exists(message, plan) {
@@ -238,26 +250,28 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Copies what throttles have let pass, if nothing newer was written. Unreadable, it is lost:
-    /// throttles begin anew, which is no reason to hold mail.
-    fn copy_shaping(
-        &self,
-        plan: &mut Plan,
-        cleaner: &Cleaner<D::File>,
-        at: Location,
-    ) -> io::Result<()> {
-        if self.index().shaping != Some(at) {
-            return Ok(());
-        }
-        match cleaner.source.read(at) {
-            Ok(payload) => plan.shaping(&payload),
-            Err(ReadError::Io(error)) => return Err(error),
-            Err(ReadError::Damaged) => {
-                self.mark_damaged(at.segment);
-                plan.shaping(&encode_shaping(&ShapingHistory::default()));
-            }
+    /// Copies what throttles have let pass, if nothing newer was written.
+    fn copy_shaping(&self, plan: &mut Plan, at: Location) -> io::Result<()> {
+        if self.index().shaping == Some(at) {
+            plan.shaping(&self.shaping_payload()?);
         }
         Ok(())
+    }
+
+    /// What throttles have let pass, as it was written. Unreadable, it is lost: throttles begin
+    /// anew, which is no reason to hold mail.
+    pub(super) fn shaping_payload(&self) -> io::Result<Bytes> {
+        let index = self.index();
+        let place = index.shaping.and_then(|at| Some((Arc::clone(index.source(at)?), at)));
+        drop(index);
+        let read = place.map(|(source, at)| (at.segment, source.read(at)));
+        match read {
+            Some((_, Ok(payload))) => return Ok(payload),
+            Some((_, Err(ReadError::Io(error)))) => return Err(error),
+            Some((segment, Err(ReadError::Damaged))) => self.mark_damaged(segment),
+            None => {}
+        }
+        Ok(encode_shaping(&ShapingHistory::default()).into())
     }
 
     /// Writes a message's envelope anew: all updates folded in, its body where it is now. `false`
@@ -296,9 +310,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn mark_damaged(&self, number: u32) {
-        if let Some(segment) = self.index().segments.get_mut(&number) {
-            segment.damaged = true;
-        }
+        self.index().mark_damaged(number);
     }
 }
 

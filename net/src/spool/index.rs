@@ -108,6 +108,11 @@ pub(super) struct Index<F> {
     pub(super) crowded: BTreeSet<MessageId>,
     /// What throttles have let pass.
     pub(super) shaping: Option<Location>,
+    /// No message that was ever in the journal has a higher id.
+    pub(super) ids_max: MessageId,
+    /// Until start-up has read through what earlier processes wrote: messages up to this one may be
+    /// in the journal and not be known here.
+    pub(super) unread: Option<MessageId>,
 }
 
 impl<F> Default for Index<F> {
@@ -118,6 +123,8 @@ impl<F> Default for Index<F> {
             segments: BTreeMap::new(),
             crowded: BTreeSet::new(),
             shaping: None,
+            ids_max: MessageId(0),
+            unread: None,
         }
     }
 }
@@ -142,6 +149,7 @@ impl<F> Index<F> {
                 let entry = Entry { insert: at, updates: Vec::new(), chunks };
                 entry.locations().for_each(|location| self.hold(location));
                 self.drop_staged(message);
+                self.ids_max = self.ids_max.max(message);
                 if let Some(earlier) = self.messages.insert(message, entry) {
                     earlier.locations().for_each(|location| self.release(location));
                 }
@@ -180,6 +188,28 @@ impl<F> Index<F> {
         }
     }
 
+    /// Whether a new message may have this id: no other has it, nor may one have it that start-up
+    /// has not read of yet.
+    pub(super) fn is_free(&self, id: MessageId) -> bool {
+        let known = self.messages.contains_key(&id) || self.staged.contains_key(&id);
+        !known && self.unread.is_none_or(|last| id > last)
+    }
+
+    /// Takes over the messages that start-up has found in segments which are known here already.
+    pub(super) fn absorb(&mut self, found: Self) {
+        for (number, segment) in found.segments {
+            if let Some(known) = self.segments.get_mut(&number) {
+                known.live_bytes += segment.live_bytes;
+                known.damaged |= segment.damaged;
+            }
+        }
+        // What came since has other ids, and is little.
+        let since = std::mem::replace(&mut self.messages, found.messages);
+        self.messages.extend(since);
+        self.crowded.extend(found.crowded);
+        self.unread = None;
+    }
+
     /// Forgets a body on its way in.
     pub(super) fn drop_staged(&mut self, message: MessageId) {
         if let Some(staged) = self.staged.remove(&message) {
@@ -202,6 +232,13 @@ impl<F> Index<F> {
         match self.staged.get(&message) {
             Some(staged) if staged.chunks.contains(&at) => Needed::ByStagedBody,
             _ => Needed::No,
+        }
+    }
+
+    /// Something in a segment is unreadable.
+    pub(super) fn mark_damaged(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.damaged = true;
         }
     }
 

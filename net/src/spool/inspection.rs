@@ -58,9 +58,7 @@ impl Inspection {
         let mut tries = 1..TRIES;
         loop {
             match recover(&disk) {
-                Ok(found) => {
-                    return Ok(Self { index: found.index, report: found.report, set_aside });
-                }
+                Ok((index, report)) => return Ok(Self { index, report, set_aside }),
                 Err(RecoveryError::Io(error))
                     if error.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
                 Err(error) => return Err(error.into()),
@@ -326,8 +324,8 @@ mod tests {
         assert!(inspection.body(MessageId(3)).next().is_none());
         let checked = inspection.check().unwrap();
         assert_eq!((checked.report.damage_total, checked.report.torn_bytes), (0, 0));
-        // Two pieces and one each, three envelopes, a change, an end.
-        assert_eq!(checked.intact, 9);
+        // The root, two pieces and one each, three envelopes, a change, an end.
+        assert_eq!(checked.intact, 10);
         let now = Inspection::open(folder.path()).unwrap();
         assert_eq!(now.messages().collect::<Vec<_>>(), [MessageId(2)]);
     }

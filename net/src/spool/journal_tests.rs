@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use traject_engine::Timestamp;
 use traject_engine::message::RecipientState;
 
-const OPTIONS: Options = Options { segment_bytes: 1 << 20, salt: 9 };
+pub(super) const OPTIONS: Options = Options { segment_bytes: 1 << 20, salt: 9 };
 
 pub(super) async fn put<D: Disk>(
     journal: &Journal<D>,
@@ -28,12 +28,19 @@ pub(super) async fn put<D: Disk>(
     insert(journal, id, body.len()).await
 }
 
-async fn insert<D: Disk>(journal: &Journal<D>, id: u64, size: usize) -> Result<(), SpoolError> {
+pub(super) async fn insert<D: Disk>(
+    journal: &Journal<D>,
+    id: u64,
+    size: usize,
+) -> Result<(), SpoolError> {
     let message = envelope(MessageId(id), size, 2);
     journal.write(SpoolWrite::Insert(Arc::new(message))).await
 }
 
-async fn body<D: Disk>(journal: &Journal<D>, id: u64) -> Result<Option<Vec<u8>>, SpoolError> {
+pub(super) async fn body<D: Disk>(
+    journal: &Journal<D>,
+    id: u64,
+) -> Result<Option<Vec<u8>>, SpoolError> {
     let Some(mut reading) = journal.read(MessageId(id)).await? else { return Ok(None) };
     let mut body = Vec::new();
     while let Some(piece) = reading.next().await? {
@@ -43,7 +50,7 @@ async fn body<D: Disk>(journal: &Journal<D>, id: u64) -> Result<Option<Vec<u8>>,
     Ok(Some(body))
 }
 
-async fn recovered<D: Disk>(journal: &Journal<D>) -> Vec<u64> {
+pub(super) async fn recovered<D: Disk>(journal: &Journal<D>) -> Vec<u64> {
     let mut ids = Vec::new();
     while let Some(message) = journal.recover().await.unwrap() {
         ids.push(message.id.0);
@@ -51,7 +58,7 @@ async fn recovered<D: Disk>(journal: &Journal<D>) -> Vec<u64> {
     ids
 }
 
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n * n / 7) as u8).collect()
 }
 
@@ -79,9 +86,9 @@ async fn messages_and_bodies_survive_a_restart() {
     drop(journal);
 
     let journal = Journal::open(folder.path()).unwrap();
-    assert_eq!((journal.report().messages, journal.report().damage_total), (6, 0));
     put(&journal, 100, b"new").await.unwrap();
     let first = journal.recover().await.unwrap().unwrap();
+    assert_eq!((journal.report().messages, journal.report().damage_total), (6, 0));
     assert_eq!(first, envelope(MessageId(0), 0, 2));
     let second = journal.recover().await.unwrap().unwrap();
     assert_eq!(second.recipients[1].state, state);
@@ -283,9 +290,9 @@ async fn a_damaged_envelope_is_reported_and_its_segment_set_aside() {
     let envelope = second + frame::FRAME_HEADER_BYTES + b"the second body".len();
     disk.damage("00000001.journal", envelope + frame::FRAME_HEADER_BYTES + 4);
     let journal = Journal::open_on(disk.clone(), OPTIONS).unwrap();
+    assert_eq!(recovered(&journal).await, [1, 3]);
     let [damage] = &journal.report().damage[..] else { panic!("{:?}", journal.report()) };
     assert_eq!((damage.message, damage.offset as usize), (Some(MessageId(2)), envelope));
-    assert_eq!(recovered(&journal).await, [1, 3]);
     for id in [1, 3] {
         journal.write(SpoolWrite::Remove(MessageId(id))).await.unwrap();
     }
@@ -299,10 +306,10 @@ async fn a_damaged_frame_header_costs_its_frame_and_is_reported() {
     let (disk, second) = three_messages().await;
     disk.damage("00000001.journal", second);
     let journal = Journal::open_on(disk, OPTIONS).unwrap();
-    let [damage] = &journal.report().damage[..] else { panic!("{:?}", journal.report()) };
-    assert_eq!((damage.message, damage.offset as usize, damage.bytes), (None, second, 43));
     // The body is gone, and that is found when it is looked for.
     assert_eq!(recovered(&journal).await, [1, 2, 3]);
+    let [damage] = &journal.report().damage[..] else { panic!("{:?}", journal.report()) };
+    assert_eq!((damage.message, damage.offset as usize, damage.bytes), (None, second, 43));
     assert!(body(&journal, 2).await.is_err());
 }
 
@@ -312,9 +319,9 @@ async fn a_torn_end_is_told_from_damage() {
     let third_end = disk.open("00000001.journal").unwrap().len_bytes().unwrap() as usize;
     disk.damage("00000001.journal", third_end - 1);
     let journal = Journal::open_on(disk, OPTIONS).unwrap();
-    assert_eq!(journal.report().damage_total, 0);
     assert!(journal.report().torn_bytes > 0);
     assert_eq!(recovered(&journal).await, [1, 2]);
+    assert_eq!(journal.report().damage_total, 0);
 }
 
 #[tokio::test]

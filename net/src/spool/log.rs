@@ -22,7 +22,7 @@ use super::disk::{Disk, DiskFile};
 use super::frame::{FrameKind, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::index::{Effect, Index, Location};
 use super::payload::{encode_insert, encode_rerouted, encode_states};
-use super::recovery::Recovered;
+use super::recovery::Opened;
 use super::reserve::Reserve;
 use super::segment::{Batch, Source, file_name};
 use super::shaping::encode_shaping;
@@ -40,7 +40,10 @@ pub struct Options {
 pub(super) const SEGMENT_BYTES: u32 = 64 << 20;
 
 /// Stands in the header of frames that are of no message; ids start from the clock.
-const NO_MESSAGE: MessageId = MessageId(0);
+pub(super) const NO_MESSAGE: MessageId = MessageId(0);
+
+/// Tells the first frame of a segment from one of [`NO_MESSAGE`] where no message has been yet.
+const LEAST_ID: MessageId = MessageId(1);
 
 /// Something to be written.
 #[derive(Clone, Debug)]
@@ -99,7 +102,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     ///
     /// The segment could not be made.
-    pub(super) fn start(disk: D, options: Options, found: Recovered<D::File>) -> io::Result<Self> {
+    pub(super) fn start(disk: D, options: Options, found: Opened<D::File>) -> io::Result<Self> {
         let mut log = Self {
             disk,
             options,
@@ -152,12 +155,18 @@ impl<D: Disk> Log<D> {
         self.make_room()?;
         let active = self.active.as_ref().ok_or(io::ErrorKind::Other)?;
         let Active { source, end, durable_end } = active;
-        Ok(Plan {
+        let is_first = *end == SEGMENT_HEADER_BYTES as u32;
+        let mut plan = Plan {
             batch: Batch::new(source.number, source.salt, *end, *durable_end),
             effects: Vec::new(),
             sync: false,
             exist: BTreeMap::new(),
-        })
+        };
+        if is_first {
+            let ids_max = self.index().ids_max;
+            plan.root(ids_max, &self.shaping_payload()?);
+        }
+        Ok(plan)
     }
 
     /// Writes a plan and, once it is as durable as it wants to be, applies its effects.
@@ -393,6 +402,13 @@ impl Plan {
 
     pub(super) fn shaping(&mut self, payload: &[u8]) {
         let at = self.batch.push(FrameKind::Shaping, NO_MESSAGE, payload);
+        self.change(Effect::Shaping { at });
+    }
+
+    /// Begins a segment: all a start must know of the segments before, until it has read them.
+    fn root(&mut self, ids_max: MessageId, shaping: &[u8]) {
+        let message = ids_max.max(LEAST_ID);
+        let at = self.batch.push(FrameKind::Shaping, message, shaping);
         self.change(Effect::Shaping { at });
     }
 

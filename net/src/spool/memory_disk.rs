@@ -22,6 +22,7 @@ struct State {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     calls: u64,
+    read_bytes: u64,
     failing: Failing,
 }
 
@@ -73,6 +74,11 @@ impl MemoryDisk {
     /// Calls since [`Self::fail`].
     pub fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// Bytes that were read since it came to be.
+    pub fn read_bytes(&self) -> u64 {
+        self.state().read_bytes
     }
 
     /// What a power failure leaves: everything synced; of the rest whatever `coin` says, sector
@@ -240,7 +246,8 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let state = self.disk.call()?;
+        let mut state = self.disk.call()?;
+        state.read_bytes += buffer.len() as u64;
         let offset = offset as usize;
         let bytes = state.contents[&self.number].seen.get(offset..offset + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);

@@ -13,6 +13,8 @@
 //! - **Bodies** are written as they arrive, in pieces of [`CHUNK_BYTES`], and are never whole in
 //!   memory. They become durable with their message's `Insert`. A small body is written together
 //!   with it.
+//! - **A start** has to find the journal's end, no more: mail comes in while what is in the spool
+//!   already is looked for.
 //! - **A crash** loses nothing that was reported durable; a message that was never reported so may
 //!   survive it. Damage is found by checksums, logged and set aside, never skipped in silence.
 //! - **A failure** of the disk is reported for the changes it hit; the spool goes on in a new
@@ -29,6 +31,7 @@ mod payload;
 mod read;
 mod recovery;
 mod reserve;
+mod scan;
 mod segment;
 mod shaping;
 mod writer;
@@ -37,6 +40,8 @@ mod writer;
 mod journal_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod start_tests;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -46,7 +51,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use traject_engine::ids::MessageId;
 use traject_engine::io::{SpoolError, SpoolWrite};
 use traject_engine::message::StoredMessage;
@@ -57,10 +62,11 @@ use disk::{Disk, Folder};
 use index::{Index, Staged};
 pub use inspection::{Checked, Inspection};
 pub use log::Options;
-use log::{Log, Op, SEGMENT_BYTES, refusal};
+use log::{Log, Op, SEGMENT_BYTES, refusal, spool_error};
 use read::{Body, EnvelopePlaces};
 use recovery::RecoveryError;
 pub use recovery::{Damage, Report};
+use scan::Scan;
 pub use writer::Turns;
 use writer::{Answer, Writer};
 
@@ -84,8 +90,8 @@ pub struct Journal<D: Disk = Folder> {
 struct Shared<D: Disk> {
     index: Arc<Mutex<Index<D::File>>>,
     writer: Writer,
-    report: Report,
-    recovery: tokio::sync::Mutex<Recovery>,
+    report: Mutex<Report>,
+    recovery: tokio::sync::Mutex<Recovery<D::File>>,
     reads: Reads,
 }
 
@@ -98,9 +104,18 @@ enum Reads {
     Inline,
 }
 
+/// How far start-up has come with the mail that was there before.
+#[derive(Debug)]
+enum Recovery<F> {
+    /// It is being looked for. By nobody any more, if that failed or was given up half-way.
+    Scanning(Option<Box<Scan<F>>>),
+    /// It is handed out.
+    Found(Found),
+}
+
 /// What start-up found and has not handed out.
 #[derive(Debug)]
-struct Recovery {
+struct Found {
     waiting: VecDeque<MessageId>,
     ready: VecDeque<StoredMessage>,
     total: usize,
@@ -135,8 +150,8 @@ impl From<RecoveryError> for OpenError {
 }
 
 impl Journal {
-    /// Opens the spool in a folder, which is made when it does not exist. Takes as long as reading
-    /// through the envelopes in it.
+    /// Opens the spool in a folder, which is made when it does not exist. New mail can be written
+    /// at once, however much is in it; [`Spool::recover`] reads what is.
     ///
     /// # Errors
     ///
@@ -179,28 +194,28 @@ impl<D: Disk> Journal<D> {
         reads: Reads,
         start: impl FnOnce(Log<D>) -> io::Result<(Writer, T)>,
     ) -> Result<(Self, T), OpenError> {
-        let mut recovered = recovery::recover(&disk)?;
-        let report = std::mem::take(&mut recovered.report);
-        let Report { messages, segments, bytes, torn_bytes, damage_total, .. } = &report;
-        tracing::info!(messages, segments, bytes, torn_bytes, damage_total, "spool opened");
-        let waiting: VecDeque<_> = recovered.index.messages.keys().copied().collect();
-        let total = waiting.len();
-        let log = Log::start(disk, options, recovered)?;
+        let (opened, scan) = recovery::open(&disk)?;
+        let report = scan.report().clone();
+        let Report { segments, bytes, torn_bytes, damage_total, .. } = &report;
+        tracing::info!(segments, bytes, torn_bytes, damage_total, "spool opened");
+        let log = Log::start(disk, options, opened)?;
         let index = log.shared_index();
-        let recovery = tokio::sync::Mutex::new(Recovery { total, waiting, ready: VecDeque::new() });
+        let recovery = tokio::sync::Mutex::new(Recovery::Scanning(Some(scan.into())));
         let (writer, other) = start(log)?;
-        let shared = Shared { index, writer, report, recovery, reads };
+        let shared = Shared { index, writer, report: report.into(), recovery, reads };
         Ok((Self { shared: Arc::new(shared) }, other))
     }
 
-    /// Messages in it.
+    /// Messages in it, as far as they are known: all when the first has been
+    /// [recovered](Spool::recover).
     pub fn messages(&self) -> usize {
         self.shared.index().messages.len()
     }
 
-    /// What opening it found.
-    pub fn report(&self) -> &Report {
-        &self.shared.report
+    /// What opening it found and, when the first message has been [recovered](Spool::recover),
+    /// what reading it did.
+    pub fn report(&self) -> Report {
+        self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -216,7 +231,7 @@ impl<D: Disk> Spool for Journal<D> {
 
     async fn stage(&self, message: MessageId) -> Result<Staging<D>, SpoolError> {
         let mut index = self.shared.index();
-        if index.messages.contains_key(&message) || index.staged.contains_key(&message) {
+        if !index.is_free(message) {
             return Err(refusal(message, "is already in the spool"));
         }
         index.staged.insert(message, Staged::default());
@@ -253,19 +268,32 @@ impl<D: Disk> Spool for Journal<D> {
 
     async fn recover(&self) -> Result<Option<StoredMessage>, SpoolError> {
         let mut recovery = self.shared.recovery.lock().await;
-        while recovery.ready.is_empty() && !recovery.waiting.is_empty() {
-            let count = recovery.waiting.len().min(RECOVERY_AHEAD);
-            let messages: Vec<_> = recovery.waiting.drain(..count).collect();
+        let found = loop {
+            match &mut *recovery {
+                Recovery::Found(found) => break found,
+                Recovery::Scanning(scan) => {
+                    let scan = scan.take().ok_or_else(given_up)?;
+                    *recovery = self.shared.scan(scan).await?;
+                }
+            }
+        };
+        while found.ready.is_empty() && !found.waiting.is_empty() {
+            let count = found.waiting.len().min(RECOVERY_AHEAD);
+            let messages: Vec<_> = found.waiting.drain(..count).collect();
             let shared = Arc::clone(&self.shared);
             let reads = shared.reads;
-            recovery.ready = reading(reads, move || shared.load_all(&messages)).await;
-            recovery.tell_progress();
+            found.ready = reading(reads, move || shared.load_all(&messages)).await;
+            found.tell_progress();
         }
-        Ok(recovery.ready.pop_front())
+        Ok(found.ready.pop_front())
     }
 }
 
-impl Recovery {
+fn given_up() -> SpoolError {
+    SpoolError::Io("the spool was not read to its end".into())
+}
+
+impl Found {
     /// Says how far it is, when there is much to do.
     fn tell_progress(&self) {
         let (queued, total) = (self.total - self.waiting.len(), self.total);
@@ -281,6 +309,31 @@ impl<D: Disk> Shared<D> {
     fn index(&self) -> std::sync::MutexGuard<'_, Index<D::File>> {
         // Every change of the index is one call that does not panic half-way.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step of looking for messages. Whoever else has something to do does it between two.
+    async fn scan(
+        self: &Arc<Self>,
+        mut scan: Box<Scan<D::File>>,
+    ) -> Result<Recovery<D::File>, SpoolError> {
+        let (step, scan) = reading(self.reads, move || (scan.step(), scan)).await;
+        if step.map_err(|error| spool_error(&error))? {
+            yield_now().await;
+            return Ok(Recovery::Scanning(Some(scan)));
+        }
+        Ok(Recovery::Found(self.absorb(*scan)))
+    }
+
+    /// All is known.
+    fn absorb(&self, scan: Scan<D::File>) -> Found {
+        let (found, report) = scan.finish();
+        let Report { messages, damage_total, .. } = &report;
+        tracing::info!(messages, damage_total, "all mail in the spool is known");
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        let waiting: VecDeque<_> = found.messages.keys().copied().collect();
+        self.index().absorb(found);
+        self.writer.look_for_upkeep();
+        Found { total: waiting.len(), waiting, ready: VecDeque::new() }
     }
 
     /// The envelopes that can be read. The others stay where they are, and in the log.

@@ -16,11 +16,12 @@ use traject_engine::shaping::history::{ShapingHistory, ThrottleHistory, Throttle
 use traject_engine::shaping::throttle::Rate;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 
-use super::index::Staged;
+use super::index::{Index, Staged};
 use super::log::{Log, Op, Options};
-use super::memory_disk::{Failing, MemoryDisk};
+use super::memory_disk::{Failing, MemoryDisk, MemoryFile};
 use super::read::{Body, EnvelopePlaces};
-use super::recovery::recover;
+use super::recovery::{self, recover};
+use super::scan::Scan;
 
 /// Small, so that a short run has many segments.
 const SEGMENT_BYTES: u32 = 2 << 10;
@@ -108,13 +109,16 @@ struct Harness {
     /// Bodies on their way in.
     staged: BTreeMap<MessageId, Vec<u8>>,
     next_message: u64,
+    /// What has not found all messages yet.
+    scan: Option<Scan<MemoryFile>>,
 }
 
 impl Harness {
     fn new() -> Self {
         let disk = MemoryDisk::default();
-        let log = open(&disk);
-        Self { disk, log, model: Model::default(), staged: BTreeMap::new(), next_message: 1 }
+        let (log, scan) = open(&disk);
+        let (model, staged) = (Model::default(), BTreeMap::new());
+        Self { disk, log, model, staged, next_message: 1, scan: Some(scan) }
     }
 
     /// Stages a body of pieces and a tail.
@@ -184,20 +188,8 @@ impl Harness {
     }
 
     fn shape(&mut self, at: u64) {
-        let throttle = ThrottleHistory {
-            kind: ThrottleKind::Messages,
-            scope: "domain example.com".into(),
-            rate: Rate { events: 600, per: Duration::from_secs(60) },
-            passed: vec![(Timestamp(at), 1)],
-        };
-        let history = ShapingHistory { throttles: vec![throttle] };
-        let outcome = self.turn(&[Op::Change(SpoolWrite::Shaping(history.into()))]);
+        let outcome = self.turn(&[Op::Change(SpoolWrite::Shaping(history(at).into()))]);
         self.model.apply_shaping(outcome, at);
-    }
-
-    fn read_shaping(&self) -> Option<u64> {
-        let history = self.log.index().shaping_history().unwrap()?;
-        Some(history.throttles[0].passed[0].0.as_micros())
     }
 
     fn discard(&mut self) {
@@ -215,14 +207,33 @@ impl Harness {
         }
     }
 
-    /// Goes on with what `disk` holds, as a new process.
+    /// Goes on with what `disk` holds, as a new process. It knows of no message before it has
+    /// [read](Self::read); what it will find, a copy of the disk tells.
     fn restart(&mut self, disk: MemoryDisk) {
+        let (truth, report) = recover(&disk.kill()).unwrap();
+        assert_eq!(report.damage, []);
+        self.model.adopt(read_all(&truth), read_shaping(&truth));
         self.disk = disk;
-        self.log = open(&self.disk);
+        let (log, scan) = open(&self.disk);
+        (self.log, self.scan) = (log, Some(scan));
         self.staged.clear();
-        let found = self.read_all();
-        let shaping = self.read_shaping();
-        self.model.adopt(found, shaping);
+        assert_eq!(read_shaping(&self.log.index()), self.model.shaping, "known at once");
+    }
+
+    /// Reads some segments of earlier processes, and ends the process when that fails.
+    fn read(&mut self, segments: usize) {
+        for _ in 0..segments {
+            let Some(mut scan) = self.scan.take() else { return };
+            match scan.step() {
+                Ok(true) => self.scan = Some(scan),
+                Ok(false) => {
+                    let (found, report) = scan.finish();
+                    assert_eq!(report.damage, []);
+                    self.log.index().absorb(found);
+                }
+                Err(_) => return self.restart(self.disk.kill()),
+            }
+        }
     }
 
     fn crash(&mut self, seed: u64) {
@@ -235,11 +246,13 @@ impl Harness {
         self.restart(disk);
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         self.log.index().check();
         self.disk.fail(Failing::Never);
-        assert_eq!(self.read_all(), self.model.certain);
-        assert_eq!(self.read_shaping(), self.model.shaping);
+        self.read(usize::MAX);
+        self.log.index().check();
+        assert_eq!(read_all(&self.log.index()), self.model.certain);
+        assert_eq!(read_shaping(&self.log.index()), self.model.shaping);
     }
 
     fn turn(&mut self, ops: &[Op]) -> Outcome {
@@ -261,30 +274,50 @@ impl Harness {
         }
     }
 
+    /// One of the messages the process knows of.
     fn pick(&self, pick: usize) -> Option<Known> {
-        let count = self.model.certain.len().max(1);
-        self.model.certain.values().nth(pick % count).cloned()
-    }
-
-    fn read_all(&self) -> BTreeMap<MessageId, Known> {
         let index = self.log.index();
-        let read = |message: &MessageId| {
-            let envelope = EnvelopePlaces::find(&index, *message).unwrap().load().unwrap();
-            let mut reader = Body::find(&index, *message).unwrap().unwrap();
-            let mut body = Vec::new();
-            while let Some(piece) = reader.next().unwrap() {
-                body.extend_from_slice(&piece);
-            }
-            (*message, Known { envelope, body })
-        };
-        index.messages.keys().map(read).collect()
+        let known = || self.model.certain.iter().filter(|(id, _)| index.messages.contains_key(id));
+        let count = known().count().max(1);
+        known().nth(pick % count).map(|(_, known)| known.clone())
     }
 }
 
-fn open(disk: &MemoryDisk) -> Log<MemoryDisk> {
-    let recovered = recover(disk).unwrap();
-    assert_eq!(recovered.report.damage, []);
-    Log::start(disk.clone(), Options { segment_bytes: SEGMENT_BYTES, salt: 3 }, recovered).unwrap()
+fn read_all(index: &Index<MemoryFile>) -> BTreeMap<MessageId, Known> {
+    let read = |message: &MessageId| {
+        let envelope = EnvelopePlaces::find(index, *message).unwrap().load().unwrap();
+        let mut reader = Body::find(index, *message).unwrap().unwrap();
+        let mut body = Vec::new();
+        while let Some(piece) = reader.next().unwrap() {
+            body.extend_from_slice(&piece);
+        }
+        (*message, Known { envelope, body })
+    };
+    index.messages.keys().map(read).collect()
+}
+
+fn read_shaping(index: &Index<MemoryFile>) -> Option<u64> {
+    let history = index.shaping_history().unwrap()?;
+    // An empty one is as good as none.
+    Some(history.throttles.first()?.passed[0].0.as_micros())
+}
+
+fn open(disk: &MemoryDisk) -> (Log<MemoryDisk>, Scan<MemoryFile>) {
+    let (opened, scan) = recovery::open(disk).unwrap();
+    assert_eq!(scan.report().damage, []);
+    let options = Options { segment_bytes: SEGMENT_BYTES, salt: 3 };
+    (Log::start(disk.clone(), options, opened).unwrap(), scan)
+}
+
+/// What throttles have let pass: one event.
+pub(super) fn history(at: u64) -> ShapingHistory {
+    let throttle = ThrottleHistory {
+        kind: ThrottleKind::Messages,
+        scope: "domain example.com".into(),
+        rate: Rate { events: 600, per: Duration::from_secs(60) },
+        passed: vec![(Timestamp(at), 1)],
+    };
+    ShapingHistory { throttles: vec![throttle] }
 }
 
 pub(super) fn envelope(id: MessageId, size: usize, recipients: usize) -> StoredMessage {
@@ -316,6 +349,7 @@ enum Step {
     Discard,
     Shape(u64),
     Maintain(usize),
+    Read(usize),
     Fail(Failing),
     Crash(u64),
     Kill,
@@ -336,6 +370,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Discard),
         3 => any::<u64>().prop_map(Step::Shape),
         4 => (1..4_usize).prop_map(Step::Maintain),
+        5 => (1..5_usize).prop_map(Step::Read),
         2 => failing.prop_map(Step::Fail),
         1 => any::<u64>().prop_map(Step::Crash),
         1 => Just(Step::Kill),
@@ -354,6 +389,7 @@ impl Harness {
             Step::Shape(at) if self.staged.is_empty() => self.shape(at),
             Step::Shape(_) => {}
             Step::Maintain(steps) => self.maintain(steps),
+            Step::Read(segments) => self.read(segments),
             Step::Fail(failing) => self.disk.fail(failing),
             Step::Crash(seed) => self.crash(seed),
             Step::Kill => self.restart(self.disk.kill()),
@@ -372,6 +408,7 @@ proptest! {
         harness.check();
         harness.crash(seed);
         // Whatever has been done to it: it still works, and gives its space back.
+        harness.read(usize::MAX);
         harness.stage(&[700], 10);
         harness.insert(2);
         harness.check();
@@ -437,11 +474,48 @@ fn a_crash_at_any_call_costs_no_acknowledged_message() {
         // A kill soon after the restart, a power failure soon after that.
         harness.stage(&[300], 3);
         harness.insert(1);
+        harness.read(if k % 2 == 0 { 2 } else { usize::MAX });
         harness.maintain(3);
         harness.restart(harness.disk.kill());
         harness.crash(!k);
         harness.check();
         if calls <= k {
+            break;
+        }
+    }
+}
+
+/// What a process does that has not read all of its spool.
+fn early_workload(harness: &mut Harness) {
+    for round in 0..8 {
+        harness.stage(&[300, 800], round);
+        harness.insert(3);
+        harness.shape(100 + round as u64);
+        harness.read(1 + round);
+        for attempts in 0..4 {
+            harness.update(round, round, attempts);
+        }
+        harness.remove(round);
+        harness.maintain(2);
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_of_a_start_costs_no_acknowledged_message() {
+    let mut before = Harness::new();
+    workload(&mut before);
+    let segments = before.log.index().segments.len();
+    for k in 0.. {
+        let mut harness = Harness::new();
+        (harness.model, harness.next_message) = (before.model.clone(), before.next_message);
+        harness.restart(before.disk.kill());
+        harness.disk.fail(Failing::From(k));
+        early_workload(&mut harness);
+        let calls = harness.disk.calls();
+        harness.crash(k);
+        harness.check();
+        if calls <= k {
+            assert!(k > 100 && segments > 8, "proves little: {k} calls, {segments} segments");
             break;
         }
     }

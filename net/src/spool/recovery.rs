@@ -1,11 +1,17 @@
-//! Start-up: from the files of a disk to an index.
+//! Start-up: from the files of a disk to a journal that can be written to.
 //!
 //! Which bytes count is decided first. The newest segment's header names its predecessor and where
 //! that ended, and so on back; only the newest segment itself has an open end. There, what is
 //! broken behind the last known sync was torn by a crash and never acknowledged; what is broken
 //! anywhere else was damaged. Both are reported, and nothing damaged is ever deleted.
+//!
+//! That is all new mail has to wait for, however much old mail there is: which messages the
+//! segments hold is [read](super::scan) while clients are served already. Two things cannot wait
+//! for that: what throttles have let pass, and which ids are taken. So each segment begins with a
+//! frame that has both, its root, and only what was written since the latest of them is read here.
+//! Segments of earlier versions of this program begin with none; then all are read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,9 +20,9 @@ use traject_engine::ids::MessageId;
 
 use super::disk::{Disk, DiskFile};
 use super::frame::{FrameHeader, FrameKind, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::index::{Effect, Index, Location};
-use super::log::JournalEnd;
-use super::payload::decode_chunks;
+use super::index::{Effect, Index, Location, Segment};
+use super::log::{JournalEnd, NO_MESSAGE};
+use super::scan::Scan;
 use super::segment::{Found, ReadError, Source, Walk, file_name, parse_file_name};
 use super::shaping::decode_shaping;
 
@@ -29,9 +35,9 @@ const RENEW_BYTES: usize = 1 << 20;
 /// What start-up found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Live messages.
+    /// Live messages; 0 until all of the journal has been read.
     pub messages: usize,
-    /// Segments that hold them.
+    /// Segments of earlier processes, which hold them.
     pub segments: usize,
     /// Bytes of those segments.
     pub bytes: u64,
@@ -88,62 +94,135 @@ impl From<io::Error> for RecoveryError {
 
 /// Everything the log needs to go on.
 #[derive(Debug)]
-pub(super) struct Recovered<F> {
+pub(super) struct Opened<F> {
+    /// All segments and no message.
     pub(super) index: Index<F>,
     pub(super) end: JournalEnd,
     pub(super) next_number: u32,
     /// Files that hold nothing.
     pub(super) void: BTreeSet<u32>,
-    pub(super) report: Report,
 }
 
-/// Reads the journal.
-pub(super) fn recover<D: Disk>(disk: &D) -> Result<Recovered<D::File>, RecoveryError> {
-    let mut recovery = Recovery { index: Index::default(), report: Report::default() };
+/// What can be written to, and what is still to be read.
+type Start<F> = (Opened<F>, Scan<F>);
+
+/// Decides which bytes of the disk are the journal, and what finds the messages in them.
+pub(super) fn open<D: Disk>(disk: &D) -> Result<Start<D::File>, RecoveryError> {
+    let mut recovery = Recovery { damaged: BTreeSet::new(), report: Report::default() };
     let mut void = BTreeSet::new();
     let mut found = recovery.open_all(disk, &mut void)?;
     let next_number = found.numbers_max.saturating_add(1);
     let chain = recovery.chain(&mut found.segments, &mut void);
+    let mut index = Index::default();
     let mut end = JournalEnd { segment: 0, offset: 0 };
     for (number, (source, sealed_end)) in chain {
-        recovery.index.add_segment(Arc::clone(&source), 0);
         let offset = match sealed_end {
             Some(sealed) => recovery.sealed_end(&source, sealed)?,
             None => recovery.open_end(&source)?,
         };
-        recovery.index.add_segment(Arc::clone(&source), offset);
-        recovery.replay(&source, offset)?;
+        index.add_segment(source, offset);
         end = JournalEnd { segment: number, offset };
     }
-    recovery.set_aside_bodiless();
-    let Recovery { index, mut report } = recovery;
-    report.messages = index.messages.len();
+    find_root(&mut index)?;
+    let Recovery { damaged, mut report } = recovery;
     report.segments = index.segments.len();
     report.bytes = index.segments.values().map(|segment| u64::from(segment.end)).sum();
-    Ok(Recovered { index, end, next_number, void, report })
+    let scan = Scan::new(&index, &damaged, report);
+    Ok((Opened { index, end, next_number, void }, scan))
+}
+
+/// Reads all there is.
+pub(super) fn recover<D: Disk>(disk: &D) -> Result<(Index<D::File>, Report), RecoveryError> {
+    let (Opened { mut index, .. }, mut scan) = open(disk)?;
+    while scan.step()? {}
+    let (found, report) = scan.finish();
+    index.absorb(found);
+    Ok((index, report))
+}
+
+/// Finds what throttles have let pass, and the highest id of all messages.
+///
+/// From the newest segment back to one that begins with its root. What is damaged is passed over
+/// here, and reported when all is read.
+fn find_root<F: DiskFile>(index: &mut Index<F>) -> io::Result<()> {
+    let mut shaping = None;
+    let mut ids_max = NO_MESSAGE;
+    for Segment { source, end, .. } in index.segments.values().rev() {
+        let mut seen = Seen::walk(source, *end)?;
+        ids_max = ids_max.max(seen.ids_max);
+        while shaping.is_none()
+            && let Some(at) = seen.shaping.pop()
+        {
+            shaping = is_readable(source, at)?.then_some(at);
+        }
+        if let Some(at) = seen.root
+            && is_readable(source, at)?
+        {
+            break;
+        }
+    }
+    index.ids_max = ids_max;
+    index.unread = (!index.segments.is_empty()).then_some(ids_max);
+    shaping.into_iter().for_each(|at| index.apply(Effect::Shaping { at }));
+    Ok(())
+}
+
+/// What the headers of a segment's frames say.
+struct Seen {
+    ids_max: MessageId,
+    shaping: Vec<Location>,
+    root: Option<Location>,
+}
+
+impl Seen {
+    fn walk<F: DiskFile>(source: &Arc<Source<F>>, end: u32) -> io::Result<Self> {
+        let mut seen = Self { ids_max: NO_MESSAGE, shaping: Vec::new(), root: None };
+        let mut walk = Walk::new(Arc::clone(source), end);
+        while let Some(found) = walk.next()? {
+            let Found::Frame(FrameHeader { kind, message, .. }, at) = found else { continue };
+            seen.ids_max = seen.ids_max.max(message);
+            if kind == FrameKind::Shaping {
+                seen.shaping.push(at);
+                if at.offset as usize == SEGMENT_HEADER_BYTES && message != NO_MESSAGE {
+                    seen.root = Some(at);
+                }
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// Whether what throttles have let pass can be read there.
+fn is_readable<F: DiskFile>(source: &Source<F>, at: Location) -> io::Result<bool> {
+    match source.read(at) {
+        Ok(payload) => Ok(decode_shaping(&payload).is_ok()),
+        Err(ReadError::Damaged) => Ok(false),
+        Err(ReadError::Io(error)) => Err(error),
+    }
 }
 
 /// The segments that count, in order, with their ends where known.
 type Chain<F> = BTreeMap<u32, (Arc<Source<F>>, Option<u32>)>;
 
-struct Opened<F> {
+struct Files<F> {
     segments: BTreeMap<u32, (SegmentHeader, F)>,
     numbers_max: u32,
 }
 
-struct Recovery<F> {
-    index: Index<F>,
+struct Recovery {
+    /// Segments with damage.
+    damaged: BTreeSet<u32>,
     report: Report,
 }
 
-impl<F: DiskFile> Recovery<F> {
+impl Recovery {
     /// Opens every file that is named like a segment and starts like one.
-    fn open_all<D: Disk<File = F>>(
+    fn open_all<D: Disk>(
         &mut self,
         disk: &D,
         void: &mut BTreeSet<u32>,
-    ) -> Result<Opened<F>, RecoveryError> {
-        let mut opened = Opened { segments: BTreeMap::new(), numbers_max: 0 };
+    ) -> Result<Files<D::File>, RecoveryError> {
+        let mut opened = Files { segments: BTreeMap::new(), numbers_max: 0 };
         for number in disk.list()?.iter().filter_map(|name| parse_file_name(name)) {
             let name = file_name(number);
             opened.numbers_max = opened.numbers_max.max(number);
@@ -168,7 +247,7 @@ impl<F: DiskFile> Recovery<F> {
                 }
                 Ok(_) | Err(HeaderError::Damaged) => {
                     let what = "the segment's header is unreadable, the file is set aside";
-                    self.damage(&name, 0..length as u32, None, what);
+                    self.damage(&name, 0..length as u32, what);
                     disk.rename(&name, &set_aside_name(&name))?;
                 }
             }
@@ -177,7 +256,7 @@ impl<F: DiskFile> Recovery<F> {
     }
 
     /// Follows the headers from the newest segment back.
-    fn chain(
+    fn chain<F>(
         &mut self,
         segments: &mut BTreeMap<u32, (SegmentHeader, F)>,
         void: &mut BTreeSet<u32>,
@@ -193,7 +272,7 @@ impl<F: DiskFile> Recovery<F> {
             if !segments.contains_key(&header.previous) && !segments.is_empty() {
                 // Segments are deleted oldest first: one that is missing was lost.
                 let what = "a segment is missing";
-                self.damage(&file_name(header.previous), 0..header.previous_end, None, what);
+                self.damage(&file_name(header.previous), 0..header.previous_end, what);
                 sealed_end = None;
             }
         }
@@ -201,36 +280,20 @@ impl<F: DiskFile> Recovery<F> {
     }
 
     /// Checks that a sealed segment is there up to its end.
-    fn sealed_end(&mut self, source: &Source<F>, sealed: u32) -> io::Result<u32> {
+    fn sealed_end<F: DiskFile>(&mut self, source: &Source<F>, sealed: u32) -> io::Result<u32> {
         let length = u32::try_from(source.file.len_bytes()?).unwrap_or(u32::MAX);
         if length < sealed {
             let what = "the end of the segment is missing";
-            self.damage(&file_name(source.number), length..sealed, None, what);
+            self.damage(&file_name(source.number), length..sealed, what);
         }
         Ok(length.min(sealed))
     }
 
     /// Finds the end of a segment that no header seals.
-    fn open_end(&mut self, source: &Arc<Source<F>>) -> io::Result<u32> {
+    fn open_end<F: DiskFile>(&mut self, source: &Arc<Source<F>>) -> io::Result<u32> {
         let length = u32::try_from(source.file.len_bytes()?).unwrap_or(u32::MAX);
-        let mut walk = Walk::new(Arc::clone(source), length);
-        let mut durable_end = 0;
-        let mut holes = Vec::new();
-        while let Some(found) = walk.next()? {
-            match found {
-                Found::Frame(header, at) => {
-                    durable_end = durable_end.max(header.durable_end);
-                    match source.read(at) {
-                        Ok(_) => {}
-                        Err(ReadError::Damaged) => holes.push(at.offset..at.end()),
-                        Err(ReadError::Io(error)) => return Err(error),
-                    }
-                }
-                Found::Hole(range) => holes.push(range),
-            }
-        }
-        let torn = holes.iter().find(|hole| hole.end > durable_end);
-        let end = torn.map_or(length, |hole| hole.start.max(durable_end));
+        let (durable_end, torn_at) = unsure_end(source, length)?;
+        let end = torn_at.map_or(length, |at| at.max(durable_end));
         if end < length {
             let torn_bytes = length - end;
             let file = file_name(source.number);
@@ -242,71 +305,41 @@ impl<F: DiskFile> Recovery<F> {
         Ok(end)
     }
 
-    /// Takes over a segment's frames.
-    fn replay(&mut self, source: &Arc<Source<F>>, end: u32) -> io::Result<()> {
-        let name = file_name(source.number);
-        let mut walk = Walk::new(Arc::clone(source), end);
-        while let Some(found) = walk.next()? {
-            match found {
-                Found::Hole(range) => {
-                    let what = "unreadable bytes; what they held is unknown";
-                    self.damage(&name, range, None, what);
-                }
-                Found::Frame(header, at) => match effect(source, header, at) {
-                    Ok(Some(effect)) => self.index.apply(effect),
-                    Ok(None) => {}
-                    Err(ReadError::Io(error)) => return Err(error),
-                    Err(ReadError::Damaged) if header.kind == FrameKind::Shaping => {
-                        let what = "what throttles have let pass is unreadable";
-                        self.damage(&name, at.offset..at.end(), None, what);
-                    }
-                    Err(ReadError::Damaged) => {
-                        let what = "an envelope or a change of one is unreadable";
-                        self.damage(&name, at.offset..at.end(), Some(header.message), what);
-                    }
-                },
-            }
-        }
-        Ok(())
+    fn damage(&mut self, file: &str, range: Range<u32>, what: &'static str) {
+        self.damaged.extend(parse_file_name(file));
+        let (bytes, offset) = (range.len() as u64, range.start);
+        self.report.add(Damage { file: file.to_owned(), offset, bytes, message: None, what });
     }
+}
 
-    /// A message whose body is gone cannot be delivered. Its files are kept for the operator.
-    fn set_aside_bodiless(&mut self) {
-        let index = &self.index;
-        let bodiless: Vec<(MessageId, Location)> = index
-            .messages
-            .iter()
-            .filter(|(_, entry)| entry.chunks.iter().any(|at| index.source(*at).is_none()))
-            .map(|(message, entry)| (*message, entry.insert))
-            .collect();
-        for (message, at) in bodiless {
-            let what = "the message's body is missing";
-            self.damage(&file_name(at.segment), at.offset..at.end(), Some(message), what);
-            self.index.apply(Effect::Remove { message });
+/// Up to where a segment is durable for sure, and where behind that something is broken first.
+fn unsure_end<F: DiskFile>(source: &Arc<Source<F>>, length: u32) -> io::Result<(u32, Option<u32>)> {
+    let mut walk = Walk::new(Arc::clone(source), length);
+    let mut durable_end = 0;
+    let mut unsure = VecDeque::new();
+    while let Some(found) = walk.next()? {
+        if let Found::Frame(header, _) = &found {
+            durable_end = durable_end.max(header.durable_end);
+        }
+        unsure.push_back(found);
+        while unsure.front().is_some_and(|found| found.range().end <= durable_end) {
+            unsure.pop_front();
         }
     }
-
-    fn damage(
-        &mut self,
-        file: &str,
-        range: Range<u32>,
-        message: Option<MessageId>,
-        what: &'static str,
-    ) {
-        if let Some(segment) =
-            parse_file_name(file).and_then(|number| self.index.segments.get_mut(&number))
-        {
-            segment.damaged = true;
+    for found in unsure {
+        let broken = match &found {
+            Found::Hole(_) => true,
+            Found::Frame(_, at) => match source.read(*at) {
+                Ok(_) => false,
+                Err(ReadError::Damaged) => true,
+                Err(ReadError::Io(error)) => return Err(error),
+            },
+        };
+        if broken {
+            return Ok((durable_end, Some(found.range().start)));
         }
-        let bytes = range.len() as u64;
-        self.report.add(Damage {
-            file: file.to_owned(),
-            offset: range.start,
-            bytes,
-            message,
-            what,
-        });
     }
+    Ok((durable_end, None))
 }
 
 /// Makes bytes durable that were read from the system's cache and may be nowhere else.
@@ -322,32 +355,6 @@ fn renew<F: DiskFile>(source: &Source<F>, range: Range<u32>) -> io::Result<()> {
         source.file.write_at(u64::from(start), &buffer)?;
     }
     source.file.sync()
-}
-
-/// What a frame of an earlier process means now.
-fn effect<F: DiskFile>(
-    source: &Source<F>,
-    header: FrameHeader,
-    at: Location,
-) -> Result<Option<Effect>, ReadError> {
-    let message = header.message;
-    Ok(Some(match header.kind {
-        // Bodies are verified when they are read.
-        FrameKind::Chunk => return Ok(None),
-        FrameKind::Insert => {
-            let chunks = decode_chunks(&source.read(at)?).map_err(|_| ReadError::Damaged)?;
-            Effect::Insert { message, at, chunks }
-        }
-        FrameKind::Update => {
-            source.read(at)?;
-            Effect::Update { message, at }
-        }
-        FrameKind::Remove => Effect::Remove { message },
-        FrameKind::Shaping => {
-            decode_shaping(&source.read(at)?).map_err(|_| ReadError::Damaged)?;
-            Effect::Shaping { at }
-        }
-    }))
 }
 
 /// How the names of damaged files end: no journal reads them and none deletes them.

@@ -83,6 +83,16 @@ pub(super) enum Found {
     Hole(Range<u32>),
 }
 
+impl Found {
+    /// From where to where it is.
+    pub(super) fn range(&self) -> Range<u32> {
+        match self {
+            Self::Frame(_, at) => at.offset..at.end(),
+            Self::Hole(range) => range.clone(),
+        }
+    }
+}
+
 /// Goes through the frames of a segment.
 #[derive(Debug)]
 pub(super) struct Walk<F> {

@@ -58,6 +58,8 @@ struct Queue {
 struct QueueState {
     jobs: VecDeque<Job>,
     stopped: bool,
+    /// There may be upkeep to do that nobody knew of before.
+    upkeep: bool,
     /// The thread waits to be notified. To notify it costs a system call even where it does not.
     idle: bool,
     /// Who waits for jobs without a thread.
@@ -108,6 +110,13 @@ impl Writer {
         self.queue.tell(state);
         Answer(receiver)
     }
+
+    /// Has it look for upkeep again.
+    pub(super) fn look_for_upkeep(&self) {
+        let mut state = self.queue.state();
+        state.upkeep = true;
+        self.queue.tell(state);
+    }
 }
 
 impl Drop for Writer {
@@ -141,7 +150,7 @@ impl Queue {
     /// The jobs of the next turn. Waits for one unless there is other work; `None` at the end.
     fn take(&self, other_work: bool) -> Option<Vec<Job>> {
         let mut state = self.state();
-        while state.jobs.is_empty() && !state.stopped && !other_work {
+        while !state.has_work() && !other_work {
             state.idle = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -151,7 +160,7 @@ impl Queue {
     /// The same without a thread.
     fn poll_take(&self, other_work: bool, context: &Context<'_>) -> Poll<Option<Vec<Job>>> {
         let mut state = self.state();
-        if state.jobs.is_empty() && !state.stopped && !other_work {
+        if !state.has_work() && !other_work {
             state.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
@@ -160,11 +169,16 @@ impl Queue {
 }
 
 impl QueueState {
+    fn has_work(&self) -> bool {
+        !self.jobs.is_empty() || self.stopped || self.upkeep
+    }
+
     /// The jobs of the next turn; `None` at the end.
     fn take(&mut self) -> Option<Vec<Job>> {
         if self.jobs.is_empty() && self.stopped {
             return None;
         }
+        self.upkeep = false;
         let mut bytes = 0;
         let fitting = self.jobs.iter().take_while(|job| {
             bytes += weight(&job.op);
