@@ -68,7 +68,7 @@ async fn a_spool_in_use_is_listed_shown_and_checked() {
     let checked = traject("check", folder.path(), &[]);
     assert_eq!(checked.status.code(), Some(0));
     assert!(stdout(&checked).starts_with("2 messages in "), "{}", stdout(&checked));
-    assert!(stdout(&checked).ends_with(" 4 frames intact, 0 damaged\n"), "{}", stdout(&checked));
+    assert!(stdout(&checked).ends_with(" 5 frames intact, 0 damaged\n"), "{}", stdout(&checked));
 
     let listed = traject("list", folder.path(), &[]);
     let lines: Vec<_> = stdout(&listed).lines().collect();
