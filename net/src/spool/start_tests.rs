@@ -141,7 +141,7 @@ async fn what_earlier_processes_left_dead_is_deleted_when_that_is_known() {
     let mut context = Context::from_waker(Waker::noop());
     let mut next = Box::pin(turns.next());
     assert_eq!(next.as_mut().poll(&mut context), Poll::Pending);
-    assert_eq!(recovered(&journal).await, []);
+    assert_eq!(recovered(&journal).await, [0_u64; 0]);
     assert_eq!(next.as_mut().poll(&mut context), Poll::Ready(true));
     drop(next);
     turns.perform();
