@@ -88,6 +88,19 @@ fn page_of_file(name: &str) -> String {
     page_of(&path, &text)
 }
 
+fn page_of_samples() -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("samples.html");
+    let run = Command::new(binary())
+        .current_dir(workspace())
+        .args(["sim", "scenarios/tls/required.toml", "--samples", "5", "--html"])
+        .arg(&file)
+        .output()
+        .expect("the program runs");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    fs::read_to_string(file).expect("a page")
+}
+
 /// Twelve receivers with long names, each with its own troubles, all at the same time.
 fn crowded() -> String {
     let mut text = String::from(
@@ -148,6 +161,7 @@ fn reports_are_legible_everywhere() {
         ("a run of many outcomes", page_of_file("basics/expiry.toml"), 4),
         ("many receivers", page_of_file("tls/required.toml"), 50),
         ("much at once", crowded(), 40),
+        ("how far samples spread", page_of_samples(), 3),
     ];
     for (name, page, charts) in pages {
         for scheme in SCHEMES {

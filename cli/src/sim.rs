@@ -67,7 +67,7 @@ pub(crate) struct Args {
 
     /// Write the report as one HTML file that needs nothing else, with charts
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
 
     /// Write every record as one line of JSON
     #[arg(long, value_name = "FILE")]
@@ -85,7 +85,7 @@ pub(crate) struct Args {
     /// Run once with each value of an option and show the runs in one table; of two options, with
     /// each combination
     #[arg(long, value_name = "[SCOPE/]OPTION=V1,V2,...", value_parser = Axis::parse)]
-    #[arg(conflicts_with_all = ["samples", "trace", "why"])]
+    #[arg(conflicts_with_all = ["samples", "trace", "why", "html"])]
     pub(crate) what_if: Vec<Axis>,
 
     /// Run so often, with this seed and those that follow, and show the median and the 5 and 95 %

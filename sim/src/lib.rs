@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bands;
 pub mod body;
 pub mod cause;
 pub mod counts;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use serde::Serialize;
+use traject_sim::bands::Band;
 use traject_sim::diff::Metric;
 use traject_sim::report::Report;
+use traject_sim::report::html::{SamplesPage, SamplesPart, render_samples};
 
 use super::{Part, amendments, announce, bold, hand_out, is_coloured, load, table};
 use crate::error::{CommandError, ErrorKind};
@@ -36,14 +39,6 @@ struct PartBands {
     numbers: BTreeMap<Metric, Band>,
 }
 
-/// How far a number spreads. `None` of a time: so many recipients were never delivered to.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Band {
-    p5: Option<f64>,
-    median: Option<f64>,
-    p95: Option<f64>,
-}
-
 /// An expectation, and which samples kept it.
 #[derive(Debug, Serialize)]
 struct Kept<'a> {
@@ -62,6 +57,12 @@ pub(crate) fn run(args: &sim::Args, samples: u64) -> Result<(), CommandError> {
     announce(work.len());
     let reports = runs::reports(&work, args.jobs)?;
     let found = judge(&reports);
+    if let Some(path) = &args.html {
+        let replay = format!("{} --samples {samples}", loaded.replay());
+        std::fs::write(path, render_samples(&html_page(&found, replay), &reports))
+            .with_context(|| format!("cannot write {}", path.display()))
+            .map_err(|error| CommandError::new(ErrorKind::System, error))?;
+    }
     hand_out(args, &found, &page(&found, is_coloured()))?;
     let broken = found.expectations.iter().filter(|one| !one.broken_with.is_empty());
     match broken.flat_map(|one| &one.broken_with).min() {
@@ -109,44 +110,65 @@ fn judge(reports: &[Report]) -> Samples<'_> {
     }
 }
 
-impl Band {
-    /// Of at least one value; what never happened is later than everything that did.
-    fn of(mut values: Vec<Option<f64>>) -> Self {
-        let late = |value: &Option<f64>| value.unwrap_or(f64::INFINITY);
-        values.sort_by(|a, b| late(a).total_cmp(&late(b)));
-        // The least value that so many percent of all do not exceed.
-        let rank = |percent: usize| (values.len() * percent).div_ceil(100).max(1) - 1;
-        Self { p5: values[rank(5)], median: values[rank(50)], p95: values[rank(95)] }
+impl Samples<'_> {
+    /// How many there are, and with which seeds.
+    fn about(&self) -> String {
+        let last = self.first_seed.wrapping_add(self.samples as u64 - 1);
+        format!("{} samples, seeds {} to {last}", self.samples, self.first_seed)
+    }
+}
+
+impl PartBands {
+    /// A number's name, 5 %, the median, 95 %.
+    fn rows(&self) -> Vec<[String; 4]> {
+        let row = |(metric, band): (&Metric, &Band)| {
+            let show = |value| metric.show(value);
+            [metric.name().to_owned(), show(band.p5), show(band.median), show(band.p95)]
+        };
+        self.numbers.iter().map(row).collect()
+    }
+}
+
+impl Kept<'_> {
+    /// The expectation, how many of so many samples kept it, and a seed of one that did not.
+    fn row(&self, samples: usize) -> [String; 3] {
+        let kept = format!("{} of {samples}", self.kept);
+        let broken = self.broken_with.first();
+        let broken = broken.map(|seed| format!("broken with seed {seed}")).unwrap_or_default();
+        [self.expectation.to_owned(), kept, broken]
+    }
+}
+
+fn html_page<'a>(found: &'a Samples<'a>, replay: String) -> SamplesPage<'a> {
+    let part = |part: &'a PartBands| SamplesPart {
+        title: &part.title,
+        domain: part.domain.as_deref(),
+        numbers: part.rows(),
+    };
+    SamplesPage {
+        title: found.title,
+        about: format!("{} with {}: {}", found.scenario, found.config, found.about()),
+        replay,
+        parts: found.parts.iter().map(part).collect(),
+        expectations: found.expectations.iter().map(|one| one.row(found.samples)).collect(),
     }
 }
 
 fn page(found: &Samples<'_>, colour: bool) -> String {
-    let last = found.first_seed.wrapping_add(found.samples as u64 - 1);
-    let mut page = format!(
-        "{}\n{} samples, seeds {} to {last}\n",
-        bold(found.title, colour),
-        found.samples,
-        found.first_seed,
-    );
+    let mut page = format!("{}\n{}\n", bold(found.title, colour), found.about());
     let heading = ["", "5%", "median", "95%"].map(str::to_owned);
     for part in &found.parts {
-        let row = |(metric, band): (&Metric, &Band)| {
-            let show = |value| metric.show(value);
-            vec![metric.name().to_owned(), show(band.p5), show(band.median), show(band.p95)]
-        };
-        let rows: Vec<_> = part.numbers.iter().map(row).collect();
+        let rows: Vec<Vec<String>> = part.rows().into_iter().map(Vec::from).collect();
         page += &format!("\n{}\n", bold(&part.title, colour));
         page += &table::render(&heading, &rows, &[0]);
     }
     if !found.expectations.is_empty() {
         page += &format!("\n{}\n", bold("Expectations", colour));
-        let row = |one: &Kept<'_>| {
-            let kept = format!("{} of {}", one.kept, found.samples);
-            let broken = one.broken_with.first();
-            let broken = broken.map(|seed| format!("broken with seed {seed}")).unwrap_or_default();
-            vec![kept, one.expectation.to_owned(), broken]
-        };
-        let rows: Vec<_> = found.expectations.iter().map(row).collect();
+        let rows = found.expectations.iter().map(|one| {
+            let [expectation, kept, broken] = one.row(found.samples);
+            vec![kept, expectation, broken]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
         let heading = ["kept", "", ""].map(str::to_owned);
         page += &table::render(&heading, &rows, &[1, 2]);
     }
@@ -155,19 +177,3 @@ fn page(found: &Samples<'_>, colour: bool) -> String {
 
 /// Version of the JSON form.
 const VERSION: u32 = 1;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bands_are_ranks_and_never_comes_last() {
-        let numbers = |n: u32| (1..=n).rev().map(|n| Some(f64::from(n))).collect::<Vec<_>>();
-        let band = |p5, median, p95| Band { p5: Some(p5), median: Some(median), p95: Some(p95) };
-        assert_eq!(Band::of(numbers(1)), band(1.0, 1.0, 1.0));
-        assert_eq!(Band::of(numbers(20)), band(1.0, 10.0, 19.0));
-        assert_eq!(Band::of(numbers(100)), band(5.0, 50.0, 95.0));
-        let late = vec![None, Some(1.0), None];
-        assert_eq!(Band::of(late), Band { p5: Some(1.0), median: None, p95: None });
-    }
-}

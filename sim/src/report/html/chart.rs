@@ -126,6 +126,14 @@ impl Chart {
         let _ = write!(self.svg, "<path class=\"line k{series}\" d=\"{path}\"/>");
     }
 
+    /// What lies between two lines with points at the same times.
+    pub(super) fn area(&mut self, series: usize, low: &[(f64, f64)], high: &[(f64, f64)]) {
+        let outline = self.path(high);
+        let back: Vec<(f64, f64)> = low.iter().rev().copied().collect();
+        let back = self.path(&back).replacen('M', "L", 1);
+        let _ = write!(self.svg, "<path class=\"area f{series}\" d=\"{outline}{back}Z\"/>");
+    }
+
     /// A number that keeps each value for a bucket of that length, as a filled outline.
     pub(super) fn steps(&mut self, series: usize, values: &[u64], bucket_s: f64) {
         let mut points = Vec::with_capacity(2 * values.len());

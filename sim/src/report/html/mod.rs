@@ -4,6 +4,7 @@
 mod chart;
 mod domain;
 mod markup;
+mod samples;
 mod scale;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 
 use self::chart::{Chart, EndLabel, Frame};
 use self::markup::{Escaped, percent, short_number, time, time_or_dash};
+pub use self::samples::{SamplesPage, SamplesPart, render_samples};
 use self::scale::Scale;
 use super::text::{DRAWN_HEADING, drawn_receivers, grouped, plural};
 use super::{DomainReport, End, Report};
@@ -19,7 +21,7 @@ use crate::expect::judge::ExpectationResult;
 /// Renders a report.
 pub fn render(report: &Report) -> String {
     let mut page = Page { html: String::new(), report };
-    page.head();
+    head(&mut page.html, &report.title);
     page.header();
     page.expectations();
     page.overview();
@@ -43,17 +45,6 @@ struct Group {
 }
 
 impl Page<'_> {
-    fn head(&mut self) {
-        let title = Escaped(&self.report.title);
-        let _ = write!(
-            self.html,
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"generator\" content=\"traject\">\n\
-             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        );
-    }
-
     fn header(&mut self) {
         let report = self.report;
         let _ = write!(
@@ -153,15 +144,9 @@ impl Page<'_> {
         }
     }
 
-    /// A chart in two sizes, of which the page shows one.
     fn figure(&mut self, title: &str, unit: &str, draw: impl Fn(&Report, Frame) -> String) {
-        let _ = write!(
-            self.html,
-            "<figure>\n<figcaption>{title} <small>{unit}</small></figcaption>\n\
-             <div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n</figure>\n",
-            draw(self.report, Frame::WIDE),
-            draw(self.report, Frame::NARROW)
-        );
+        let report = self.report;
+        figure(&mut self.html, title, unit, |frame| draw(report, frame));
     }
 
     fn table(&mut self) {
@@ -221,12 +206,39 @@ impl Page<'_> {
             self.html,
             "<footer>\n<p>The engine that made this prediction is the one that delivers. The same \
              commit, configuration, scenario and seed give the same trace.</p>\n\
-             <p>Trace <span class=\"mono\">{}</span></p>\n<p>Run it again: <code>{}</code></p>\n\
-             </footer>\n</main>\n</body>\n</html>\n",
+             <p>Trace <span class=\"mono\">{}</span></p>\n<p>Run it again: <code>{}</code></p>\n",
             report.trace_hash,
             Escaped(&report.replay)
         );
+        end(&mut self.html);
     }
+}
+
+fn head(html: &mut String, title: &str) {
+    let title = Escaped(title);
+    let _ = write!(
+        html,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"generator\" content=\"traject\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
+    );
+}
+
+/// Ends the footer and the page.
+fn end(html: &mut String) {
+    html.push_str("</footer>\n</main>\n</body>\n</html>\n");
+}
+
+/// A chart in two sizes, of which the page shows one.
+fn figure(html: &mut String, title: &str, unit: &str, draw: impl Fn(Frame) -> String) {
+    let _ = write!(
+        html,
+        "<figure>\n<figcaption>{title} <small>{unit}</small></figcaption>\n\
+         <div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n</figure>\n",
+        draw(Frame::WIDE),
+        draw(Frame::NARROW)
+    );
 }
 
 fn expectation(html: &mut String, result: &ExpectationResult) {
