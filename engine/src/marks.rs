@@ -20,11 +20,13 @@ pub enum Mark {
     OutdatedOnArrival,
     /// A connection's last message was one that was not attempted.
     NotAttempted,
+    /// A queue in line at a limit had to ask the DNS anew, and others went before it.
+    SteppedAside,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooOldToWait,
         Self::Purged,
         Self::Refunded,
@@ -33,6 +35,7 @@ impl Mark {
         Self::SentHome,
         Self::OutdatedOnArrival,
         Self::NotAttempted,
+        Self::SteppedAside,
     ];
 
     /// Its name in reports.
@@ -46,6 +49,7 @@ impl Mark {
             Self::SentHome => "sent home",
             Self::OutdatedOnArrival => "outdated on arrival",
             Self::NotAttempted => "not attempted",
+            Self::SteppedAside => "stepped aside",
         }
     }
 }

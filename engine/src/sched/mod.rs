@@ -63,8 +63,10 @@ impl Engine {
             self.feed_idle_sessions(slot);
         }
         let reason = self.open_connections(slot);
-        if !reason.is_in_line() {
-            self.leave_line(slot);
+        match reason {
+            QueueReason::Resolving => self.step_aside(slot),
+            reason if reason.is_in_line() => {}
+            _ => self.leave_line(slot),
         }
         self.seek_siblings(slot, reason);
         let queue = &mut self.queues[slot];
@@ -74,7 +76,16 @@ impl Engine {
         if queue.is_unused() {
             return self.remove_queue(slot);
         }
-        let first = queue.ticket.as_ref().is_some_and(|ticket| self.gates.is_first(ticket));
+        let first = queue.ticket.as_ref().is_some_and(|ticket| match reason {
+            // What room there is is left for somebody else, who tells when it is free.
+            QueueReason::ThrottledMessages { until }
+            | QueueReason::ThrottledConnections { until }
+                if until <= self.now =>
+            {
+                self.gates.is_first(ticket)
+            }
+            _ => self.gates.is_turn_of(ticket.key(), Some(ticket)),
+        });
         let at = wake_at(reason, first, queue.next_due(), queue.trying_until());
         self.timers.adjust(&mut queue.timer, at, WakeupReason::Queue(slot));
     }

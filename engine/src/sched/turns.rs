@@ -42,11 +42,14 @@ impl Engine {
     pub(crate) fn connection_gate_shut(&mut self, slot: usize) -> Option<QueueReason> {
         let options = self.queues[slot].options.clone();
         for (key, max) in caps(&options) {
-            let (turn, max) = match self.reserved_for(slot, &key) {
-                Some(reserved) => (true, reserved),
-                None => (self.gates.is_turn_of(&key, self.queues[slot].ticket.as_ref()), max),
+            let ticket = self.queues[slot].ticket.as_ref();
+            let (turn, kept, max) = match self.reserved_for(slot, &key) {
+                Some(reserved) => (true, 0, reserved),
+                None => {
+                    (self.gates.is_turn_of(&key, ticket), self.gates.kept_from(&key, ticket), max)
+                }
             };
-            if !turn || self.gates.open(&key) >= max {
+            if !turn || self.gates.open(&key).saturating_add(kept) >= max {
                 self.line_up(slot, &key);
                 return Some(match key.kind {
                     GateKind::ScopeMax => QueueReason::ScopeMaxOutboundConnections,
@@ -98,7 +101,8 @@ impl Engine {
         let allowed = caps(&options).chain(of_host).all(|(key, max)| {
             let counts_already = u32::from(outbound.passed.caps.contains(&key));
             let others = self.gates.open(&key).saturating_sub(counts_already);
-            others < max && self.gates.is_turn_of(&key, ticket)
+            let kept = self.gates.kept_from(&key, ticket);
+            others.saturating_add(kept) < max && self.gates.is_turn_of(&key, ticket)
         });
         allowed && self.may_message_pass(slot)
     }
@@ -107,8 +111,9 @@ impl Engine {
         let queue = &self.queues[slot];
         let Some(throttle) = &queue.options.outbound_throttle_messages else { return true };
         let key = key(GateKind::MessageThrottle, &throttle.scope);
-        let (until, _) = self.gates.throttle(&key, throttle.rate, self.now);
-        until <= self.now && self.gates.is_turn_of(&key, queue.ticket.as_ref())
+        let (_, room) = self.gates.throttle(&key, throttle.rate, self.now);
+        let ticket = queue.ticket.as_ref();
+        room > self.gates.kept_from(&key, ticket) && self.gates.is_turn_of(&key, ticket)
     }
 
     /// A connection counts for another queue from now on. A place kept for its first message is
@@ -160,11 +165,14 @@ impl Engine {
             && self.gates.refund(&key, place.at, self.now).is_some()
             && let (_, room @ 1..) = self.gates.throttle(&key, throttle.rate, self.now)
         {
-            return room;
+            return room.saturating_sub(self.kept_from(slot, &key)).max(1);
         }
         match self.throttle_shut(slot, GateKind::MessageThrottle, throttle) {
             Some(_) => 0,
-            None => self.gates.throttle(&key, throttle.rate, self.now).1,
+            None => {
+                let (_, room) = self.gates.throttle(&key, throttle.rate, self.now);
+                room.saturating_sub(self.kept_from(slot, &key))
+            }
         }
     }
 
@@ -200,6 +208,20 @@ impl Engine {
         }
     }
 
+    /// A queue that must ask the DNS anew lets others go before it, and keeps its turn.
+    pub(crate) fn step_aside(&mut self, slot: usize) {
+        if let Some(ticket) = &self.queues[slot].ticket
+            && let Some(first) = self.gates.step_aside(ticket)
+        {
+            self.marks.hit(Mark::SteppedAside);
+            self.touch(first);
+        }
+    }
+
+    fn kept_from(&self, slot: usize, key: &GateKey) -> u32 {
+        self.gates.kept_from(key, self.queues[slot].ticket.as_ref())
+    }
+
     /// Until when a throttle is shut for a queue, which is in line then.
     fn throttle_shut(
         &mut self,
@@ -208,8 +230,9 @@ impl Engine {
         throttle: &SharedThrottle,
     ) -> Option<Timestamp> {
         let key = key(kind, &throttle.scope);
-        let (until, _) = self.gates.throttle(&key, throttle.rate, self.now);
-        if until <= self.now && self.gates.is_turn_of(&key, self.queues[slot].ticket.as_ref()) {
+        let (until, room) = self.gates.throttle(&key, throttle.rate, self.now);
+        let ticket = self.queues[slot].ticket.as_ref();
+        if room > self.gates.kept_from(&key, ticket) && self.gates.is_turn_of(&key, ticket) {
             return None;
         }
         self.line_up(slot, &key);

@@ -4,7 +4,9 @@
 //! gate. Who finds a gate shut gets in line and waits at no other. The line is first come, first
 //! served, one unit a turn: who has passed and wants more goes to its end. Who passes one gate and
 //! finds the next one shut has waited since the first: it moves there with its number, and is
-//! before all who came later. So nobody starves, however long the queues of others are.
+//! before all who came later. Who must ask the DNS anew before its turn steps aside: others go on,
+//! but leave one unit for it. So nobody starves, however long the queues of others are, and however
+//! much sooner their answers come.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -94,6 +96,8 @@ struct Gate {
     throttle: Throttle,
     /// Slots in line, by number.
     line: BTreeMap<u64, usize>,
+    /// Numbers of those who stepped aside, and come back: a unit is left for each.
+    aside: BTreeSet<u64>,
     /// Slots that want to know when a connection is gone, without a place in line: they may have
     /// other exchanges to go to.
     watchers: BTreeSet<usize>,
@@ -215,6 +219,23 @@ impl Gates {
         }
     }
 
+    /// How many units are to be left for those who stepped aside and were before the holder of a
+    /// ticket, or before somebody without one.
+    pub(crate) fn kept_from(&self, key: &GateKey, ticket: Option<&Ticket>) -> u32 {
+        let number = ticket.map_or(u64::MAX, |ticket| ticket.number);
+        self.gates.get(key).map_or(0, |gate| gate.aside.range(..number).count() as u32)
+    }
+
+    /// A queue in line cannot go on before the DNS has answered: it is in nobody's way meanwhile.
+    /// Returns who is first in line now, if that has changed.
+    pub(crate) fn step_aside(&mut self, ticket: &Ticket) -> Option<usize> {
+        let gate = self.gates.get_mut(&ticket.key)?;
+        let was_first = gate.is_first(ticket.number);
+        gate.line.remove(&ticket.number)?;
+        gate.aside.insert(ticket.number);
+        if was_first { gate.first() } else { None }
+    }
+
     /// Gets a queue in line, unless it is already. From another line it comes with its number;
     /// returns who is first there now, if that has changed.
     pub(crate) fn line_up(
@@ -223,7 +244,11 @@ impl Gates {
         slot: usize,
         ticket: &mut Option<Ticket>,
     ) -> Option<usize> {
-        if ticket.as_ref().is_some_and(|ticket| ticket.key == *key) {
+        if let Some(ticket) = ticket.as_ref().filter(|ticket| ticket.key == *key) {
+            let gate = self.gate(key);
+            if gate.aside.remove(&ticket.number) {
+                gate.line.insert(ticket.number, slot);
+            }
             return None;
         }
         let number = ticket.as_ref().map_or(self.next_number + 1, |ticket| ticket.number);
@@ -237,10 +262,11 @@ impl Gates {
     /// Takes a queue out of its line. Returns who is first there now, if that has changed.
     pub(crate) fn give_up(&mut self, ticket: Ticket) -> Option<usize> {
         let gate = self.gates.get_mut(&ticket.key)?;
-        let was_first =
-            gate.line.first_key_value().is_some_and(|(first, _)| *first == ticket.number);
+        let was_first = gate.is_first(ticket.number);
         gate.line.remove(&ticket.number);
-        if was_first { gate.first() } else { None }
+        // The unit that was left for it is free.
+        let was_aside = gate.aside.remove(&ticket.number);
+        if was_first || was_aside { gate.first() } else { None }
     }
 
     /// Whether anybody is in line.
@@ -253,9 +279,10 @@ impl Gates {
         self.gates.get(key).into_iter().flat_map(|gate| gate.line.values().copied())
     }
 
-    /// Whether the holder of a ticket is first in line.
+    /// Whether nobody comes before the holder of a ticket: nobody in line, and nobody who stepped
+    /// aside and will be heard of.
     pub(crate) fn is_first(&self, ticket: &Ticket) -> bool {
-        self.is_turn_of(&ticket.key, Some(ticket))
+        self.is_turn_of(&ticket.key, Some(ticket)) && self.kept_from(&ticket.key, Some(ticket)) == 0
     }
 
     fn gate(&mut self, key: &GateKey) -> &mut Gate {
@@ -264,12 +291,17 @@ impl Gates {
             from_before: 0,
             throttle: Throttle::new(Rate { events: 0, per: core::time::Duration::ZERO }),
             line: BTreeMap::new(),
+            aside: BTreeSet::new(),
             watchers: BTreeSet::new(),
         })
     }
 }
 
 impl Gate {
+    fn is_first(&self, number: u64) -> bool {
+        self.line.first_key_value().is_some_and(|(first, _)| *first == number)
+    }
+
     fn first(&self) -> Option<usize> {
         self.line.first_key_value().map(|(_, slot)| *slot)
     }
@@ -322,6 +354,33 @@ mod tests {
         assert_eq!(gates.line_up(&there, 2, other), None);
         assert_eq!(gates.line(&there).collect::<alloc::vec::Vec<_>>(), [1, 2, 3]);
         assert!(!gates.is_turn_of(&there, None));
+    }
+
+    #[test]
+    fn a_unit_is_left_for_each_who_stepped_aside_before() {
+        let mut gates = Gates::default();
+        let gate = key("global");
+        let mut tickets = [None, None, None];
+        for (slot, ticket) in tickets.iter_mut().enumerate() {
+            gates.line_up(&gate, slot, ticket);
+        }
+        let [first, second, third] = tickets;
+        let (one, two, three) = (first.unwrap(), second.unwrap(), third.unwrap());
+        assert_eq!(gates.step_aside(&one), Some(1));
+        assert_eq!(gates.step_aside(&one), None);
+        assert_eq!(gates.step_aside(&two), Some(2));
+        // The third may go on, but leaves two units.
+        let kept = |gates: &Gates, ticket: Option<&Ticket>| gates.kept_from(&gate, ticket);
+        assert!(gates.is_turn_of(&gate, Some(&three)) && !gates.is_first(&three));
+        assert_eq!(kept(&gates, Some(&three)), 2);
+        assert_eq!((kept(&gates, Some(&one)), kept(&gates, Some(&two))), (0, 1));
+        // The second is back before the third, which hears when the first gives up.
+        let mut two = Some(two);
+        assert_eq!(gates.line_up(&gate, 1, &mut two), None);
+        assert!(!gates.is_turn_of(&gate, Some(&three)));
+        assert_eq!(gates.give_up(one), Some(1));
+        assert_eq!(kept(&gates, None), 0);
+        assert!(gates.is_first(&two.unwrap()));
     }
 
     #[test]
