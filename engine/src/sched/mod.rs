@@ -86,7 +86,9 @@ impl Engine {
             }
             _ => self.gates.is_turn_of(ticket.key(), Some(ticket)),
         });
-        let at = wake_at(reason, first, queue.next_due(), queue.trying_until());
+        // It may go on trying beyond that, until all exchanges are known: the look-up wakes it.
+        let trying_until = queue.trying_until().filter(|until| *until > self.now);
+        let at = wake_at(reason, first, queue.next_due(), trying_until);
         self.timers.adjust(&mut queue.timer, at, WakeupReason::Queue(slot));
     }
 
