@@ -42,6 +42,12 @@ const CHANGES: &[Change] = &[
         fails: "connections_opened == 3, receiver one",
     },
     Change {
+        scenario: "regressions/clear-beside-a-new-try-of-tls.toml",
+        instead_of: "tls = ifavailable",
+        write: "tls = required",
+        fails: "plaintext == 2",
+    },
+    Change {
         scenario: "regressions/expired-untried-with-never-retry.toml",
         instead_of: "message_expiration = 1\n",
         write: "message_expiration = 100\n",
@@ -76,6 +82,12 @@ const CHANGES: &[Change] = &[
         instead_of: "connect_timeout_to_delay = 5",
         write: "connect_timeout_to_delay = 500",
         fails: "t100 >= 15m",
+    },
+    Change {
+        scenario: "regressions/several-transactions-at-one-instant.toml",
+        instead_of: "452 4.2.2 Full",
+        write: "552 5.2.2 Full",
+        fails: "delivered == 3",
     },
     Change {
         scenario: "basics/expiry.toml",

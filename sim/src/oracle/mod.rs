@@ -167,6 +167,8 @@ impl Oracles {
             self.book.broke_off(at);
         }
         self.held.process_gone(at);
+        self.tls.process_gone();
+        self.notices.process_gone();
         match (how, self.book.notes.process_gone()) {
             (Death::Ended, None) => {}
             (_, durable) => self.throttles.forgotten(at, durable),
@@ -251,7 +253,10 @@ impl Oracles {
     /// The law it breaks.
     pub fn output(&mut self, at: Timestamp, output: &Output) -> Result<(), Violation> {
         match output {
-            Output::Connect { conn, .. } => self.routes.connects(at, *conn),
+            Output::Connect { conn, peer, .. } => {
+                self.routes.connects(at, *conn);
+                self.tls.connects(*conn, peer.ip());
+            }
             Output::Compose { message, .. } => self.notices.begins(*message),
             Output::Resolve { query, question } => self.routes.asks(at, *query, question),
             Output::Spool { op, write } => self.book.notes.writes(at, *op, write),

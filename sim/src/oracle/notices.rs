@@ -18,12 +18,24 @@ pub(super) struct NoticeLaw {
     begun: BTreeSet<MessageId>,
     /// Recipients that failed, and who has not heard of it yet.
     owed: BTreeMap<(MessageId, u32), Mailbox>,
+    /// Notices that are being put together and written, each with the deliveries before it began.
+    under_way: BTreeMap<MessageId, u64>,
+    /// Recipients that were delivered while there are any, by the same count.
+    delivered: BTreeMap<(MessageId, u32), u64>,
+    deliveries: u64,
 }
 
 impl NoticeLaw {
     /// The engine puts a notice together.
     pub(super) fn begins(&mut self, message: MessageId) {
         self.begun.insert(message);
+        self.under_way.entry(message).or_insert(self.deliveries);
+    }
+
+    /// The process is gone: what it was putting together is not said any more.
+    pub(super) fn process_gone(&mut self) {
+        self.under_way.clear();
+        self.delivered.clear();
     }
 
     /// Whether a message that comes in is a notice: after a crash nothing else tells.
@@ -56,6 +68,7 @@ impl NoticeLaw {
             }
             Event::Reception { message, via: Via::Notice { of, kind, told }, .. } => {
                 self.begun.remove(message);
+                let began = self.under_way.remove(message);
                 let Event::Reception { reverse_path, recipients, .. } = &record.event else {
                     return Ok(());
                 };
@@ -65,10 +78,21 @@ impl NoticeLaw {
                 ensure(LAW, *reverse_path == ReversePath(None) && !told.is_empty(), || {
                     format!("notice {message} has the sender {reverse_path}")
                 })?;
-                match kind {
+                let judged = match kind {
                     NoticeKind::Failed => self.told_of_failures(*of, told, to),
-                    NoticeKind::Delayed => told_of_delays(*of, told, book),
+                    NoticeKind::Delayed => self.told_of_delays(*of, told, began, book),
+                };
+                if self.under_way.is_empty() {
+                    self.delivered.clear();
                 }
+                judged
+            }
+            Event::Delivery(attempt) => {
+                self.deliveries += 1;
+                if !self.under_way.is_empty() {
+                    self.delivered.insert((attempt.message, attempt.recipient), self.deliveries);
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -94,17 +118,29 @@ impl NoticeLaw {
         }
         Ok(())
     }
-}
 
-fn told_of_delays(of: MessageId, told: &[u32], book: &Book) -> Result<(), Finding> {
-    for index in told {
-        let row = book.row(of, *index)?;
-        ensure(LAW, row.state != State::Delivered, || {
-            format!("recipient {index} of message {of} is delivered, and said to be late")
-        })?;
-        ensure(LAW, !row.notice, || format!("notice {of} is said to be late"))?;
+    /// A recipient may be delivered while a notice about it is on its way to the disk; what was
+    /// done before it was begun it must not speak of.
+    fn told_of_delays(
+        &self,
+        of: MessageId,
+        told: &[u32],
+        began: Option<u64>,
+        book: &Book,
+    ) -> Result<(), Finding> {
+        for index in told {
+            let row = book.row(of, *index)?;
+            let meanwhile = || {
+                let delivered = self.delivered.get(&(of, *index));
+                delivered.zip(began).is_some_and(|(delivered, began)| *delivered > began)
+            };
+            ensure(LAW, row.state != State::Delivered || meanwhile(), || {
+                format!("recipient {index} of message {of} is delivered, and said to be late")
+            })?;
+            ensure(LAW, !row.notice, || format!("notice {of} is said to be late"))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Who is to hear that a recipient failed.

@@ -122,6 +122,37 @@ fn every_law_can_be_broken() {
     assert_eq!(all.len(), Law::ALL.len());
 }
 
+#[test]
+fn a_delay_may_be_told_of_mail_that_was_delivered_while_the_notice_was_written() {
+    let told = |delivered_before: bool| {
+        let mut oracles = fresh("");
+        for seen in [reception(0, 2, &["x@a.test"]), opened(0, 2, 1, 1)] {
+            spooled(&mut oracles, &seen);
+            oracles.record(&seen).unwrap();
+        }
+        let taken = Answer { taken: true, code: Some(250), secured: false, connected_at: at(0) };
+        oracles.answered(at(1), MessageId(2), "x@a.test", taken).unwrap();
+        let compose = Output::Compose { message: MessageId(4), parts: Vec::new() };
+        if delivered_before {
+            oracles.record(&delivery(1, 1)).unwrap();
+        }
+        oracles.output(at(1), &compose).unwrap();
+        if !delivered_before {
+            oracles.record(&delivery(1, 1)).unwrap();
+        }
+        let mut notice = reception(1, 4, &["s@b.test"]);
+        if let Event::Reception { via, .. } = &mut notice.event {
+            *via = Via::Notice { of: MessageId(2), kind: NoticeKind::Delayed, told: vec![0] };
+        }
+        spooled(&mut oracles, &notice);
+        oracles.record(&notice).map_err(|found| (found.invariant, found.details))
+    };
+    assert_eq!(told(false), Ok(None));
+    let (law, details) = told(true).unwrap_err();
+    assert_eq!(law, "notices");
+    assert!(details.ends_with("is delivered, and said to be late"), "{details}");
+}
+
 /// A client hears its 250, and the disk has not answer.
 fn yes_before_the_disk() -> Option<&'static str> {
     let mut oracles = fresh("");

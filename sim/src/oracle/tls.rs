@@ -21,12 +21,64 @@ pub(super) struct TlsLaw {
     open: BTreeMap<ConnId, Open>,
     /// By binding and address.
     failures: BTreeMap<(Arc<str>, IpAddr), Vec<Failure>>,
+    begun: Begun,
+}
+
+/// Connections to addresses where TLS has failed, from when they are begun: one of them tries
+/// anew, and what was remembered holds for those that begin meanwhile.
+#[derive(Debug, Default)]
+struct Begun {
+    /// Those without a result so far, and where they go.
+    under_way: BTreeMap<ConnId, IpAddr>,
+    /// For those, and those that stand: which others were under way when they were begun.
+    beside: BTreeMap<ConnId, Vec<ConnId>>,
+    /// Whose each was, and whether it was to try TLS, once that is known.
+    whose: BTreeMap<ConnId, (Arc<str>, TlsMode)>,
+}
+
+impl Begun {
+    fn connects(&mut self, conn: ConnId, address: IpAddr) {
+        let others = self.under_way.iter().filter(|(_, to)| **to == address);
+        self.beside.insert(conn, others.map(|(other, _)| *other).collect());
+        self.under_way.insert(conn, address);
+    }
+
+    /// A connection has got as far as to show whose it is.
+    fn shows(&mut self, conn: ConnId, binding: &Arc<str>, mode: TlsMode) {
+        if self.under_way.contains_key(&conn) {
+            self.whose.insert(conn, (Arc::clone(binding), mode));
+        }
+    }
+
+    /// A connection has carried mail: whatever it tried has come to a result.
+    fn settled(&mut self, conn: ConnId) {
+        self.under_way.remove(&conn);
+    }
+
+    /// A connection is gone.
+    fn ended(&mut self, conn: ConnId) {
+        self.under_way.remove(&conn);
+        self.beside.remove(&conn);
+        if self.beside.is_empty() {
+            self.whose.clear();
+        }
+    }
+
+    /// Whether another may have been trying TLS for the binding when this one was begun.
+    fn had_company(&self, conn: ConnId, binding: &Arc<str>) -> bool {
+        let beside = self.beside.get(&conn).into_iter().flatten();
+        // Of one that still connects nobody knows.
+        beside
+            .map(|other| self.whose.get(other))
+            .any(|other| other.is_none_or(|(whose, mode)| whose == binding && *mode != TlsMode::No))
+    }
 }
 
 /// A connection that stands.
 #[derive(Debug)]
 struct Open {
-    since: Timestamp,
+    /// When it was begun: what was known by then decided.
+    begun_at: Timestamp,
     mode: TlsMode,
     fallback: bool,
     verify: TlsVerify,
@@ -41,15 +93,38 @@ struct Failure {
 }
 
 impl TlsLaw {
+    /// A connection is begun.
+    pub(super) fn connects(&mut self, conn: ConnId, address: IpAddr) {
+        if self.failures.keys().any(|(_, failed)| *failed == address) {
+            self.begun.connects(conn, address);
+        }
+    }
+
+    /// The process is gone, and with it what it knew.
+    pub(super) fn process_gone(&mut self) {
+        self.failures.clear();
+        self.begun = Begun::default();
+    }
+
     pub(super) fn judge(&mut self, record: &Record, book: &mut Book) -> Result<(), Finding> {
         match &record.event {
-            Event::ConnectionOpened { conn, pair, .. } => {
+            Event::ConnectionOpened { conn, pair, took, .. } => {
+                let begun_at = Timestamp(record.at.0.saturating_sub(took.as_micros() as u64));
                 let id = book.pair_id(pair);
-                self.open.insert(*conn, Open::new(record.at, book.options(id)));
+                let open = Open::new(begun_at, book.options(id));
+                self.begun.shows(*conn, &pair.binding, open.mode);
+                self.open.insert(*conn, open);
+                Ok(())
+            }
+            Event::ConnectionFailed { conn, pair, .. } => {
+                let id = book.pair_id(pair);
+                self.begun.shows(*conn, &pair.binding, book.options(id).tls.mode);
+                self.begun.ended(*conn);
                 Ok(())
             }
             Event::ConnectionClosed { conn, .. } => {
                 self.open.remove(conn);
+                self.begun.ended(*conn);
                 Ok(())
             }
             Event::TlsEstablished { conn, info, .. } => self.established(*conn, info),
@@ -66,7 +141,11 @@ impl TlsLaw {
             | Event::PermanentFailure(attempt)
             | Event::Expiry { attempt, .. } => {
                 let charged = matches!(record.event, Event::TransientFailure { .. });
-                self.attempt(record.at, attempt, charged, book)
+                self.attempt(record.at, attempt, charged, book)?;
+                if let Some(conn) = attempt.conn {
+                    self.begun.settled(conn);
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -111,7 +190,7 @@ impl TlsLaw {
             }
             (Transport::Clear { why }, None) => {
                 let address = attempt.remote.map(|remote| remote.ip());
-                let allowed = self.may_be_clear(open, *why, &attempt.pair, address, book);
+                let allowed = self.may_be_clear((conn, open), *why, &attempt.pair, address);
                 ensure(LAW, allowed, || {
                     format!(
                         "{} went in clear ({why:?}) with tls = {:?}",
@@ -127,11 +206,10 @@ impl TlsLaw {
 
     fn may_be_clear(
         &self,
-        open: &Open,
+        (conn, open): (ConnId, &Open),
         why: ClearReason,
         pair: &Pair,
         address: Option<IpAddr>,
-        book: &mut Book,
     ) -> bool {
         let fault = match (open.mode, why) {
             (TlsMode::No, why) => return why == ClearReason::NotWanted,
@@ -142,22 +220,14 @@ impl TlsLaw {
                 return false;
             }
         };
-        // It was chosen that much before it stood.
-        let id = book.pair_id(pair);
-        let took = book.options(id).connect_timeout;
         let key = address.map(|address| (Arc::clone(&pair.binding), address));
         let failures = key.and_then(|key| self.failures.get(&key)).into_iter().flatten();
-        let mut reasons = failures.filter(|failure| {
-            failure.fault == fault && failure.at <= open.since && open.since <= failure.until + took
-        });
-        // What is being tried anew holds as long as that takes.
-        open.fallback && (reasons.next().is_some() || self.is_being_tried(pair, address))
-    }
-
-    /// Whether another connection of the binding to the address stands, which may be trying TLS.
-    fn is_being_tried(&self, pair: &Pair, address: Option<IpAddr>) -> bool {
-        let Some(address) = address else { return false };
-        self.failures.contains_key(&(Arc::clone(&pair.binding), address)) && self.open.len() > 1
+        let before = |failure: &&Failure| failure.fault == fault && failure.at <= open.begun_at;
+        let counts = |failure: &Failure| {
+            // What is being tried anew holds until the result of that is there.
+            open.begun_at < failure.until || self.begun.had_company(conn, &pair.binding)
+        };
+        open.fallback && failures.filter(before).any(counts)
     }
 
     /// Whether TLS failed lately at some address for the binding.
@@ -168,9 +238,9 @@ impl TlsLaw {
 }
 
 impl Open {
-    fn new(since: Timestamp, options: &DeliveryOptions) -> Self {
+    fn new(begun_at: Timestamp, options: &DeliveryOptions) -> Self {
         Self {
-            since,
+            begun_at,
             mode: options.tls.mode,
             fallback: options.tls.fallback,
             verify: options.tls_demands.as_ref().map_or(TlsVerify::No, |demands| demands.verify),
@@ -299,17 +369,60 @@ mod tests {
             let mail = [delivered(second + 1, clear(ClearReason::NegotiationFailed))];
             before.into_iter().chain(after).chain(mail).collect::<Vec<_>>()
         };
-        let quick = "connect_timeout = 10 tls = ifavailable";
+        let may = "tls = ifavailable";
         for (config, fault, second, fine) in [
-            (quick, TlsFault::Negotiation, 2, true),
-            (quick, TlsFault::Negotiation, 131, true),
-            (quick, TlsFault::Negotiation, 132, false),
-            (quick, TlsFault::Refused, 2, false),
-            (quick, TlsFault::Certificate, 2, false),
+            (may, TlsFault::Negotiation, 2, true),
+            (may, TlsFault::Negotiation, 120, true),
+            (may, TlsFault::Negotiation, 121, false),
+            (may, TlsFault::Refused, 2, false),
+            (may, TlsFault::Certificate, 2, false),
             ("tls = ifavailable tls_ifavailable_fallback = false", TlsFault::Negotiation, 2, false),
         ] {
             let found = judge(config, &stream(fault, second));
             assert_eq!(found == "fine", fine, "{config} {fault:?} {second}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_was_remembered_holds_for_those_that_begin_beside_a_new_try() {
+        enum Seen {
+            Begins(u64),
+            Says(Record),
+            Dies,
+        }
+        use Seen::{Begins, Dies, Says};
+        let in_clear = || Says(delivered(203, clear(ClearReason::Refused)));
+        let refused = |second| Says(failed(second, 4, TlsFault::Refused));
+        let (mine, probe) = (|| Says(opened(200, 2, 1, 2)), || Says(opened(200, 4, 1, 1)));
+        for (rest, fine) in [
+            // The try fails, or does not stand yet, or says nothing at all, while mail goes.
+            (vec![Begins(4), Begins(2), probe(), mine(), refused(201), in_clear()], true),
+            (vec![Begins(4), Begins(2), probe(), mine(), refused(201), Says(gone(201, 4))], true),
+            (vec![Begins(4), Begins(2), mine(), in_clear()], true),
+            // Nobody tries, or the other does not begin before, or has come to an end by then.
+            (vec![Begins(2), mine(), in_clear()], false),
+            (vec![Begins(2), Begins(4), probe(), mine(), in_clear()], false),
+            (vec![Begins(4), probe(), Says(gone(200, 4)), Begins(2), mine(), in_clear()], false),
+            // Another process knows nothing of it.
+            (vec![Dies, Begins(4), Begins(2), probe(), mine(), in_clear()], false),
+        ] {
+            let before = [opened(0, 8, 1, 1), failed(1, 8, TlsFault::Refused), gone(1, 8)];
+            let mut book = Book::new(Arc::new(Config::from_text("tls = ifavailable").unwrap()));
+            let mut law = TlsLaw::default();
+            let seen = before.into_iter().map(Says).chain(rest).chain([in_clear()]);
+            let found = seen.filter_map(|seen| match seen {
+                Begins(conn) => {
+                    law.connects(ConnId(conn), remote(1).ip());
+                    None
+                }
+                Says(record) => law.judge(&record, &mut book).err(),
+                Dies => {
+                    law.process_gone();
+                    None
+                }
+            });
+            let found: Vec<Finding> = found.collect();
+            assert_eq!(found.is_empty(), fine, "{found:?}");
         }
     }
 
