@@ -3,6 +3,10 @@
 use super::node::Node;
 use super::{Fall, Times, read_and_run};
 use crate::oracle::Law;
+use crate::runner::FailureKind;
+
+/// What an event says that brings another configuration.
+const RELOAD: &str = "what = \"reload\"";
 
 /// A world that still fails, and could not be made smaller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +25,26 @@ pub fn shrink(nodes: &[Node], fall: &Fall, tries_max: usize) -> Shrunk {
         true => Times::Twice,
         false => Times::Once,
     };
+    // Mail that is stopped may go on with the configuration that follows: without it any such world
+    // would be left with mail.
+    let reloads = |text: &str| text.matches(RELOAD).count();
+    let kept = match fall.kind {
+        FailureKind::Stuck => reloads(&Node::text(nodes)),
+        _ => 0,
+    };
     let mut last = fall.clone();
-    let (nodes, tries) = shrink_while(nodes, tries_max, |text| match read_and_run(text, times) {
-        Ok(Err(fall)) if fall.law == last.law => {
-            last = fall;
-            true
+    let (nodes, tries) = shrink_while(nodes, tries_max, |text| {
+        if reloads(text) < kept {
+            return false;
         }
-        // It lives, it fails otherwise, or it is no scenario any more.
-        Ok(_) | Err(_) => false,
+        match read_and_run(text, times) {
+            Ok(Err(fall)) if fall.law == last.law => {
+                last = fall;
+                true
+            }
+            // It lives, it fails otherwise, or it is no scenario any more.
+            Ok(_) | Err(_) => false,
+        }
     });
     Shrunk { text: Node::text(&nodes), fall: last, tries }
 }
@@ -161,7 +177,6 @@ fn smaller(lines: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::FailureKind;
 
     fn lines(text: &str) -> Node {
         Node::Lines(text.to_owned())
@@ -216,5 +231,45 @@ mod tests {
         domains = ["held.example"]
         "#);
         assert!(shrunk.tries < 40, "{}", shrunk.tries);
+    }
+    #[test]
+    fn what_might_have_let_mail_go_on_stays() {
+        let stops = |open: &str| Node::Block {
+            open: format!("{open}config_text = '''\n"),
+            children: vec![lines("suspend_delivery = true\n"), lines("idle_timeout = 9\n")],
+            close: "'''\n".into(),
+        };
+        let mail = "[[traffic]]\nfrom = \"a@b.example\"\nto = \"x.example\"\nmessages = 1\n\
+                    [[receiver]]\nname = \"r\"\ndomains = [\"x.example\"]\n";
+        let nodes = [
+            lines("title = \"t\"\nhorizon = \"1d\"\n"),
+            stops(""),
+            lines(mail),
+            stops("[[event]]\nat = \"5m\"\nwhat = \"reload\"\n"),
+        ];
+        let Ok(Err(fall)) = read_and_run(&Node::text(&nodes), Times::Once) else {
+            panic!("it is to fail")
+        };
+        let shrunk = shrink(&nodes, &fall, 100);
+        insta::assert_snapshot!(shrunk.text, @r#"
+        title = "t"
+        horizon = "1d"
+        config_text = '''
+        suspend_delivery = true
+        '''
+        [[traffic]]
+        from = "a@b.example"
+        to = "x.example"
+        messages = 1
+        [[receiver]]
+        name = "r"
+        domains = ["x.example"]
+        [[event]]
+        at = "5m"
+        what = "reload"
+        config_text = '''
+        suspend_delivery = true
+        '''
+        "#);
     }
 }
