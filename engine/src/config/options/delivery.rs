@@ -42,7 +42,8 @@ options! {
     /// `high` is 0.75.
     "connection_allocation_aggressiveness": WordOrFloat(&["normal", "high"]), "normal", PAIR,
         WORKS, "conf.ref.connection_allocation_aggressiveness";
-    /// Seconds a connection without work is kept open; 0 keeps it for ever.
+    /// Seconds a connection without work is kept open; 0 keeps it for ever, and with it
+    /// its place under every cap it counts towards: mail that waits at one does not get it.
     "idle_timeout": SECONDS_OR_0, "5", PAIR, WORKS, "conf.ref.idle_timeout";
     /// Seconds an address is set aside after a connection to it failed.
     "host_failure_retry": SECONDS_OR_0, "120", DOMAINS, WORKS, "conf.ref.host_failure_retry";
