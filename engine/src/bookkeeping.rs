@@ -1,9 +1,9 @@
 //! What became of mail, until the spool knows it.
 //!
-//! The new states of a message's recipients, and its end, are *notes* for the spool. A message has
-//! one note under way at most; what comes meanwhile is merged into the next one, so notes of one
-//! message never overtake each other. A note that could not be written is kept and written again:
-//! else the next start would send what was delivered (D20).
+//! The new states of a message's recipients, where an operator sends them, and its end are *notes*
+//! for the spool. A message has one note under way at most; what comes meanwhile is merged into the
+//! next one, so notes of one message never overtake each other. A note that could not be written is
+//! kept and written again: else the next start would send what was delivered (D20).
 //!
 //! ```text
 //!          note                     could not be written
@@ -13,7 +13,8 @@
 //!        durable, nothing new
 //! ```
 //!
-//! What is kept is bounded by the mail there was: a note takes less room than its message did.
+//! While too many messages have notes that are not durable, no delivery begins: what is kept is
+//! bounded, and so is what a restart would do again.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -28,14 +29,14 @@ use crate::io::{SpoolError, SpoolWrite};
 use crate::limits;
 use crate::message::RecipientState;
 use crate::reception::SpoolPurpose;
-use crate::record::Event;
+use crate::record::{Event, Pair};
 use crate::timers::WakeupReason;
 
 /// What the spool is to know about a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
-    /// New states of some recipients, each named once.
-    Update(Vec<(u32, RecipientState)>),
+    /// New states of some recipients, and new queues of some, each named once.
+    Change { states: Vec<(u32, RecipientState)>, routes: Vec<(u32, Pair)> },
     /// Every recipient is done.
     Remove,
 }
@@ -52,6 +53,8 @@ pub(crate) struct Bookkeeping {
     timer: bool,
     /// Repetitions that failed in a row.
     failures: u32,
+    /// Too many messages have notes that are not durable.
+    behind: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,26 +75,70 @@ enum Written {
 }
 
 impl Note {
+    /// New states of some recipients.
+    pub(crate) const fn states(states: Vec<(u32, RecipientState)>) -> Self {
+        Self::Change { states, routes: Vec::new() }
+    }
+
+    /// Some recipients are sent by another queue from now on.
+    pub(crate) fn routes(recipients: Vec<u32>, to: &Pair) -> Self {
+        let routes = recipients.into_iter().map(|index| (index, to.clone())).collect();
+        Self::Change { states: Vec::new(), routes }
+    }
+
     /// The two as one, in their order.
     fn then(self, newer: Self) -> Self {
         match (self, newer) {
-            (Self::Update(older), Self::Update(mut newer)) => {
-                let fresh = |index: &u32| newer.iter().any(|(named, _)| named == index);
-                let mut both: Vec<_> =
-                    older.into_iter().filter(|(index, _)| !fresh(index)).collect();
-                both.append(&mut newer);
-                Self::Update(both)
-            }
-            (_, Self::Remove) | (Self::Remove, Self::Update(_)) => Self::Remove,
+            (
+                Self::Change { states, routes },
+                Self::Change { states: newer_states, routes: newer_routes },
+            ) => Self::Change {
+                states: overlaid(states, newer_states),
+                routes: overlaid(routes, newer_routes),
+            },
+            (_, Self::Remove) | (Self::Remove, Self::Change { .. }) => Self::Remove,
         }
     }
 
+    /// What one write can say, and the rest.
+    fn split(self) -> (Self, Option<Self>) {
+        match self {
+            Self::Change { states, routes } => match routes.first().cloned() {
+                None => (Self::states(states), None),
+                Some((_, to)) => {
+                    let (now, later): (Vec<_>, Vec<_>) =
+                        routes.into_iter().partition(|(_, pair)| *pair == to);
+                    let is_all = states.is_empty() && later.is_empty();
+                    let rest = Self::Change { states, routes: later };
+                    let now = Self::Change { states: Vec::new(), routes: now };
+                    (now, (!is_all).then_some(rest))
+                }
+            },
+            Self::Remove => (Self::Remove, None),
+        }
+    }
+
+    /// Of what [`Self::split`] made.
     fn write(self, message: MessageId) -> SpoolWrite {
         match self {
-            Self::Update(recipients) => SpoolWrite::Update { message, recipients },
+            Self::Change { states, routes } => match routes.first().cloned() {
+                None => SpoolWrite::Update { message, recipients: states },
+                Some((_, to)) => {
+                    let recipients = routes.into_iter().map(|(index, _)| index).collect();
+                    SpoolWrite::Reroute { message, recipients, to }
+                }
+            },
             Self::Remove => SpoolWrite::Remove(message),
         }
     }
+}
+
+/// What was said of some recipients, and what was said later of some.
+fn overlaid<T>(older: Vec<(u32, T)>, mut newer: Vec<(u32, T)>) -> Vec<(u32, T)> {
+    let fresh = |index: &u32| newer.iter().any(|(named, _)| named == index);
+    let mut both: Vec<_> = older.into_iter().filter(|(index, _)| !fresh(index)).collect();
+    both.append(&mut newer);
+    both
 }
 
 impl Bookkeeping {
@@ -100,14 +147,22 @@ impl Bookkeeping {
         self.failed.len() + self.repeating
     }
 
+    /// Whether so much is owed to the spool that no delivery may begin.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Counts what is owed. True when [`Self::is_behind`] has changed.
+    fn weigh(&mut self) -> bool {
+        let before = self.behind;
+        self.behind = owes_too_much(self.notes.len(), before);
+        self.behind != before
+    }
+
     /// Takes a note; answers with what to write now.
     fn add(&mut self, message: MessageId, note: Note) -> Option<Note> {
         match self.notes.get_mut(&message) {
-            None => {
-                let entry = Entry::Writing { note: note.clone(), next: None, again: false };
-                self.notes.insert(message, entry);
-                Some(note)
-            }
+            None => Some(self.begin(message, note, false)),
             Some(Entry::Writing { next, .. }) => {
                 *next = Some(match next.take() {
                     None => note,
@@ -122,6 +177,13 @@ impl Bookkeeping {
         }
     }
 
+    /// A note is under way, in as many writes as it takes. Answers with the first.
+    fn begin(&mut self, message: MessageId, note: Note, again: bool) -> Note {
+        let (note, next) = note.split();
+        self.notes.insert(message, Entry::Writing { note: note.clone(), next, again });
+        note
+    }
+
     /// The note under way is durable, or could not be written.
     fn answered(&mut self, message: MessageId, durable: bool) -> Written {
         let Some(Entry::Writing { note, next, again }) = self.notes.remove(&message) else {
@@ -130,11 +192,7 @@ impl Bookkeeping {
         self.repeating -= usize::from(again);
         match (durable, next) {
             (true, None) => Written::Done,
-            (true, Some(next)) => {
-                let entry = Entry::Writing { note: next.clone(), next: None, again: false };
-                self.notes.insert(message, entry);
-                Written::Next(next)
-            }
+            (true, Some(next)) => Written::Next(self.begin(message, next, false)),
             (false, next) => {
                 let note = match next {
                     None => note,
@@ -149,13 +207,11 @@ impl Bookkeeping {
 
     /// Takes up a note that failed.
     fn take_up(&mut self, message: MessageId) -> Option<Note> {
-        let entry = self.notes.get_mut(&message)?;
-        let Entry::Failed(note) = entry else { return None };
+        let Entry::Failed(note) = self.notes.get_mut(&message)? else { return None };
         let note = mem::replace(note, Note::Remove);
-        *entry = Entry::Writing { note: note.clone(), next: None, again: true };
         self.failed.remove(&message);
         self.repeating += 1;
-        Some(note)
+        Some(self.begin(message, note, true))
     }
 
     /// Whether the note under way is one that failed before.
@@ -167,6 +223,11 @@ impl Bookkeeping {
 impl Engine {
     /// Has the spool note something, now or as soon as it can.
     pub(crate) fn note(&mut self, message: MessageId, note: Note) {
+        self.take_note(message, note);
+        self.weigh_notes();
+    }
+
+    fn take_note(&mut self, message: MessageId, note: Note) {
         if let Some(note) = self.bookkeeping.add(message, note) {
             self.write_note(message, note);
         } else if self.draining {
@@ -177,6 +238,20 @@ impl Engine {
 
     /// A note is durable, or could not be written. Failures of one message make one record.
     pub(crate) fn noted(&mut self, message: MessageId, result: Result<(), SpoolError>) {
+        self.take_answer(message, result);
+        self.weigh_notes();
+    }
+
+    /// Queues stop when too much is owed, and go on well below that.
+    fn weigh_notes(&mut self) {
+        if self.bookkeeping.weigh() {
+            let waiting = self.queues.iter().filter(|(_, queue)| queue.has_active());
+            let slots = waiting.map(|(slot, _)| slot).collect();
+            self.touch_all(slots);
+        }
+    }
+
+    fn take_answer(&mut self, message: MessageId, result: Result<(), SpoolError>) {
         let repeated = self.bookkeeping.is_repeated(message);
         match self.bookkeeping.answered(message, result.is_ok()) {
             Written::Done => {}
@@ -283,6 +358,14 @@ impl Engine {
     }
 }
 
+/// Whether no delivery may begin with so many notes owed: from a bound on, down to half of it.
+const fn owes_too_much(notes: usize, before: bool) -> bool {
+    match before {
+        false => notes >= limits::NOTES_OWED_MAX,
+        true => notes > limits::NOTES_OWED_MAX / 2,
+    }
+}
+
 /// How long to wait after so many repetitions have failed in a row.
 fn repeat_wait(failures: u32) -> Duration {
     let factor = 1 << failures.min(16);
@@ -298,7 +381,15 @@ mod tests {
 
     fn update(states: &[(u32, u64)]) -> Note {
         let state = |(index, due): &(u32, u64)| (*index, RecipientState::new(Timestamp(*due)));
-        Note::Update(states.iter().map(state).collect())
+        Note::states(states.iter().map(state).collect())
+    }
+
+    fn pair(domain: &str) -> Pair {
+        Pair { binding: "b".into(), domain: domain.into() }
+    }
+
+    fn route(recipients: &[u32], domain: &str) -> Note {
+        Note::routes(recipients.to_vec(), &pair(domain))
     }
 
     #[test]
@@ -308,9 +399,51 @@ mod tests {
             (update(&[(0, 1), (1, 1)]), update(&[(1, 2)]), update(&[(0, 1), (1, 2)])),
             (update(&[(0, 1)]), Note::Remove, Note::Remove),
             (Note::Remove, update(&[(0, 1)]), Note::Remove),
+            (route(&[0, 1], "x"), Note::Remove, Note::Remove),
+            (route(&[0, 1], "x"), route(&[0, 1], "y"), route(&[0, 1], "y")),
         ] {
             assert_eq!(older.then(newer), both);
         }
+    }
+
+    #[test]
+    fn a_note_of_many_things_takes_a_write_for_each() {
+        let message = MessageId(1);
+        let mut note = route(&[0, 1, 2], "x").then(update(&[(1, 7)])).then(route(&[1], "y"));
+        let mut writes = Vec::new();
+        loop {
+            let (now, rest) = note.split();
+            writes.push(now.write(message));
+            match rest {
+                Some(rest) => note = rest,
+                None => break,
+            }
+        }
+        let reroute = |recipients: &[u32], domain: &str| SpoolWrite::Reroute {
+            message,
+            recipients: recipients.to_vec(),
+            to: pair(domain),
+        };
+        let recipients = vec![(1, RecipientState::new(Timestamp(7)))];
+        let update = SpoolWrite::Update { message, recipients };
+        assert_eq!(writes, [reroute(&[0, 2], "x"), reroute(&[1], "y"), update]);
+    }
+
+    #[test]
+    fn what_is_left_of_a_note_is_kept_with_what_failed() {
+        let message = MessageId(1);
+        let mut books = Bookkeeping::default();
+        assert_eq!(books.add(message, route(&[0], "x")), Some(route(&[0], "x")));
+        assert_eq!(books.add(message, route(&[1], "y")), None);
+        assert_eq!(books.add(message, update(&[(0, 3)])), None);
+        assert_eq!(books.answered(message, false), Written::Kept);
+        assert_eq!(books.take_up(message), Some(route(&[0], "x")));
+        assert_eq!(books.answered(message, true), Written::Next(route(&[1], "y")));
+        assert_eq!(books.answered(message, false), Written::Kept);
+        assert_eq!(books.take_up(message), Some(route(&[1], "y")));
+        assert_eq!(books.answered(message, true), Written::Next(update(&[(0, 3)])));
+        assert_eq!(books.answered(message, true), Written::Done);
+        assert_eq!((books.kept(), books.notes.len()), (0, 0));
     }
 
     #[test]
@@ -334,6 +467,21 @@ mod tests {
         assert_eq!(books.answered(message, true), Written::Done);
         assert_eq!((books.kept(), books.notes.len()), (0, 0));
         assert_eq!(books.take_up(message), None);
+    }
+
+    #[test]
+    fn too_much_is_owed_until_half_of_it_is_paid() {
+        let max = limits::NOTES_OWED_MAX;
+        for (notes, before, after) in [
+            (0, false, false),
+            (max - 1, false, false),
+            (max, false, true),
+            (max, true, true),
+            (max / 2 + 1, true, true),
+            (max / 2, true, false),
+        ] {
+            assert_eq!(owes_too_much(notes, before), after, "{notes}, {before}");
+        }
     }
 
     #[test]

@@ -252,6 +252,8 @@ impl Engine {
                 QueueReason::Suspended
                 | QueueReason::DefaultBindingSuspended
                 | QueueReason::Draining => true,
+                // It is written again and again.
+                QueueReason::SpoolBehind => self.bookkeeping.is_behind(),
                 QueueReason::SuspendedByOperator { until } => self.held(slot) == Some(until),
                 QueueReason::Resolving | QueueReason::LookupInLine => self.is_resolving(slot),
                 // Caps open when a connection ends, throttles with time; whoever is not first in

@@ -308,7 +308,10 @@ impl Engine {
     /// it has to be.
     pub(crate) fn spool(&mut self, message: MessageId, write: SpoolWrite) {
         match write {
-            SpoolWrite::Update { recipients, .. } => self.note(message, Note::Update(recipients)),
+            SpoolWrite::Update { recipients, .. } => self.note(message, Note::states(recipients)),
+            SpoolWrite::Reroute { recipients, to, .. } => {
+                self.note(message, Note::routes(recipients, &to));
+            }
             SpoolWrite::Remove(_) => self.note(message, Note::Remove),
             write => self.spool_for(SpoolPurpose::Forgotten(message), write),
         }

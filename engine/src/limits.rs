@@ -113,3 +113,7 @@ pub const NOTES_REPEATED_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Notes about messages that are written again at once: enough that a spool that works has them
 /// soon, and few to fail with one that does not.
 pub const NOTES_REPEATED_AT_ONCE: usize = 256;
+
+/// Messages of which the spool does not know the latest before no delivery begins any more: about
+/// how many a restart would send again. A disk that works owes those of one sync.
+pub const NOTES_OWED_MAX: usize = 4096;

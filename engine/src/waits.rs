@@ -99,6 +99,7 @@ impl Engine {
             | QueueReason::Suspended
             | QueueReason::DefaultBindingSuspended
             | QueueReason::SuspendedByOperator { .. }
+            | QueueReason::SpoolBehind
             | QueueReason::Draining
             | QueueReason::Resolving
             | QueueReason::LookupInLine

@@ -180,6 +180,7 @@ impl Engine {
             | QueueReason::Suspended
             | QueueReason::DefaultBindingSuspended
             | QueueReason::SuspendedByOperator { .. }
+            | QueueReason::SpoolBehind
             | QueueReason::Draining
             | QueueReason::Resolving
             | QueueReason::LookupInLine => Behind::Nothing,

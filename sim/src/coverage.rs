@@ -198,7 +198,8 @@ const fn of_end(reason: CloseReason) -> Passage {
 
 const fn of_reason(reason: QueueReason) -> Option<Passage> {
     Some(match reason {
-        QueueReason::Empty => return None,
+        // Thousands of messages on a broken disk; the engine's tests have them.
+        QueueReason::Empty | QueueReason::SpoolBehind => return None,
         QueueReason::Delayed { .. } => Passage::WaitsDelayed,
         QueueReason::Suspended | QueueReason::DefaultBindingSuspended => Passage::WaitsSuspended,
         QueueReason::SuspendedByOperator { .. } => Passage::WaitsOperator,

@@ -57,9 +57,12 @@ impl Engine {
         self.holds.on(&self.queues[slot].pair)
     }
 
-    /// Whether the configuration or an operator wants no attempts.
+    /// Whether the configuration or an operator wants no attempts, or the spool could not keep up
+    /// with them.
     pub(crate) fn is_suspended(&self, slot: usize) -> bool {
-        self.queues[slot].options.suspend_delivery || self.held(slot).is_some()
+        self.queues[slot].options.suspend_delivery
+            || self.held(slot).is_some()
+            || self.bookkeeping.is_behind()
     }
 
     /// What operators suspended, in order.

@@ -27,6 +27,9 @@ pub enum QueueReason {
         /// When that ends of itself; `None`: when somebody resumes.
         until: Option<Timestamp>,
     },
+    /// The spool does not know yet what became of too many messages
+    /// ([`limits::NOTES_OWED_MAX`](crate::limits::NOTES_OWED_MAX)).
+    SpoolBehind,
     /// The engine is draining.
     Draining,
     /// The DNS is being asked.
@@ -92,6 +95,9 @@ impl fmt::Display for QueueReason {
             Self::SuspendedByOperator { until: None } => f.write_str("suspended by the operator"),
             Self::SuspendedByOperator { until: Some(until) } => {
                 write!(f, "suspended by the operator until {until}")
+            }
+            Self::SpoolBehind => {
+                f.write_str("the spool has not taken what became of too many messages")
             }
             Self::Draining => f.write_str("the server is shutting down"),
             Self::Resolving => f.write_str("the DNS is being asked"),

@@ -134,6 +134,9 @@ impl Engine {
         if let Some(until) = self.held(slot) {
             return QueueReason::SuspendedByOperator { until };
         }
+        if self.bookkeeping.is_behind() {
+            return QueueReason::SpoolBehind;
+        }
         match self.look_up(slot) {
             Lookup::Ready(plan) => self.connect_to(slot, &plan, Known::All),
             Lookup::Partial(plan) => self.connect_to(slot, &plan, Known::Part),
@@ -499,8 +502,10 @@ fn wake_at(
         | QueueReason::ServerMaxOutboundConnections
         | QueueReason::ScopeMaxOutboundConnections
         | QueueReason::HostMaxOutboundConnections => trying_until,
-        // Operators wake what they resume, and a timer of the engine what they forget.
+        // Operators wake what they resume, a timer of the engine what they forget, and the spool
+        // all that waits for it.
         QueueReason::Suspended
+        | QueueReason::SpoolBehind
         | QueueReason::SuspendedByOperator { .. }
         | QueueReason::DefaultBindingSuspended
         | QueueReason::Draining

@@ -317,6 +317,7 @@ fn waits_for_connection(reason: QueueReason) -> bool {
         | QueueReason::Suspended
         | QueueReason::SuspendedByOperator { .. }
         | QueueReason::DefaultBindingSuspended
+        | QueueReason::SpoolBehind
         | QueueReason::Draining
         | QueueReason::Resolving
         | QueueReason::LookupInLine

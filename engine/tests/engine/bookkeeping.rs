@@ -5,8 +5,11 @@ use std::time::Duration;
 use crate::world::{Answer, START, World, accepting};
 use proptest::prelude::*;
 use traject_engine::Input;
+use traject_engine::control::{Action, Selector};
 use traject_engine::io::SpoolError;
+use traject_engine::limits;
 use traject_engine::message::RecipientState;
+use traject_engine::queue::reason::QueueReason;
 use traject_engine::record::Event;
 
 /// A world whose receiver says 451 until an instant.
@@ -64,6 +67,57 @@ fn what_failed_is_written_with_what_came_after_it() {
     );
     world.run_to(400);
     assert!(world.spool.is_empty() && world.engine.is_at_rest());
+}
+
+#[test]
+fn no_delivery_begins_while_too_much_is_owed() {
+    let mut world = world(30);
+    // Counting all of it anew at each step would take longer than all else.
+    world.checked = false;
+    let count = limits::NOTES_OWED_MAX + 500;
+    for n in 0..count {
+        world.submit(0, &[&format!("r{n}@x.test")]);
+    }
+    world.run_to(29);
+    world.spool_error = Some(SpoolError::Io("broken".into()));
+    world.run_to(600);
+    // What was under way comes to its end.
+    let owed = world.count("delivered");
+    assert!((limits::NOTES_OWED_MAX..limits::NOTES_OWED_MAX + 100).contains(&owed), "{owed}");
+    assert_eq!(world.reason("default", "x.test"), Some(QueueReason::SpoolBehind));
+    assert_eq!(world.engine.why("x.test", None)[0].queue.reason, QueueReason::SpoolBehind);
+    world.engine.check().unwrap();
+    world.spool_error = None;
+    world.run_to(800);
+    world.engine.check().unwrap();
+    assert_eq!((world.count("delivered"), world.spool.len()), (count, 0));
+    assert!(world.engine.is_at_rest());
+}
+
+#[test]
+fn a_reroute_that_could_not_be_written_is_written_later() {
+    let mut world = World::new("suspend_delivery = true");
+    let message = world.submit(0, &["a@x.test", "b@x.test", "c@z.test"]);
+    world.run_to(1);
+    world.spool_error = Some(SpoolError::Full);
+    let reroute = |from: &str, to: &str| Action::Reroute {
+        of: Selector { domain: Some(from.into()), ..Selector::default() },
+        to_binding: None,
+        to_domain: Some(to.into()),
+    };
+    world.control(reroute("x.test", "y.test"));
+    world.run_to(2);
+    // The last word counts, and it says nothing of the third.
+    world.control(reroute("y.test", "w.test"));
+    world.control(reroute("z.test", "v.test"));
+    world.run_to(60);
+    assert_eq!(world.count("spool"), 1, "{:#?}", world.story());
+    assert!(world.spool_routes.is_empty());
+    world.spool_error = None;
+    world.run_to(130);
+    let routes = [0, 1, 2].map(|n| &*world.spool_routes[&(message, n)].domain);
+    assert_eq!(routes, ["w.test", "w.test", "v.test"]);
+    assert!(world.engine.snapshot().spool_behind == 0);
 }
 
 #[test]

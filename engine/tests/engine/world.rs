@@ -13,7 +13,7 @@ use traject_engine::ids::{ConnId, ListenerId, MessageId};
 use traject_engine::io::{BodyPart, ComposeError, NetError, Output, SpoolError, SpoolWrite};
 use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient, Submission};
 use traject_engine::queue::reason::QueueReason;
-use traject_engine::record::{Event, Record, Via};
+use traject_engine::record::{Event, Pair, Record, Via};
 use traject_engine::rng::Seed;
 use traject_engine::shaping::history::ShapingHistory;
 use traject_engine::smtp::address::{Mailbox, ReversePath};
@@ -88,6 +88,8 @@ pub(crate) struct World {
     pub(crate) spool_error: Option<SpoolError>,
     /// The last state of recipients that were written after their messages.
     pub(crate) spool_states: BTreeMap<(MessageId, u32), RecipientState>,
+    /// Where recipients go that were rerouted.
+    pub(crate) spool_routes: BTreeMap<(MessageId, u32), Pair>,
     /// Trips over the network that a write of the spool lasts as long as.
     pub(crate) spool_trips: u32,
     pub(crate) spool_writes: u64,
@@ -161,6 +163,7 @@ impl World {
             spool: BTreeMap::new(),
             spool_error: None,
             spool_states: BTreeMap::new(),
+            spool_routes: BTreeMap::new(),
             spool_trips: 0,
             spool_writes: 0,
             compose_error: None,
@@ -554,9 +557,11 @@ impl World {
                     }
                 }
             }
-            SpoolWrite::Reroute { message, recipients, .. } => {
+            SpoolWrite::Reroute { message, recipients, to } => {
                 let left = self.spool.get(&message).expect("a message in the spool");
                 assert!(recipients.iter().all(|index| left.contains(index)));
+                let routes = recipients.into_iter().map(|index| ((message, index), to.clone()));
+                self.spool_routes.extend(routes);
             }
             SpoolWrite::Remove(message) => {
                 self.spool.remove(&message).expect("a message in the spool");

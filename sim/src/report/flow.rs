@@ -312,6 +312,7 @@ fn waits(reason: QueueReason, limit: Option<&Limit>) -> Waits {
         QueueReason::Suspended => {
             Waits::Limit(Cause::new(LimiterKind::Suspended, "suspend_delivery"))
         }
+        QueueReason::SpoolBehind => Waits::Limit(Cause::new(LimiterKind::Spool, "notes")),
         QueueReason::SuspendedByOperator { .. } => {
             Waits::Limit(Cause::new(LimiterKind::Operator, "suspend"))
         }

@@ -255,6 +255,8 @@ pub enum LimiterKind {
     Suspended,
     /// An operator holds the mail.
     Operator,
+    /// The spool had not taken what became of too many messages.
+    Spool,
     /// The process was down.
     NoProcess,
     /// Nothing: the dialogues themselves, and turns on few connections.

@@ -386,6 +386,7 @@ pub(super) fn cause_text(limiter: &Limiter) -> String {
         LimiterKind::Unreachable => format!("no exchange could be reached: {detail}"),
         LimiterKind::Operator => "an operator, who suspended it".to_owned(),
         LimiterKind::Suspended => format!("the configuration, which holds it: {detail}"),
+        LimiterKind::Spool => "the spool, which could not keep up".to_owned(),
         LimiterKind::NoProcess => format!("the server itself: {detail}"),
         LimiterKind::Dialogue => "dialogues, and turns on the open connections".to_owned(),
     }

@@ -115,6 +115,7 @@ pub fn because(reason: QueueReason, show: ShowInstant<'_>) -> String {
         | QueueReason::Suspended
         | QueueReason::SuspendedByOperator { until: None }
         | QueueReason::DefaultBindingSuspended
+        | QueueReason::SpoolBehind
         | QueueReason::Draining
         | QueueReason::Resolving
         | QueueReason::LookupInLine

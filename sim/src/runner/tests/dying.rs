@@ -149,3 +149,21 @@ fn a_full_disk_turns_mail_away_and_takes_it_when_there_is_room() {
         .collect();
     assert!(!seconds.is_empty() && seconds.iter().all(|at| (30..=90).contains(at)), "{seconds:?}");
 }
+
+/// The first receiver takes nothing, ever: what is delivered went where an operator sent it, and
+/// the process after the power cut knows of that by the disk alone.
+#[test]
+fn a_reroute_that_a_broken_disk_refused_outlives_the_process() {
+    let rest = "[[traffic]]\nfrom = \"n@brand.test\"\nto = \"a.test\"\nmessages = 5\n\
+         over = \"100ms\"\nsize = \"1KB\"\n\
+         [[receiver]]\nname = \"a\"\ndomains = [\"a.test\"]\nlatency = \"10ms\"\n\
+         [[receiver.reply]]\nstage = \"rcpt\"\nreply = \"451 4.3.0 Later\"\n\
+         [[receiver]]\nname = \"b\"\ndomains = [\"b.test\"]\nlatency = \"10ms\"\n\
+         [[fault]]\nat = \"20s\"\nfor = \"30s\"\nwhat = \"disk_fails\"\n\
+         [[event]]\nat = \"30s\"\nwhat = \"reroute\"\ndomain = \"a.test\"\nto_domain = \"b.test\"\n\
+         [[event]]\nat = \"2m\"\nwhat = \"power_cut\"\n";
+    let (report, records) = records(&scenario("retry_interval = 600", rest));
+    let refused = |record: &&Record| matches!(record.event, Event::SpoolFailure { .. });
+    assert_eq!(records.iter().filter(refused).count(), 5, "the disk took no route at first");
+    assert_eq!((fates(&report.domains[0]), report.totals.delivered), ((5, 0, 0, 0), 5));
+}
