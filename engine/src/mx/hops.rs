@@ -4,9 +4,11 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use crate::config::effective::DeliveryOptions;
 use crate::config::routes::{Hop, NextHop};
+use crate::limits;
 use crate::mx::plan::{Exchange, Plan};
 use crate::mx::routes::{By, Lookup, Target};
 
@@ -34,7 +36,11 @@ pub(crate) fn target(
         NextHop::Host(name) => Target::new(name, By::Addresses),
         NextHop::Exchanges(name) => Target::new(name, By::Exchanges),
     };
-    Ok(Target { lifetime: hop.ttl, ..target })
+    let life_min = match options.routes.len() {
+        0 | 1 => Duration::ZERO,
+        _ => limits::LOOKED_UP_TOGETHER,
+    };
+    Ok(Target { lifetime: hop.ttl, life_min, ..target })
 }
 
 /// A domain with its own exchanges.
@@ -218,14 +224,17 @@ mod tests {
             ("relay_domains = ( *.test )", "x.test by BestExchanges"),
             (
                 "routes = ( hub 192.0.2.1 \"smtp://out?type=mx&ttl=9\" __mx__ )",
-                "hub by Addresses, out by Exchanges for 9, x.test by Exchanges",
+                "hub by Addresses together, out by Exchanges for 9 together, \
+                 x.test by Exchanges together",
             ),
+            ("routes = ( hub )", "hub by Addresses"),
             ("routes = ( 192.0.2.1 )", ""),
         ] {
             let options = Config::from_text(config).unwrap().delivery_options("default", "x.test");
             let show = |target: Target| {
                 let life = target.lifetime.map(|life| format!(" for {}", life.as_secs()));
-                format!("{} by {:?}{}", target.name, target.by, life.unwrap_or_default())
+                let together = if target.life_min.is_zero() { "" } else { " together" };
+                format!("{} by {:?}{}{together}", target.name, target.by, life.unwrap_or_default())
             };
             let shown: Vec<String> =
                 targets(&"x.test".into(), &options).into_iter().map(show).collect();

@@ -34,9 +34,6 @@ pub(crate) struct DnsPolicy {
     pub(crate) ttl_min: Duration,
     /// `max_dns_ttl`.
     pub(crate) ttl_max: Duration,
-    /// Shortest time that an answer is believed, whatever else says: where several names are looked
-    /// up together.
-    pub(crate) life_min: Duration,
     /// `use_ipv6`.
     pub(crate) use_ipv6: bool,
     /// `fully_resolve_before_smtp`.
@@ -54,6 +51,9 @@ pub(crate) struct Target {
     pub(crate) by: By,
     /// How long an answer is kept, instead of its TTL.
     pub(crate) lifetime: Option<Duration>,
+    /// Shortest time that an answer is believed, whatever else says: where several names are looked
+    /// up together. Who does not ask for them together does not believe them for so long.
+    pub(crate) life_min: Duration,
 }
 
 /// What of a name leads to addresses.
@@ -70,7 +70,7 @@ pub(crate) enum By {
 impl Target {
     /// A name whose answers live for their TTL.
     pub(crate) fn new(name: &Arc<str>, by: By) -> Self {
-        Self { name: name.clone(), by, lifetime: None }
+        Self { name: name.clone(), by, lifetime: None, life_min: Duration::ZERO }
     }
 }
 
@@ -622,7 +622,7 @@ impl DnsPolicy {
     /// How long an answer is believed.
     fn life(&self, target: &Target, ttl: Duration) -> Duration {
         let life = target.lifetime.unwrap_or_else(|| ttl.max(self.ttl_min).min(self.ttl_max));
-        life.max(self.life_min)
+        life.max(target.life_min)
     }
 }
 

@@ -9,7 +9,6 @@ const POLICY: DnsPolicy = DnsPolicy {
     failure_hold: Duration::from_secs(100),
     ttl_min: Duration::ZERO,
     ttl_max: Duration::from_secs(1000),
-    life_min: Duration::ZERO,
     use_ipv6: true,
     all_first: true,
     mx_rate_limit: None,
@@ -22,6 +21,7 @@ struct World {
     count: u64,
     /// Of the targets looked up.
     lifetime: Option<Duration>,
+    life_min: Duration,
 }
 
 impl World {
@@ -31,14 +31,15 @@ impl World {
 
     /// `x.test`; `x.test best` for its best exchanges, `x.test host` for its addresses.
     fn lookup_with(&mut self, policy: DnsPolicy, name: &str, asker: Asker, at: u64) -> String {
-        let Self { routes, asked, count, .. } = self;
+        let Self { routes, asked, count, lifetime, life_min } = self;
         let now = Timestamp::from_secs(at);
         let (name, by) = match name.split_once(' ') {
             Some((name, "best")) => (name, By::BestExchanges),
             Some((name, _)) => (name, By::Addresses),
             None => (name, By::Exchanges),
         };
-        let target = Target { lifetime: self.lifetime, ..Target::new(&name.into(), by) };
+        let (lifetime, life_min) = (*lifetime, *life_min);
+        let target = Target { lifetime, life_min, ..Target::new(&name.into(), by) };
         let lookup = routes.lookup(&target, asker, now, policy, &mut |question| {
             *count += 1;
             asked.push((QueryId(*count), question));
@@ -258,13 +259,15 @@ fn ttl_zero_serves_those_who_waited() {
 
 #[test]
 fn ttls_are_clamped() {
-    let together =
-        DnsPolicy { ttl_max: Duration::from_secs(1), life_min: Duration::from_secs(10), ..POLICY };
-    let mut world = World::default();
+    let together = DnsPolicy { ttl_max: Duration::from_secs(1), ..POLICY };
+    let mut world = World { life_min: Duration::from_secs(10), ..World::default() };
     world.lookup_with(together, "x.test", 1, 0);
     world.answer("MX x.test", "ttl 0: 10 a", 0);
     world.answer("A/AAAA a", "ttl 100000: 192.0.2.1", 0);
     assert_eq!(world.lookup_with(together, "x.test", 1, 10), "10 a [192.0.2.1]");
+    // Who asks for it alone does not believe it for so long.
+    world.life_min = Duration::ZERO;
+    assert_eq!(world.lookup_with(together, "x.test", 2, 10), "pending");
 
     let policy = DnsPolicy { ttl_min: Duration::from_secs(10), ..POLICY };
     let mut world = World::default();

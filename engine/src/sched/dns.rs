@@ -3,13 +3,11 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use crate::dns::{DnsAnswer, DnsError, Question};
 use crate::engine::{Engine, Ids};
 use crate::ids::QueryId;
 use crate::io::Output;
-use crate::limits;
 use crate::marks::Mark;
 use crate::mx::hops;
 use crate::mx::plan::Plan;
@@ -60,10 +58,6 @@ impl Engine {
             failure_hold: options.retry_interval,
             ttl_min: server.min_dns_ttl,
             ttl_max: server.max_dns_ttl,
-            life_min: match options.routes.len() {
-                0 | 1 => Duration::ZERO,
-                _ => limits::LOOKED_UP_TOGETHER,
-            },
             use_ipv6: server.use_ipv6,
             all_first: options.fully_resolve_before_smtp,
             mx_rate_limit: server.mx_rate_limit,
