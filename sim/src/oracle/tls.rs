@@ -387,35 +387,36 @@ mod tests {
     fn what_was_remembered_holds_for_those_that_begin_beside_a_new_try() {
         enum Seen {
             Begins(u64),
-            Says(Record),
+            Says(Box<Record>),
             Dies,
         }
-        use Seen::{Begins, Dies, Says};
-        let in_clear = || Says(delivered(203, clear(ClearReason::Refused)));
-        let refused = |second| Says(failed(second, 4, TlsFault::Refused));
-        let (mine, probe) = (|| Says(opened(200, 2, 1, 2)), || Says(opened(200, 4, 1, 1)));
+        use Seen::{Begins, Dies};
+        let says = |record| Seen::Says(Box::new(record));
+        let in_clear = || says(delivered(203, clear(ClearReason::Refused)));
+        let refused = |second| says(failed(second, 4, TlsFault::Refused));
+        let (mine, probe) = (|| says(opened(200, 2, 1, 2)), || says(opened(200, 4, 1, 1)));
         for (rest, fine) in [
             // The try fails, or does not stand yet, or says nothing at all, while mail goes.
             (vec![Begins(4), Begins(2), probe(), mine(), refused(201), in_clear()], true),
-            (vec![Begins(4), Begins(2), probe(), mine(), refused(201), Says(gone(201, 4))], true),
+            (vec![Begins(4), Begins(2), probe(), mine(), refused(201), says(gone(201, 4))], true),
             (vec![Begins(4), Begins(2), mine(), in_clear()], true),
             // Nobody tries, or the other does not begin before, or has come to an end by then.
             (vec![Begins(2), mine(), in_clear()], false),
             (vec![Begins(2), Begins(4), probe(), mine(), in_clear()], false),
-            (vec![Begins(4), probe(), Says(gone(200, 4)), Begins(2), mine(), in_clear()], false),
+            (vec![Begins(4), probe(), says(gone(200, 4)), Begins(2), mine(), in_clear()], false),
             // Another process knows nothing of it.
             (vec![Dies, Begins(4), Begins(2), probe(), mine(), in_clear()], false),
         ] {
             let before = [opened(0, 8, 1, 1), failed(1, 8, TlsFault::Refused), gone(1, 8)];
             let mut book = Book::new(Arc::new(Config::from_text("tls = ifavailable").unwrap()));
             let mut law = TlsLaw::default();
-            let seen = before.into_iter().map(Says).chain(rest).chain([in_clear()]);
+            let seen = before.into_iter().map(says).chain(rest).chain([in_clear()]);
             let found = seen.filter_map(|seen| match seen {
                 Begins(conn) => {
                     law.connects(ConnId(conn), remote(1).ip());
                     None
                 }
-                Says(record) => law.judge(&record, &mut book).err(),
+                Seen::Says(record) => law.judge(&record, &mut book).err(),
                 Dies => {
                     law.process_gone();
                     None
