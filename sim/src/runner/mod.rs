@@ -251,6 +251,7 @@ impl Stage {
                 self.clock.clone(),
                 Arc::clone(&self.referee),
                 setup.bodies.clone(),
+                Arc::clone(&setup.pki),
             ),
         };
         if self.on_disk {

@@ -1,22 +1,26 @@
 //! A client that hands mail in by SMTP, as some other system of the house would: one message a
-//! connection, and what is not taken now is tried again later.
+//! connection, and what is not taken now is tried again later. Where TLS is offered they use it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::{TlsConnector, TlsStream};
 use traject_engine::ids::MessageId;
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::smtp::data::DotWriter;
+use traject_net::tls::MaybeTls;
 use traject_net::world::{Clock, Network};
 
 use super::referee::Referee;
 use crate::body::{BodyFactory, BodyFacts};
 use crate::network::{SimClock, SimNetwork, SimStream};
+use crate::tls::{Pki, client_config};
 use crate::traffic::{Arrival, SentBy};
 
 /// All such clients of a run.
@@ -27,6 +31,10 @@ pub(super) struct Submitters {
     pub(super) clock: SimClock,
     pub(super) referee: Arc<Referee>,
     pub(super) bodies: BodyFactory,
+    /// Certificates of clients.
+    pki: Arc<Pki>,
+    /// For listeners that offer TLS; made when the first does.
+    tls: Arc<OnceLock<TlsConnector>>,
     /// Sessions at one time.
     sessions: Arc<Semaphore>,
     /// Bodies so far; each is another one.
@@ -51,11 +59,13 @@ impl Submitters {
         clock: SimClock,
         referee: Arc<Referee>,
         bodies: BodyFactory,
+        pki: Arc<Pki>,
     ) -> Self {
         let (busy, _) = watch::channel(0);
         let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
         let bodies_made = Arc::default();
-        Self { ours, farm, clock, referee, bodies, sessions, bodies_made, busy }
+        let tls = Arc::default();
+        Self { ours, farm, clock, referee, bodies, pki, tls, sessions, bodies_made, busy }
     }
 
     /// Begins to hand in a message at a listener.
@@ -107,9 +117,17 @@ impl Submitters {
         let clock = self.clock.clone();
         tokio::select! {
             biased;
-            said = self.dialogue(Dialogue { stream, read: Vec::new() }, local, arrival) => said,
+            said = self.dialogue(Dialogue::new(stream), local, arrival) => said,
             () = clock.sleep_until(clock.now() + SESSION_MAX) => Ok(Said::Later),
         }
+    }
+
+    fn connector(&self) -> io::Result<&TlsConnector> {
+        if let Some(made) = self.tls.get() {
+            return Ok(made);
+        }
+        let config = client_config(&self.pki, &self.clock).map_err(io::Error::other)?;
+        Ok(self.tls.get_or_init(|| TlsConnector::from(config)))
     }
 
     async fn dialogue(
@@ -121,9 +139,19 @@ impl Submitters {
         if let Some(no) = dialogue.reply().await?.no() {
             return Ok(no);
         }
-        let greeting = dialogue.ask("EHLO client.traject.test").await?;
+        let mut greeting = dialogue.ask(EHLO).await?;
         if let Some(no) = greeting.no() {
             return Ok(no);
+        }
+        if greeting.text.contains("STARTTLS") {
+            if let Some(no) = dialogue.ask("STARTTLS").await?.no() {
+                return Ok(no);
+            }
+            dialogue = dialogue.secured(self.connector()?).await?;
+            greeting = dialogue.ask(EHLO).await?;
+            if let Some(no) = greeting.no() {
+                return Ok(no);
+            }
         }
         let eight = arrival.eight_bit && greeting.text.contains("8BITMIME");
         let body = if eight { " BODY=8BITMIME" } else { "" };
@@ -156,13 +184,14 @@ impl Submitters {
             return Ok(no);
         }
         dialogue.stream.write_all(b"QUIT\r\n").await?;
+        dialogue.stream.flush().await?;
         Ok(Said::Taken { refused_for_now })
     }
 }
 
 /// Our end of a session.
 struct Dialogue {
-    stream: SimStream,
+    stream: MaybeTls<SimStream>,
     /// What was read and not yet used.
     read: Vec<u8>,
 }
@@ -185,8 +214,21 @@ impl Answer {
 }
 
 impl Dialogue {
+    const fn new(stream: SimStream) -> Self {
+        Self { stream: MaybeTls::Plain(stream), read: Vec::new() }
+    }
+
+    /// The same connection under TLS. What was read in clear is forgotten (RFC 3207 section 6).
+    async fn secured(self, tls: &TlsConnector) -> io::Result<Self> {
+        let stream = self.stream.into_inner().ok_or(io::ErrorKind::NotConnected)?;
+        let name = ServerName::try_from(LISTENER).map_err(io::Error::other)?;
+        let stream = TlsStream::Client(tls.connect(name, stream).await?);
+        Ok(Self { stream: MaybeTls::Tls(Box::new(stream)), read: Vec::new() })
+    }
+
     async fn ask(&mut self, command: &str) -> io::Result<Answer> {
         self.stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+        self.stream.flush().await?;
         self.reply().await
     }
 
@@ -241,7 +283,8 @@ impl Dialogue {
             coded.clear();
         }
         writer.finish(&mut coded);
-        self.stream.write_all(&coded).await
+        self.stream.write_all(&coded).await?;
+        self.stream.flush().await
     }
 }
 
@@ -252,6 +295,12 @@ const fn usual_client(listener: IpAddr) -> IpAddr {
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, 1)),
     }
 }
+
+/// How clients greet.
+const EHLO: &str = "EHLO client.traject.test";
+
+/// Whom clients take the listener for: they look at nobody's name.
+const LISTENER: &str = "mta.traject.test";
 
 /// Messages that are handed in at one time.
 const SESSIONS_MAX: usize = 50;

@@ -505,6 +505,27 @@ fn a_crash_loses_nothing_whenever_it_comes() {
     }
 }
 
+#[test]
+fn clients_use_tls_where_a_listener_offers_it() {
+    let received = |listener: &str| {
+        let text = format!(
+            "title = \"t\"\nhorizon = \"1d\"\nconfig_text = \"\"\"\n\
+             esmtp_listener {{ open_relay = true\n{listener}\nlisten \"10.9.1.1:25\" {{ }} }}\n\
+             \"\"\"\n[[receiver]]\nname = \"r\"\ndomains = [\"r.example\"]\n\
+             [[traffic]]\nfrom = \"a@brand.example\"\nto = \"r.example\"\nmessages = 3\n\
+             through = \"listener\"\n"
+        );
+        let (report, records) = records(&text);
+        let secured = |record: &&Record| matches!(record.event, Event::ClientSecured { .. });
+        (report.totals.delivered, records.iter().filter(secured).count())
+    };
+    let offered = "tls_certificate = \"/in.pem\"\nsmtp_extensions = ( \"STARTTLS\" )";
+    let demanded = format!("{offered}\ntls_client_ca = \"/ca.pem\"\ntls_verify_mode = require");
+    assert_eq!(received(""), (3, 0));
+    assert_eq!(received(offered), (3, 3));
+    assert_eq!(received(&demanded), (3, 3));
+}
+
 /// Through a listener, over restarts and crashes, with recipients that are refused: everything that
 /// a client was told is taken comes to its receiver, byte for byte.
 #[test]

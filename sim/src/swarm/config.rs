@@ -35,12 +35,28 @@ pub(super) struct Taste {
     pub(super) listens: bool,
     /// Mail goes elsewhere than to its domain's exchanges.
     pub(super) routes: bool,
+    /// Options that mean little alone are set together.
+    pub(super) sets: Sets,
+}
+
+/// Options that need each other, or a receiver that goes with them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sets {
+    /// TLS where it is offered.
+    pub(super) tls: bool,
+    /// Look-ups wait in line.
+    pub(super) lookups: bool,
+    /// Clients get TLS.
+    pub(super) clients_tls: bool,
+    /// Mail to some domains is for bounces.
+    pub(super) bounces: bool,
 }
 
 /// Draws a configuration.
 pub(super) fn draw(dice: &mut Dice, names: &Names, taste: Taste) -> Vec<Node> {
     let mut drawing = Drawing { dice, names, taste };
     let mut nodes = drawing.settings(ScopeKind::Global);
+    nodes.extend(drawing.sets(&nodes));
     nodes.extend(drawing.domains());
     nodes.extend(drawing.hosts(25));
     nodes.extend(drawing.bindings());
@@ -58,6 +74,25 @@ struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
+    /// Options of the global scope that are set together, unless they are set already.
+    fn sets(&mut self, nodes: &[Node]) -> Vec<Node> {
+        let Sets { tls, lookups, bounces, .. } = self.taste.sets;
+        let mut lines = Vec::new();
+        if tls {
+            lines.push(("tls", self.dice.pick(&["ifavailable", "required"]).to_owned()));
+        }
+        if lookups {
+            lines.extend(LOOKUPS.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        }
+        if bounces {
+            let domain = self.dice.pick_one(&self.names.domains);
+            lines.push(("bounce_domains", format!("( \"{domain}\" )")));
+        }
+        let text = Node::text(nodes);
+        lines.retain(|(name, _)| !text.lines().any(|line| line.starts_with(&format!("{name} = "))));
+        lines.into_iter().map(|(name, value)| Node::Lines(format!("{name} = {value}\n"))).collect()
+    }
+
     /// Stanzas of destinations in the global scope.
     fn domains(&mut self) -> Vec<Node> {
         let mut nodes = Vec::new();
@@ -153,6 +188,12 @@ impl Drawing<'_> {
                 children.push(Node::Lines(format!("{name} = {value}\n")));
             }
         }
+        if self.taste.sets.clients_tls {
+            children.push(Node::Lines(CLIENTS_TLS.to_owned()));
+            if self.dice.percent(30) {
+                children.push(Node::Lines(DEMANDS_CERTIFICATE.to_owned()));
+            }
+        }
         let mut open = String::from("esmtp_listener {\n");
         open +=
             &format!("listen \"{LISTENER}\" {{\npeer \"0.0.0.0/0\" {{\nopen_relay = true\n}}\n");
@@ -163,6 +204,20 @@ impl Drawing<'_> {
         settings(self.dice, scope, self.taste)
     }
 }
+
+/// Look-ups one after the other, each long after the one before.
+const LOOKUPS: [(&str, &str); 3] = [
+    ("dns_rate_limit_enabled", "true"),
+    ("dns_rate_limit_mx_queries", "1"),
+    ("dns_rate_limit_period", "10"),
+];
+
+/// A listener that offers TLS. No file is read in these worlds.
+const CLIENTS_TLS: &str = "tls_certificate = \"/in.pem\"\n\
+    smtp_extensions = ( \"PIPELINING\" \"8BITMIME\" \"STARTTLS\" )\n";
+
+/// A listener that speaks only with those who have a certificate.
+const DEMANDS_CERTIFICATE: &str = "tls_client_ca = \"/ca.pem\"\ntls_verify_mode = require\n";
 
 /// Where clients find us.
 const LISTENER: &str = "10.9.1.1:25";
@@ -202,6 +257,14 @@ fn choices(
 /// Every option that may be drawn.
 pub(super) fn drawn() -> impl Iterator<Item = &'static str> {
     let routing = ["gateway", "routes", "delivery_method", "bind_address", "open_relay"];
+    let of_listeners = [
+        "tls_certificate",
+        "smtp_extensions",
+        "tls_client_ca",
+        "tls_verify_mode",
+        "bounce_domains",
+    ];
+    let routing = routing.into_iter().chain(of_listeners);
     let tables = [CHOICES, STOPS, OF_LISTENERS].into_iter().flatten();
     tables.map(|(name, _)| *name).chain(routing)
 }
@@ -210,6 +273,7 @@ pub(super) fn drawn() -> impl Iterator<Item = &'static str> {
 const STOPS: &[Choice] = &[
     ("max_outbound_connections", &["0"]),
     ("suspend_delivery", &["true"]),
+    ("blackhole", &["true", "inline", "internal"]),
     ("idle_timeout", &["0"]),
 ];
 
@@ -247,6 +311,8 @@ const CHOICES: &[Choice] = &[
     ("scope_max_outbound_connections", &["1", "2", "5"]),
     ("migrate_connections_between_sibling_domains", BOOL),
     ("address_metrics_lifetime", &["0", "60", "1800"]),
+    ("bounce_pattern", &["\"^user[0-4]\""]),
+    ("bounce_behavior", &["pass", "blackhole"]),
     ("outbound_throttle_connections", &["\"1/10\"", "\"5/60\"", "\"100/60\"", "1"]),
     ("outbound_throttle_messages", &["\"1/5\"", "\"10/60\"", "\"3/1\"", "\"600/60\""]),
     ("max_recipients_per_batch", &["0", "1", "2", "100"]),
@@ -303,16 +369,12 @@ mod tests {
 
     /// Options of outbound mail that are not drawn, and why.
     const LEFT_OUT: &[(&str, &str)] = &[
-        ("blackhole", "mail ends without a receiver: the books of the swarm do not know that"),
-        ("bounce_pattern", "is about mail that comes in, to domains of ours"),
-        ("bounce_behavior", "is about mail that comes in, to domains of ours"),
         ("remote_smtp_port", "nobody listens there"),
         ("lmtp_port", "nobody listens there"),
         ("response_transcode_pattern", "needs its other half"),
         ("response_transcode_replace", "needs its other half"),
         ("tls_ca", "every authority is the one"),
-        ("tls_certificate", "needs its other half"),
-        ("tls_key", "needs its other half"),
+        ("tls_key", "is in the file of the certificate"),
         ("tls_ciphers", "the receivers' are drawn"),
     ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use traject_engine::rng::Seed;
 
-use super::config::{self, Names, Taste};
+use super::config::{self, Names, Sets, Taste};
 use super::dice::Dice;
 use super::node::Node;
 
@@ -37,6 +37,12 @@ struct Traits {
     routes: bool,
     /// Configurations that stop mail, until everything is well.
     stops: bool,
+    /// The disk of the spool has troubles.
+    disk: bool,
+    /// Look-ups wait in line.
+    lookups: bool,
+    /// Mail to some domains is for bounces.
+    bounces: bool,
     /// Nothing takes any time.
     instant: bool,
     /// Times in a thousand that an option is set in a stanza.
@@ -110,6 +116,9 @@ impl Traits {
             instant: dice.percent(8),
             density: *dice.pick_one(&[0, 20, 60, 150]),
             heals: *dice.pick_one(&[5, 30, 120]),
+            disk: dice.percent(20),
+            lookups: dice.percent(5),
+            bounces: dice.percent(25),
         }
     }
 }
@@ -145,8 +154,14 @@ impl Maker {
     }
 
     fn one_config(&mut self, key: &str, stops: bool) -> Node {
-        let Traits { density, listens, routes, .. } = self.traits;
-        let taste = Taste { density, stops, listens, routes };
+        let Traits { density, listens, routes, tls, lookups, bounces, .. } = self.traits;
+        let sets = Sets {
+            tls: tls && self.dice.percent(60),
+            lookups,
+            clients_tls: listens && self.dice.percent(40),
+            bounces: listens && bounces,
+        };
+        let taste = Taste { density, stops, listens, routes, sets };
         Node::Block {
             open: format!("{key} = '''\n"),
             children: config::draw(&mut self.dice, &self.names, taste),
@@ -182,7 +197,7 @@ impl Maker {
         let mut line = |text: String| children.push(Node::Lines(text + "\n"));
         let latency = match self.traits.instant {
             true => "0s",
-            false => self.dice.pick(&["10ms", "20ms", "80ms", "200ms"]),
+            false => self.dice.pick(&["10ms", "20ms", "80ms", "200ms", "4s"]),
         };
         line(format!("latency = \"{latency}\""));
         if self.dice.percent(40) {
@@ -408,6 +423,21 @@ impl Maker {
                 faults.push(self.fault(&format!("{what}domain = \"{domain}\"\n")));
             }
         }
+        if self.traits.disk {
+            for _ in 0..self.dice.within(1..=2) {
+                let what = match self.dice.below(4) {
+                    // Clients give up before that is over.
+                    0 if self.traits.listens => "what = \"disk_slow\"\nplus = \"11m\"\n".to_owned(),
+                    0 => "what = \"disk_full\"\n".to_owned(),
+                    1 => "what = \"disk_fails\"\n".to_owned(),
+                    _ => {
+                        let plus = self.dice.pick(&["20ms", "2s", "40s", "11m"]);
+                        format!("what = \"disk_slow\"\nplus = \"{plus}\"\n")
+                    }
+                };
+                faults.push(self.fault(&what));
+            }
+        }
         faults
     }
 
@@ -500,7 +530,7 @@ impl Maker {
 
     fn event(&mut self, at: u64) -> Node {
         let open = format!("\n[[event]]\nat = \"{at}s\"\n");
-        match self.dice.below(8) {
+        match self.dice.below(10) {
             0 | 1 => Node::Block {
                 open: open + "what = \"reload\"\n",
                 children: vec![self.config("config_text")],
@@ -515,7 +545,18 @@ impl Maker {
                 Node::Lines(format!("{open}what = \"suspend\"\nfor = \"{length}s\"\n{whose}"))
             }
             6 => Node::Lines(open + "what = \"flush\"\n" + &self.whose()),
-            _ => Node::Lines(open + "what = \"fail\"\n" + &self.whose()),
+            7 => Node::Lines(open + "what = \"fail\"\n" + &self.whose()),
+            8 => Node::Lines(open + "what = \"resume\"\n" + &self.whose()),
+            _ => {
+                let whose = self.whose();
+                let to = match self.names.bindings.last() {
+                    Some(binding) if self.dice.percent(50) => {
+                        format!("to_binding = \"{binding}\"\n")
+                    }
+                    _ => format!("to_domain = \"{}\"\n", self.dice.pick_one(&self.names.domains)),
+                };
+                Node::Lines(format!("{open}what = \"reroute\"\n{whose}{to}"))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! TLS in the simulated world: real handshakes with certificates, keys and random numbers that
 //! are drawn from the seed, judged by the virtual clock.
 
+mod client;
 mod entropy;
 mod pki;
 mod provider;
@@ -17,6 +18,7 @@ use traject_engine::tls::params::Identity;
 use traject_net::tls::{CertificateStore, TlsConfigs, TlsSetup};
 use traject_net::world::Clock;
 
+pub use self::client::client_config;
 pub use self::entropy::Entropy;
 pub use self::pki::{CertificateKind, CertificateSpec, Credentials, Pki};
 pub use self::provider::provider;
