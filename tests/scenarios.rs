@@ -30,6 +30,12 @@ const CHANGES: &[Change] = &[
         fails: "t100 <= 4m, receiver slow",
     },
     Change {
+        scenario: "regressions/an-exchange-that-is-named-twice.toml",
+        instead_of: "\"1/60\"",
+        write: "\"2/60\"",
+        fails: "t100 >= 2m",
+    },
+    Change {
         scenario: "regressions/an-answer-after-our-patience.toml",
         instead_of: "body_timeout = 1\n",
         write: "body_timeout = 5\n",

@@ -119,8 +119,10 @@ impl Engine {
         if wanted || entry.is_some() {
             let plan = if wanted { self.known_plan(slot) } else { None };
             let binding = &self.queues[slot].pair.binding;
-            let spots = plan.map(|plan| spots_of(&plan, binding).collect()).unwrap_or_default();
-            self.siblings.seek(slot, &mut entry, spots);
+            // A plan may lead to one place twice: by a route, and by the exchanges of the domain.
+            let spots: BTreeSet<Spot> =
+                plan.map(|plan| spots_of(&plan, binding).collect()).unwrap_or_default();
+            self.siblings.seek(slot, &mut entry, spots.into_iter().collect());
             self.queues[slot].seeking = entry;
         }
     }
