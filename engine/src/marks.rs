@@ -12,8 +12,6 @@ pub enum Mark {
     Refunded,
     /// A connection of the reserve was given to a queue.
     ReserveSwept,
-    /// A client left before it heard that its message was durable.
-    LeftBeforeYes,
     /// What was in a transaction at a reload belongs to another queue now.
     SentHome,
     /// A connection that was not needed any more ended while it was being made.
@@ -26,12 +24,11 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::TooOldToWait,
         Self::Purged,
         Self::Refunded,
         Self::ReserveSwept,
-        Self::LeftBeforeYes,
         Self::SentHome,
         Self::OutdatedOnArrival,
         Self::NotAttempted,
@@ -45,7 +42,6 @@ impl Mark {
             Self::Purged => "purged",
             Self::Refunded => "refunded",
             Self::ReserveSwept => "reserve swept",
-            Self::LeftBeforeYes => "left before the yes",
             Self::SentHome => "sent home",
             Self::OutdatedOnArrival => "outdated on arrival",
             Self::NotAttempted => "not attempted",

@@ -14,7 +14,6 @@ use crate::control::holds::Holds;
 use crate::engine::{Engine, Ids};
 use crate::ids::{ConnId, ListenerId, MessageId, SpoolOp};
 use crate::io::{NetError, Output, SpoolError, SpoolWrite};
-use crate::marks::Mark;
 use crate::message::{RecipientState, StoredMessage, Submission};
 use crate::queue::{Batch, Indexes, Queue};
 use crate::record::{Event, Pair, Via};
@@ -239,9 +238,6 @@ impl Engine {
             (SpoolPurpose::Accept { conn, peer, message }, Ok(())) => {
                 // A client that left before its 250 is no reason to drop the message: it is
                 // complete and durable. If the client tries again it makes a second one.
-                if !self.inbound.contains_key(&conn) {
-                    self.marks.hit(Mark::LeftBeforeYes);
-                }
                 self.drive_inbound(conn, ServerInput::Spooled(Ok(())));
                 let bounces = self.bounces.remove(&message.id).unwrap_or_default();
                 self.take_into_care(message.clone(), Via::Smtp { conn, peer });

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::world::{Answer, World, accepting};
+use traject_engine::marks::Mark;
 
 /// Commands as an exchange hears them, banner and dot included.
 #[derive(Clone, Default)]
@@ -133,6 +134,27 @@ fn eight_bit_mail_is_announced_on_demand_and_never_converted_in_silence() {
             Err(reply) => assert!(said.is_none() && failed[0].ends_with(reply), "{failed:?}"),
         }
     }
+}
+
+/// Who was told of one client and does not hear of another would take the second message for the
+/// first one's.
+#[test]
+fn a_connection_that_speaks_for_another_client_is_not_used() {
+    let mut world = World::new("max_outbound_connections = 1 xclient = ifavailable");
+    let mut told = false;
+    world.receiver("x.test", move |_, said, _| {
+        let offer = said.starts_with("EHLO") && !told;
+        told |= said.starts_with("XCLIENT");
+        match offer {
+            true => Answer::Say("250-x.test\n250 XCLIENT ADDR".into()),
+            false => accepting(said),
+        }
+    });
+    world.submit(0, &["a@x.test"]);
+    world.submit(0, &["b@x.test"]);
+    world.run_to(1);
+    assert_eq!((world.count("opened"), world.count("delivered")), (2, 2));
+    assert!(world.engine.marks().has(Mark::NotAttempted));
 }
 
 #[test]
