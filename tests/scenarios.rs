@@ -54,6 +54,12 @@ const CHANGES: &[Change] = &[
         fails: "connections_opened == 3, receiver one",
     },
     Change {
+        scenario: "regressions/bounces-that-are-all-dropped.toml",
+        instead_of: "bounce_behavior = blackhole\n",
+        write: "bounce_behavior = pass\n",
+        fails: "delivered == 1",
+    },
+    Change {
         scenario: "regressions/clear-beside-a-new-try-of-tls.toml",
         instead_of: "tls = ifavailable",
         write: "tls = required",

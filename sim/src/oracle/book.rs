@@ -11,7 +11,7 @@ use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::control::{Action, Selector};
 use traject_engine::ids::MessageId;
 use traject_engine::message::{RecipientState, StoredMessage};
-use traject_engine::record::{Attempt, Event, Pair, Record};
+use traject_engine::record::{Attempt, Event, Pair, Record, Via};
 use traject_engine::rng::entity;
 use traject_engine::smtp::address::Mailbox;
 use traject_engine::tls::policy::TlsMode;
@@ -310,6 +310,10 @@ impl Book {
     /// Enters what a record says; it was looked up before.
     pub(super) fn apply(&mut self, record: &Record, notice: bool) -> Result<(), Finding> {
         match &record.event {
+            // All of it was bounces that are read and dropped (`bounce_behavior`).
+            Event::Reception { via: Via::Smtp { .. }, recipients, .. } if recipients.is_empty() => {
+                Ok(())
+            }
             Event::Reception { message, recipients, binding, .. } => {
                 let binding = self.strangers.remove(message).unwrap_or_else(|| Arc::clone(binding));
                 self.accept((*message, notice), record.at, recipients, &binding)
