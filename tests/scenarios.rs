@@ -54,6 +54,18 @@ const CHANGES: &[Change] = &[
         fails: "connections_opened == 3, receiver one",
     },
     Change {
+        scenario: "regressions/a-restart-on-a-failing-disk.toml",
+        instead_of: "for = \"590s\"",
+        write: "for = \"300s\"",
+        fails: "t100 >= 9m",
+    },
+    Change {
+        scenario: "regressions/refused-by-a-failing-disk-and-found.toml",
+        instead_of: "for = \"61s\"",
+        write: "for = \"5s\"",
+        fails: "delivered == 2",
+    },
+    Change {
         scenario: "regressions/bounces-that-are-all-dropped.toml",
         instead_of: "bounce_behavior = blackhole\n",
         write: "bounce_behavior = pass\n",

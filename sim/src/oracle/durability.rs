@@ -1,6 +1,6 @@
 //! Durability: a client hears a yes for its message, and mail is taken into care, only when the
-//! message is on the disk; what was refused never comes; a message is forgotten only when every
-//! recipient is done.
+//! message is on the disk; what was refused never comes, but what a failing disk may have kept, to
+//! a new process; a message is forgotten only when every recipient is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub(super) struct Durability {
     durable: BTreeSet<MessageId>,
     /// Clients heard a no for these.
     refused: BTreeSet<MessageId>,
+    /// The disk failed while these were written to it: a new process may find them.
+    uncertain: BTreeSet<MessageId>,
 }
 
 impl Durability {
@@ -70,11 +72,11 @@ impl Durability {
                 self.receiving.remove(conn);
                 self.answering.remove(conn);
             }
-            Input::Spooled { op, result } => {
-                if let (Some(message), Ok(())) = (self.inserts.remove(op), result) {
-                    self.durable.insert(message);
-                }
-            }
+            Input::Spooled { op, result } => match (self.inserts.remove(op), result) {
+                (Some(message), Ok(())) => drop(self.durable.insert(message)),
+                (Some(message), Err(_)) => drop(self.uncertain.insert(message)),
+                (None, _) => {}
+            },
             _ => {}
         }
     }
@@ -82,7 +84,8 @@ impl Durability {
     /// A message is taken into care.
     pub(super) fn record(&mut self, record: &Record) -> Result<(), Finding> {
         let Event::Reception { message, via, .. } = &record.event else { return Ok(()) };
-        let refused = self.refused.contains(message);
+        let survived = matches!(via, Via::Spool) && self.uncertain.contains(message);
+        let refused = self.refused.contains(message) && !survived;
         ensure(LAW, !refused, || format!("message {message} was refused, and is sent"))?;
         // What a new process finds is durable.
         let durable = self.durable.remove(message) || matches!(via, Via::Spool);
@@ -91,7 +94,9 @@ impl Durability {
 
     /// The process is gone, and its clients with it.
     pub(super) fn forget(&mut self) {
-        *self = Self { refused: std::mem::take(&mut self.refused), ..Self::default() };
+        let refused = std::mem::take(&mut self.refused);
+        let uncertain = std::mem::take(&mut self.uncertain);
+        *self = Self { refused, uncertain, ..Self::default() };
     }
 }
 
