@@ -66,6 +66,12 @@ const CHANGES: &[Change] = &[
         fails: "delivered == 2",
     },
     Change {
+        scenario: "regressions/batches-of-a-gateway.toml",
+        instead_of: "gateway = \"hub.example\" max_recipients_per_batch = 1 }",
+        write: "gateway = \"hub.example\" }\ndomain \"hub.example\" { max_recipients_per_batch = 1 }",
+        fails: "connections_opened == 1",
+    },
+    Change {
         scenario: "regressions/bounces-that-are-all-dropped.toml",
         instead_of: "bounce_behavior = blackhole\n",
         write: "bounce_behavior = pass\n",

@@ -96,6 +96,8 @@ pub(super) struct Phase {
     queue: Pair,
     /// `tls` of that queue: what its connections go by.
     queue_tls: TlsMode,
+    /// `max_recipients_per_batch` of that queue.
+    pub(super) queue_batch: u32,
 }
 
 /// Messages with neighbouring ids: a message's place is its id, counted from the segment's first.
@@ -617,11 +619,12 @@ impl Phase {
         };
         let domain = options.gateway.clone().unwrap_or_else(|| Arc::clone(&mail.domain));
         let queue = Pair { binding, domain };
-        let queue_tls = match queue == *mail {
-            true => options.tls.mode,
-            false => config.delivery_options(&queue.binding, &queue.domain).tls.mode,
+        let of = |options: &DeliveryOptions| (options.tls.mode, options.max_recipients_per_batch);
+        let (queue_tls, queue_batch) = match queue == *mail {
+            true => of(&options),
+            false => of(&config.delivery_options(&queue.binding, &queue.domain)),
         };
-        Self { options, queue, queue_tls }
+        Self { options, queue, queue_tls, queue_batch }
     }
 }
 

@@ -166,10 +166,10 @@ pub(super) fn judge_batch(
 ) -> Result<(), Finding> {
     // All recipients of a transaction are of one queue.
     let Some(first) = recipients.first() else { return Ok(()) };
-    let (pair, recipients) = (book.row_named(message, first)?.pair, recipients.len());
+    let (home, recipients) = (book.row_named(message, first)?.home, recipients.len());
     // When the transaction began the receiver does not tell.
-    let phases = book.phases(pair, before(at, TRANSACTION_MAX), at);
-    let cap = loosest(phases.iter().map(|phase| phase.options.max_recipients_per_batch));
+    let phases = book.phases(home, before(at, TRANSACTION_MAX), at);
+    let cap = loosest(phases.iter().map(|phase| phase.queue_batch));
     ensure(LAW, cap == 0 || recipients <= cap as usize, || {
         format!("{recipients} recipients in one transaction, max_recipients_per_batch = {cap}")
     })

@@ -535,3 +535,22 @@ fn mail_that_goes_to_a_gateway_goes_by_the_tls_of_the_gateway() {
         assert_eq!(judge(config, stream).is_none(), secured);
     }
 }
+
+#[test]
+fn a_transaction_for_a_gateway_has_the_batch_of_the_gateway() {
+    for (config, holds) in [
+        ("domain a.test { gateway = hub.test max_recipients_per_batch = 2 }", true),
+        (
+            "domain a.test { gateway = hub.test } domain hub.test { max_recipients_per_batch = 2 }",
+            false,
+        ),
+    ] {
+        let mut oracles = fresh(config);
+        let all = ["x@a.test", "y@a.test", "z@a.test"];
+        let received = reception(0, 2, &all);
+        spooled(&mut oracles, &received);
+        oracles.record(&received).unwrap();
+        let judged = oracles.transaction(at(1), MessageId(2), &all.map(str::to_owned));
+        assert_eq!(judged.is_ok(), holds, "{config}");
+    }
+}
