@@ -72,6 +72,12 @@ const CHANGES: &[Change] = &[
         fails: "connections_opened == 1",
     },
     Change {
+        scenario: "regressions/two-demands-of-tls-at-one-address.toml",
+        instead_of: "host_failure_retry = 3600",
+        write: "host_failure_retry = 30",
+        fails: "connections_opened == 1, domain user.example",
+    },
+    Change {
         scenario: "regressions/bounces-that-are-all-dropped.toml",
         instead_of: "bounce_behavior = blackhole\n",
         write: "bounce_behavior = pass\n",

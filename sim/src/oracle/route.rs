@@ -99,7 +99,10 @@ impl Routes {
                 Ok(())
             }
             Event::TlsFailed { pair, remote, until, .. } => {
-                self.unfit.insert((Arc::clone(&pair.binding), remote.ip()), *until);
+                // Each demand has a memory of its own, and the record does not say which it was.
+                let key = (Arc::clone(&pair.binding), remote.ip());
+                let longest = self.unfit.entry(key).or_default();
+                *longest = (*longest).max(*until);
                 Ok(())
             }
             Event::DnsFailure { question: Question::Addresses(host), .. } => {
