@@ -457,6 +457,7 @@ const WARNINGS: &[(&str, &[&str])] = &[
     ("delivery/retries-in-step-with-the-receiver.toml", &["TJ031"]),
     ("delivery/retry-schedules.toml", &["TJ030", "TJ031"]),
     ("regressions/expired-untried-with-never-retry.toml", &["TJ030"]),
+    ("regressions/two-demands-of-tls-at-one-address.toml", &["TJ043"]),
 ];
 
 /// What a case's wrong configuration gets wrong: `cases/NAME.wrong.conf` beside `cases/NAME.toml`.
