@@ -454,7 +454,16 @@ impl Engine {
         max: u32,
     ) -> Option<(Batch, Option<Place>)> {
         let reserved = self.outbound.get_mut(&conn)?.passed.reserved.take();
-        let budget = self.message_budget(slot, reserved);
+        let place = reserved.as_ref().map(|reserved| reserved.place.clone());
+        let budget = self.message_budget(slot, place);
+        if budget == 0
+            && let Some(reserved) = reserved
+            && let Some(window) = self.turn_was_lost(slot, &reserved)
+            && let Some(Outbound { phase: Phase::Open { session, .. }, .. }) =
+                self.outbound.get_mut(&conn)
+        {
+            session.wait_longer(window);
+        }
         let max = match max {
             0 => budget,
             max => max.min(budget),

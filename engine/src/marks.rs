@@ -20,11 +20,13 @@ pub enum Mark {
     NotAttempted,
     /// A queue in line at a limit had to ask the DNS anew, and others went before it.
     SteppedAside,
+    /// A connection took longer to come up than the window of a throttle is long.
+    TurnLost,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooOldToWait,
         Self::Purged,
         Self::Refunded,
@@ -33,6 +35,7 @@ impl Mark {
         Self::OutdatedOnArrival,
         Self::NotAttempted,
         Self::SteppedAside,
+        Self::TurnLost,
     ];
 
     /// Its name in reports.
@@ -46,6 +49,7 @@ impl Mark {
             Self::OutdatedOnArrival => "outdated on arrival",
             Self::NotAttempted => "not attempted",
             Self::SteppedAside => "stepped aside",
+            Self::TurnLost => "turn lost",
         }
     }
 }

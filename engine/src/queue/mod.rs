@@ -6,7 +6,7 @@ mod residency;
 pub mod retry;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -18,7 +18,7 @@ use crate::mx::plan::Plan;
 use crate::queue::reason::QueueReason;
 use crate::record::Pair;
 use crate::sched::siblings::Seeking;
-use crate::shaping::gates::Ticket;
+use crate::shaping::gates::{Ticket, Turn};
 use crate::smtp::reply::Reply;
 use crate::time::Timestamp;
 use crate::timers::TimerHandle;
@@ -80,6 +80,8 @@ pub(crate) struct Queue {
     pub(crate) seeking: Option<Seeking>,
     /// Its place in line at a shared limit.
     pub(crate) ticket: Option<Ticket>,
+    /// Turns at its throttle of messages that it had and that its connections were too slow for.
+    pub(crate) lost_turns: BTreeSet<Turn>,
     /// The queue's one timer.
     pub(crate) timer: Option<TimerHandle>,
     /// Why nothing more is going out now.
@@ -133,6 +135,7 @@ impl Queue {
             dns_failed_until: None,
             seeking: None,
             ticket: None,
+            lost_turns: BTreeSet::new(),
             timer: None,
             reason: QueueReason::Empty,
         }

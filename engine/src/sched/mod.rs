@@ -59,6 +59,9 @@ impl Engine {
         if !queue.has_active() || suspended {
             queue.trying_since = None;
         }
+        if !queue.has_active() {
+            queue.lost_turns.clear();
+        }
         if !suspended && !self.draining {
             self.feed_idle_sessions(slot);
         }

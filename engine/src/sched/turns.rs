@@ -4,13 +4,14 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::config::effective::{DeliveryOptions, SharedThrottle};
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::marks::Mark;
 use crate::queue::reason::QueueReason;
-use crate::shaping::gates::{GateKey, GateKind, Place};
+use crate::shaping::gates::{GateKey, GateKind, Place, Ticket, Turn};
 use crate::time::Timestamp;
 
 impl Engine {
@@ -73,9 +74,13 @@ impl Engine {
         if let Some(throttle) = &options.outbound_throttle_connections {
             self.gates.charge(&key(GateKind::ConnectionThrottle, &throttle.scope), self.now, 1);
         }
-        let reserved = self.charge_messages(slot, 1);
+        let queue = &mut self.queues[slot];
+        let ticket = queue.ticket.as_ref().map(Ticket::turn);
+        let turn = ticket.or_else(|| queue.lost_turns.pop_first());
+        let turn = turn.unwrap_or_else(|| self.gates.new_turn());
+        let place = self.charge_messages(slot, 1);
         self.leave_line(slot);
-        Passed { caps, reserved }
+        Passed { caps, reserved: place.map(|place| Reserved { place, turn }) }
     }
 
     /// A connection of a queue to an exchange counts towards every cap there is now; these it will
@@ -139,8 +144,8 @@ impl Engine {
                 self.touch(first);
             }
         }
-        if let Some(place) = passed.reserved {
-            self.refund_messages(&place, 1);
+        if let Some(reserved) = passed.reserved {
+            self.refund_messages(&reserved.place, 1);
         }
     }
 
@@ -240,10 +245,34 @@ impl Engine {
     }
 
     fn line_up(&mut self, slot: usize, key: &GateKey) {
-        let next = self.gates.line_up(key, slot, &mut self.queues[slot].ticket);
+        let queue = &mut self.queues[slot];
+        let next = self.gates.line_up(key, slot, &mut queue.ticket);
+        if key.kind == GateKind::MessageThrottle
+            && let Some(ticket) = &mut queue.ticket
+            && let Some(turn) =
+                queue.lost_turns.first().copied().filter(|lost| *lost < ticket.turn())
+        {
+            // The turn it waited for so far comes after that one.
+            queue.lost_turns.remove(&turn);
+            queue.lost_turns.insert(ticket.turn());
+            self.gates.move_forward(ticket, turn);
+        }
         if let Some(next) = next {
             self.touch(next);
         }
+    }
+
+    /// A session that may send nothing, although a place was kept for its first message: it took
+    /// longer to come up than the window is long. The queue gets that turn again, and the session
+    /// waits for it, however short `idle_timeout` is. Answers with how much longer that may take.
+    pub(crate) fn turn_was_lost(&mut self, slot: usize, reserved: &Reserved) -> Option<Duration> {
+        let queue = &mut self.queues[slot];
+        let throttle = queue.options.outbound_throttle_messages.as_ref()?;
+        let (key, window) = (key(GateKind::MessageThrottle, &throttle.scope), throttle.rate.per);
+        queue.lost_turns.insert(reserved.turn);
+        self.line_up(slot, &key);
+        self.marks.hit(Mark::TurnLost);
+        Some(window)
     }
 
     /// Whether the counters of caps agree with the connections there are, for recounts.
@@ -265,8 +294,17 @@ impl Engine {
 pub(crate) struct Passed {
     /// The caps it counts towards until it is gone.
     pub(crate) caps: Vec<GateKey>,
-    /// The place of its first message in `outbound_throttle_messages`.
-    pub(crate) reserved: Option<Place>,
+    /// What is kept for its first message.
+    pub(crate) reserved: Option<Reserved>,
+}
+
+/// A place in `outbound_throttle_messages`, kept for the first message of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Reserved {
+    /// The place.
+    pub(crate) place: Place,
+    /// The turn at which the queue got it.
+    turn: Turn,
 }
 
 /// The caps a pair shares with others, the narrow ones first: who waits at one of those is not in

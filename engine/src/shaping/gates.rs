@@ -5,8 +5,9 @@
 //! served, one unit a turn: who has passed and wants more goes to its end. Who passes one gate and
 //! finds the next one shut has waited since the first: it moves there with its number, and is
 //! before all who came later. Who must ask the DNS anew before its turn steps aside: others go on,
-//! but leave one unit for it. So nobody starves, however long the queues of others are, and however
-//! much sooner their answers come.
+//! but leave one unit for it. Who had its turn and could not use it in time, since its connection
+//! took too long to come up, gets that turn again. So nobody starves, however long the queues of
+//! others are, and however much sooner their answers come.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -59,6 +60,10 @@ pub(crate) struct Place {
     pub(crate) at: Timestamp,
 }
 
+/// When a queue's turn was, among those of all gates: lower numbers are before higher ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn(u64);
+
 /// A place in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
@@ -70,6 +75,11 @@ impl Ticket {
     /// The gate.
     pub(crate) const fn key(&self) -> &GateKey {
         &self.key
+    }
+
+    /// Its turn.
+    pub(crate) const fn turn(&self) -> Turn {
+        Turn(self.number)
     }
 
     /// Whether it is a place in line at that gate.
@@ -259,6 +269,21 @@ impl Gates {
         next
     }
 
+    /// A turn for a queue that passed without being in line.
+    pub(crate) fn new_turn(&mut self) -> Turn {
+        self.next_number += 1;
+        Turn(self.next_number)
+    }
+
+    /// Moves a queue in line forward to an earlier turn that it has had before.
+    pub(crate) fn move_forward(&mut self, ticket: &mut Ticket, turn: Turn) {
+        let Some(gate) = self.gates.get_mut(&ticket.key) else { return };
+        if let Some(slot) = gate.line.remove(&ticket.number) {
+            gate.line.insert(turn.0, slot);
+            ticket.number = turn.0;
+        }
+    }
+
     /// Takes a queue out of its line. Returns who is first there now, if that has changed.
     pub(crate) fn give_up(&mut self, ticket: Ticket) -> Option<usize> {
         let gate = self.gates.get_mut(&ticket.key)?;
@@ -381,6 +406,24 @@ mod tests {
         assert_eq!(gates.give_up(one), Some(1));
         assert_eq!(kept(&gates, None), 0);
         assert!(gates.is_first(&two.unwrap()));
+    }
+
+    #[test]
+    fn a_turn_that_was_lost_is_had_again_before_those_who_came_later() {
+        let mut gates = Gates::default();
+        let gate = key("global");
+        let lost = gates.new_turn();
+        let mut tickets = [None, None];
+        for (slot, ticket) in tickets.iter_mut().enumerate() {
+            gates.line_up(&gate, slot, ticket);
+        }
+        let [first, slow] = tickets.map(Option::unwrap);
+        let mut slow = slow;
+        assert!(gates.is_turn_of(&gate, Some(&first)));
+        gates.move_forward(&mut slow, lost);
+        assert_eq!(slow.turn(), lost);
+        assert!(!gates.is_turn_of(&gate, Some(&first)) && gates.is_turn_of(&gate, Some(&slow)));
+        assert_eq!(gates.give_up(slow), Some(0));
     }
 
     #[test]

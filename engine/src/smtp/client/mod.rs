@@ -123,6 +123,13 @@ impl ClientSession {
         self.link.deadline
     }
 
+    /// There is work for an idle session, but not now: it is not ended for so much longer.
+    pub fn wait_longer(&mut self, time: Duration) {
+        if let (State::Idle, Some(deadline)) = (&self.state, &mut self.link.deadline) {
+            *deadline = *deadline + time;
+        }
+    }
+
     /// How far the dialogue has come.
     pub const fn stage(&self) -> Stage {
         self.state.stage()
