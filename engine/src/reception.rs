@@ -295,10 +295,13 @@ impl Engine {
     /// A durable message becomes ours: each recipient still to be delivered enters a queue. Mail of
     /// a binding that is no longer configured is sent by `default`.
     pub(crate) fn take_into_care(&mut self, message: Arc<StoredMessage>, via: Via) {
-        let mut waiting = Vec::new();
+        let (mut waiting, mut done) = (Vec::new(), Vec::new());
         for (index, recipient) in (0..).zip(&message.recipients) {
-            if let RecipientState::Pending { attempts, next_attempt_at } = recipient.state {
-                waiting.push((index, attempts, next_attempt_at));
+            match recipient.state {
+                RecipientState::Pending { attempts, next_attempt_at } => {
+                    waiting.push((index, attempts, next_attempt_at));
+                }
+                RecipientState::Done => done.push(index),
             }
         }
         let recipients = waiting.iter().map(|(index, ..)| *index);
@@ -310,6 +313,7 @@ impl Engine {
             recipients: recipients
                 .map(|index: u32| message.recipients[index as usize].mailbox.clone())
                 .collect(),
+            done: done.into(),
             binding: binding.clone(),
             size_bytes: message.size_bytes,
         });

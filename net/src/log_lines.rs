@@ -11,7 +11,7 @@ use traject_engine::bounce::BounceClass;
 use traject_engine::config::effective::{LogFile, LogKind, LogLines};
 use traject_engine::config::{Config, DEFAULT_BINDING};
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{Attempt, Event, Record, Via};
+use traject_engine::record::{Attempt, Event, Record, Via, numbered};
 use traject_engine::smtp::address::{Mailbox, ReversePath};
 use traject_engine::smtp::reply::Reply;
 use traject_engine::smtp::stage::Stage;
@@ -135,11 +135,13 @@ impl Line<'_> {
     }
 
     fn receptions(mut self, event: &Event, client: Option<(ConnId, SocketAddr)>) {
-        let Event::Reception { message, reverse_path, recipients, binding, size_bytes, .. } = event
+        let Event::Reception {
+            message, reverse_path, recipients, done, binding, size_bytes, ..
+        } = event
         else {
             return;
         };
-        for (recipient, mailbox) in (0..).zip(recipients) {
+        for (recipient, mailbox) in numbered(recipients, done) {
             self.start(*message, recipient, client.map(|(conn, _)| conn), 'R');
             self.mailbox(mailbox);
             self.sender(reverse_path);
@@ -322,11 +324,16 @@ mod tests {
     }
 
     fn reception(via: Via, recipients: Vec<Mailbox>) -> Event {
+        reception_without(via, recipients, &[])
+    }
+
+    fn reception_without(via: Via, recipients: Vec<Mailbox>, done: &[u32]) -> Event {
         Event::Reception {
             message: MessageId(0xabc),
             via,
             reverse_path: ReversePath(None),
             recipients,
+            done: done.into(),
             binding: "blue".into(),
             size_bytes: 99,
         }
@@ -410,6 +417,16 @@ mod tests {
                     vec![mailbox("bob", "user.test")],
                 ),
                 ["1700000000@abc-0@abc@@R@bob@user.test@@@@99@internal@default@blue\n", "", ""],
+            ),
+            // What is done has a number and no line: a bounce that was read and dropped.
+            (
+                reception_without(smtp(), two(), &[0, 2]),
+                [
+                    "1700000000@abc-1@abc@5@R@bob@user.test@@@203.0.113.7@99@esmtp@default@blue\n\
+                     1700000000@abc-3@abc@5@R@eve@[192.0.2.1]@@@203.0.113.7@99@esmtp@default@blue\n",
+                    "",
+                    "",
+                ],
             ),
             // It was received by the process before.
             (reception(Via::Spool, two()), ["", "", ""]),

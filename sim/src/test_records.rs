@@ -49,6 +49,7 @@ pub(crate) fn reception(second: u64, message: u64, recipients: &[&str]) -> Recor
         via: Via::Submission,
         reverse_path: ReversePath(None),
         recipients: recipients.iter().map(|name| mailbox(name)).collect(),
+        done: Box::default(),
         binding: "default".into(),
         size_bytes: 1000,
     };

@@ -75,6 +75,7 @@ fn next(event: Option<&Event>) -> Option<Event> {
             via: Via::Submission,
             reverse_path: ReversePath(None),
             recipients: Vec::new(),
+            done: [1].into(),
             binding: "b".into(),
             size_bytes: 0,
         },

@@ -161,8 +161,12 @@ pub enum Event {
         via: Via,
         /// Envelope sender.
         reverse_path: ReversePath,
-        /// Envelope recipients still to be delivered.
+        /// Envelope recipients still to be delivered, in the order of their indexes.
         recipients: Vec<Mailbox>,
+        /// Indexes of the envelope's other recipients, in order: they are done already. See
+        /// [`numbered`].
+        #[serde(default, skip_serializing_if = "<[u32]>::is_empty")]
+        done: Box<[u32]>,
         /// Its binding.
         binding: Arc<str>,
         /// Size of the body.
@@ -456,6 +460,16 @@ impl Event {
             _ => {}
         }
     }
+}
+
+/// The recipients of a reception, each with its index in the message's envelope, by which every
+/// other record names it: some of the envelope may be `done`.
+pub fn numbered<'a>(
+    recipients: &'a [Mailbox],
+    done: &'a [u32],
+) -> impl Iterator<Item = (u32, &'a Mailbox)> {
+    let open = (0_u32..).filter(|index| done.binary_search(index).is_err());
+    open.zip(recipients)
 }
 
 /// Why a recipient is given up after a transient failure.

@@ -4,6 +4,7 @@ use crate::world::{World, accepting};
 use traject_engine::Input;
 use traject_engine::ids::ConnId;
 use traject_engine::io::SpoolError;
+use traject_engine::record::{Event, numbered};
 use traject_engine::smtp::data::{BodyError, BodyInfo};
 
 const CONFIG: &str = "
@@ -198,6 +199,19 @@ fn bounces_that_come_by_mail_are_read_and_then_pass_or_end() {
             says("b-3@drop.ours.test", "Blackhole"),
             says("b-4@pass.ours.test", "Pass"),
         ]
+    );
+    // Who is named by its number in the envelope later is so from the start.
+    let came = world.records.iter().filter_map(|record| match &record.event {
+        Event::Reception { recipients, done, .. } => {
+            let open: Vec<_> = numbered(recipients, done).map(|(n, to)| (n, &*to.local)).collect();
+            Some((open, &done[..]))
+        }
+        _ => None,
+    });
+    let came: Vec<_> = came.collect();
+    assert_eq!(
+        came,
+        [(vec![(0, "ann")], &[][..]), (vec![], &[0][..]), (vec![(1, "b-4")], &[0][..]),]
     );
     // Those that pass are delivered, and nothing is left of the others.
     assert_eq!([world.count("received"), world.count("delivered")], [3, 2]);

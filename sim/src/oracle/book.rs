@@ -78,6 +78,8 @@ pub struct Book {
     /// Bindings of messages that were not configured when the message came in.
     strangers: BTreeMap<MessageId, Arc<str>>,
     rows: Vec<Row>,
+    /// Indexes of recipients that were done when their message came: they have no row.
+    done: BTreeMap<MessageId, Box<[u32]>>,
     messages: Vec<Segment>,
     /// Each pair with what it is under each configuration.
     pairs: Vec<(Pair, Vec<Phase>)>,
@@ -123,6 +125,7 @@ impl Book {
             configs: vec![(Timestamp::default(), config)],
             strangers: BTreeMap::new(),
             rows: Vec::new(),
+            done: BTreeMap::new(),
             messages: Vec::new(),
             pairs: Vec::new(),
             pair_ids: BTreeMap::new(),
@@ -316,9 +319,9 @@ impl Book {
             Event::Reception { via: Via::Smtp { .. }, recipients, .. } if recipients.is_empty() => {
                 Ok(())
             }
-            Event::Reception { message, recipients, binding, .. } => {
+            Event::Reception { message, recipients, done, binding, .. } => {
                 let binding = self.strangers.remove(message).unwrap_or_else(|| Arc::clone(binding));
-                self.accept((*message, notice), record.at, recipients, &binding)
+                self.accept((*message, notice), record.at, (recipients, done), &binding)
             }
             Event::Delivery(attempt) => self.end(attempt, State::Delivered),
             Event::PermanentFailure(attempt) => {
@@ -401,13 +404,16 @@ impl Book {
         &mut self,
         (message, notice): (MessageId, bool),
         at: Timestamp,
-        recipients: &[Mailbox],
+        (recipients, done): (&[Mailbox], &[u32]),
         binding: &Arc<str>,
     ) -> Result<(), Finding> {
         ensure(LAW, self.place(message).is_err(), || format!("message {message} came twice"))?;
         ensure(LAW, !recipients.is_empty(), || format!("message {message} is for nobody"))?;
         let first_row = self.rows.len() as u32;
         let at = self.notes.received_at(message).unwrap_or(at);
+        if !done.is_empty() {
+            self.done.insert(message, done.into());
+        }
         for mailbox in recipients {
             let pair = Pair { binding: Arc::clone(binding), domain: Arc::clone(&mailbox.domain) };
             let pair = self.pair_id(&pair);
@@ -445,19 +451,19 @@ impl Book {
         message: &StoredMessage,
         unheard: bool,
     ) -> Result<(), Finding> {
-        let Ok(place) = self.place(message.id) else {
+        if !self.knows(message.id) {
             // Durable, and the process died before it knew.
             self.notes.is_new(message.id, message.received_at);
             return Ok(());
-        };
+        }
         let uncertain = self.notes.is_uncertain(message.id) || unheard;
         let mut back = 0;
-        for (index, recipient) in message.recipients.iter().enumerate().take(place.rows as usize) {
+        for (index, recipient) in (0..).zip(&message.recipients) {
             let RecipientState::Pending { attempts, next_attempt_at } = recipient.state else {
                 continue;
             };
-            let rerouted = message.rerouted(index as u32).map(|to| self.pair_id(to));
-            let row = &mut self.rows[place.first_row as usize + index];
+            let rerouted = message.rerouted(index).map(|to| self.pair_id(to));
+            let row = self.row_mut(message.id, index)?;
             if std::mem::take(&mut row.flushed) {
                 // The spool knows nothing of that.
                 row.due_at = next_attempt_at;
@@ -557,20 +563,28 @@ impl Book {
 
     /// Whether a message is a notice.
     pub(super) fn is_notice(&self, message: MessageId) -> bool {
-        self.row(message, 0).is_ok_and(|row| row.notice)
+        self.place(message).is_ok_and(|place| self.rows[place.first_row as usize].notice)
     }
 
     pub(super) fn row(&self, message: MessageId, index: u32) -> Result<&Row, Finding> {
-        let place = self.place(message)?;
-        ensure(LAW, index < place.rows, || {
-            format!("message {message} has {} recipients, and no number {index}", place.rows)
-        })?;
-        Ok(&self.rows[(place.first_row + index) as usize])
+        Ok(&self.rows[self.position(message, index)?])
     }
 
     fn row_mut(&mut self, message: MessageId, index: u32) -> Result<&mut Row, Finding> {
+        let position = self.position(message, index)?;
+        Ok(&mut self.rows[position])
+    }
+
+    /// Where the row is of a recipient with an index in the message's envelope.
+    fn position(&self, message: MessageId, index: u32) -> Result<usize, Finding> {
         let place = self.place(message)?;
-        Ok(&mut self.rows[(place.first_row + index) as usize])
+        let done = self.done.get(&message).map_or(&[][..], |done| done);
+        let before = done.binary_search(&index).err();
+        let row = before.map(|before| index - before as u32).filter(|row| *row < place.rows);
+        row.map(|row| (place.first_row + row) as usize).ok_or_else(|| Finding {
+            law: LAW,
+            details: format!("message {message} came for {}, not for number {index}", place.rows),
+        })
     }
 
     fn place(&self, message: MessageId) -> Result<Place, Finding> {

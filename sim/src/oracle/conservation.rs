@@ -1,5 +1,9 @@
 //! Conservation, at rest: the engine, the spool and the book hold the same mail. What each record
-//! does to it the [`Book`] judges.
+//! does to it the [`Book`] judges. And on its way in: nobody is left out.
+
+use traject_engine::config::Config;
+use traject_engine::config::effective::BounceBehavior;
+use traject_engine::message::{RecipientState, StoredMessage};
 
 use super::{Book, Finding, Law, ensure};
 
@@ -24,4 +28,19 @@ pub(super) fn judge(held: AtRest, book: &Book) -> Result<(), Finding> {
     ensure(Law::Conservation, (messages..=messages + writes).contains(&spooled), || {
         format!("{spooled} messages are spooled, and {messages} are not done")
     })
+}
+
+/// A message is on its way to the disk: every recipient is still to be delivered to, but those
+/// whose bounces are read and dropped.
+pub(super) fn judge_new(message: &StoredMessage, config: &Config) -> Result<(), Finding> {
+    for recipient in &message.recipients {
+        let dropped = || {
+            let behavior = config.bounce_behavior(&recipient.mailbox);
+            behavior == Some(BounceBehavior::Blackhole)
+        };
+        ensure(Law::Conservation, recipient.state != RecipientState::Done || dropped(), || {
+            format!("{} of message {} is done before it came", recipient.mailbox, message.id)
+        })?;
+    }
+    Ok(())
 }

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
+use traject_engine::io::SpoolWrite;
 use traject_engine::notice::NoticeKind;
 use traject_engine::record::{Event, Pair, Record, Via};
 use traject_engine::smtp::address::Mailbox;
@@ -259,7 +260,13 @@ impl Oracles {
             }
             Output::Compose { message, .. } => self.notices.begins(*message),
             Output::Resolve { query, question } => self.routes.asks(at, *query, question),
-            Output::Spool { op, write } => self.book.notes.writes(at, *op, write),
+            Output::Spool { op, write } => {
+                self.book.notes.writes(at, *op, write);
+                if let SpoolWrite::Insert(message) = write {
+                    let judged = conservation::judge_new(message, self.book.config());
+                    judged.map_err(|finding| finding.at(at, Entity::Message(message.id)))?;
+                }
+            }
             _ => {}
         }
         self.requests.output(at, output);

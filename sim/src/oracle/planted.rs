@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use traject_engine::control::{Action, Reach, Selector};
 use traject_engine::ids::{ConnId, MessageId, SpoolOp};
-use traject_engine::io::SpoolWrite;
 use traject_engine::message::{RecipientState, StoredMessage, StoredRecipient};
 use traject_engine::notice::NoticeKind;
 use traject_engine::record::{GiveUp, Via};
@@ -189,6 +188,51 @@ fn durability_knows_when_a_message_may_go_and_when_it_may_not() {
     oracles.record(&opened(0, 2, 1, 1)).unwrap();
     oracles.record(&bounce(1, 1, Stage::RcptTo, reply("550 No"))).unwrap();
     assert_eq!(remove(&mut oracles), Ok(()));
+}
+
+#[test]
+fn nobody_is_done_before_the_message_came_but_who_takes_bounces_that_are_dropped() {
+    let insert = |config: &str| {
+        let mut message = stored(MessageId(2));
+        message.recipients[0].state = RecipientState::Done;
+        let write = SpoolWrite::Insert(Arc::new(message));
+        fresh(config).output(at(0), &Output::Spool { op: SpoolOp(2), write })
+    };
+    assert_eq!(insert("bounce_behavior = blackhole bounce_domains = ( a.test )"), Ok(()));
+    for config in ["", "bounce_domains = ( a.test )", "bounce_behavior = blackhole"] {
+        let found = insert(config).unwrap_err();
+        assert_eq!(found.details, "x@a.test of message 2 is done before it came", "{config}");
+    }
+}
+
+#[test]
+fn recipients_are_known_by_their_indexes_in_the_envelope() {
+    // (which were done when the message came, which result comes, what is wrong with that)
+    for (without, index, wrong) in [
+        (&[][..], 0, None),
+        (&[0], 1, None),
+        (&[0, 1], 2, None),
+        (&[1], 0, None),
+        (&[0], 0, Some("message 2 came for 1, not for number 0")),
+        (&[1], 1, Some("message 2 came for 1, not for number 1")),
+        (&[], 1, Some("message 2 came for 1, not for number 1")),
+        (&[0], 2, Some("message 2 came for 1, not for number 2")),
+    ] {
+        let mut oracles = fresh("");
+        let mut came = reception(0, 2, &["x@a.test"]);
+        if let Event::Reception { done, .. } = &mut came.event {
+            *done = without.into();
+        }
+        spooled(&mut oracles, &came);
+        oracles.record(&came).unwrap();
+        oracles.record(&opened(0, 2, 1, 1)).unwrap();
+        let mut end = bounce(1, 1, Stage::RcptTo, reply("550 No"));
+        if let Event::PermanentFailure(attempt) = &mut end.event {
+            attempt.recipient = index;
+        }
+        let found = oracles.record(&end).err().map(|found| found.details);
+        assert_eq!(found.as_deref(), wrong, "{without:?}, {index}");
+    }
 }
 
 #[test]

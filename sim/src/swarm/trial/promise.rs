@@ -9,7 +9,9 @@ use serde::Serialize;
 use traject_engine::Timestamp;
 use traject_engine::config::explain::find_option;
 use traject_engine::ids::{ConnId, MessageId};
-use traject_engine::record::{Attempt, ClearReason, Event, GiveUp, Pair, Record, Transport, Via};
+use traject_engine::record::{
+    Attempt, ClearReason, Event, GiveUp, Pair, Record, Transport, Via, numbered,
+};
 use traject_engine::waits::WaitChange;
 
 use crate::receiver::smtp::Excess;
@@ -233,8 +235,8 @@ impl Watch {
             }
             // What is read back came before.
             Event::Reception { via: Via::Spool, .. } => {}
-            Event::Reception { message, recipients, binding, .. } => {
-                for (n, mailbox) in (0..).zip(recipients) {
+            Event::Reception { message, recipients, done, binding, .. } => {
+                for (n, mailbox) in numbered(recipients, done) {
                     let (binding, domain) = (binding.clone(), mailbox.domain.clone());
                     let pair = Pair { binding, domain };
                     self.accepted.insert(pair.clone());
