@@ -30,6 +30,12 @@ const CHANGES: &[Change] = &[
         fails: "t100 <= 7m, receiver far",
     },
     Change {
+        scenario: "regressions/a-disk-with-half-an-hour-for-a-sync.toml",
+        instead_of: "plus = \"15m\"",
+        write: "plus = \"1s\"",
+        fails: "delivered <= 5 by 45m",
+    },
+    Change {
         scenario: "regressions/a-turn-lost-to-the-dns.toml",
         instead_of: "\"2/60\"",
         write: "\"1/120\"",

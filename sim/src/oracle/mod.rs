@@ -37,6 +37,7 @@ mod tls;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use traject_engine::config::Config;
 use traject_engine::ids::{ConnId, MessageId};
@@ -295,6 +296,11 @@ impl Oracles {
         let judged = self.requests.input(input);
         let judged = judged.and_then(|()| self.spin.input(at, input, self.book.pending()));
         judged.map_err(|finding| finding.at(at, Entity::Run))
+    }
+
+    /// The disk begins a sync that takes so long.
+    pub fn disk_syncs(&mut self, at: Timestamp, takes: Duration) {
+        self.requests.disk_syncs(at, takes);
     }
 
     /// Judges whether the engine has waited for an answer for too long.

@@ -122,8 +122,8 @@ impl Operator {
         let (end, ended) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
         let turns = self.world.spool.take_turns();
-        let mut disk =
-            DiskWork { turns, ground: self.ground.clone(), clock: self.world.clock.clone() };
+        let (ground, clock) = (self.ground.clone(), self.world.clock.clone());
+        let mut disk = DiskWork { turns, ground, clock, referee: Arc::clone(&self.referee) };
         self.world.network.spawn(async move {
             tokio::select! {
                 biased;
@@ -273,6 +273,7 @@ struct DiskWork {
     turns: Option<Turns<SimDisk>>,
     ground: Machine,
     clock: SimClock,
+    referee: Arc<Referee>,
 }
 
 impl DiskWork {
@@ -283,7 +284,9 @@ impl DiskWork {
             // What arrives while the disk is at it shares the next sync.
             let takes = if turns.syncs() { self.ground.sync_takes() } else { Duration::ZERO };
             if !takes.is_zero() {
-                self.clock.sleep_until(self.clock.now() + takes).await;
+                let now = self.clock.now();
+                self.referee.state().oracles.disk_syncs(now, takes);
+                self.clock.sleep_until(now + takes).await;
             }
             turns.perform();
         }
