@@ -42,6 +42,12 @@ const CHANGES: &[Change] = &[
         fails: "t100 <= 4m, receiver slow",
     },
     Change {
+        scenario: "regressions/an-exchange-with-a-cap-of-0.toml",
+        instead_of: "\"mx.alone.example\" { max_outbound_connections = 0 }",
+        write: "\"mx.alone.example\" { max_outbound_connections = 1 }",
+        fails: "delivered == 0 by 1h59m, receiver alone",
+    },
+    Change {
         scenario: "regressions/an-exchange-that-is-named-twice.toml",
         instead_of: "\"1/60\"",
         write: "\"2/60\"",

@@ -273,9 +273,8 @@ impl Engine {
                     queue.timer.is_some()
                 }
                 // Another queue's connection probes; its end wakes those who wait.
-                QueueReason::Probing | QueueReason::HostMaxOutboundConnections => {
-                    !self.outbound.is_empty()
-                }
+                QueueReason::Probing => !self.outbound.is_empty(),
+                QueueReason::HostMaxOutboundConnections => self.is_capped_at_an_exchange(slot),
                 QueueReason::Empty | QueueReason::Delayed { .. } => false,
             };
             if !woken {
@@ -283,6 +282,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether an exchange of a queue has no room: the end of a connection there wakes it. As with
+    /// other caps, one of 0 opens when the configuration changes.
+    fn is_capped_at_an_exchange(&self, slot: usize) -> bool {
+        let plan = self.queues[slot].plan.as_ref();
+        plan.is_some_and(|plan| {
+            let caps = plan.exchanges.iter().filter_map(|one| self.host_cap(slot, &one.name));
+            caps.into_iter().any(|(key, max)| self.gates.open(&key) >= max)
+        })
     }
 }
 

@@ -85,6 +85,10 @@ fn plants(invariant: Invariant) -> Vec<Plant> {
         Invariant::Liveness => vec![
             (|engine| queue(engine).reason = QueueReason::Empty, "active mail"),
             (
+                |engine| queue(engine).reason = QueueReason::HostMaxOutboundConnections,
+                "max_outbound_connections of the exchange reached",
+            ),
+            (
                 |engine| {
                     let queue = queue(engine);
                     let batch = queue.take_front(0).unwrap();

@@ -190,6 +190,27 @@ fn mail_that_is_to_be_discarded_fails_wherever_it_waits() {
 }
 
 #[test]
+fn a_cap_of_0_holds_mail_until_the_configuration_changes() {
+    for held in [
+        "max_outbound_connections = 0",
+        "host \"mx.x.test\" { max_outbound_connections = 0 }",
+        "scope_max_outbound_connections = 0",
+        "server_max_outbound_connections = 0 server_reserve_outbound_connections = 0",
+    ] {
+        let mut world = World::new(held);
+        world.receiver("x.test", |_, said, _| accepting(said));
+        world.submit(0, &["a@x.test"]);
+        world.run_to(100_000);
+        assert!(world.engine.check().is_ok(), "{held}: {:?}", world.engine.check());
+        assert_eq!([world.count("opened"), world.count("delivered")], [0, 0], "{held}");
+        assert_eq!(world.engine.snapshot().queues.len(), 1, "{held}: nobody gives it up");
+        world.reload("");
+        world.run_to(100_010);
+        assert_eq!(world.count("delivered"), 1, "{held}");
+    }
+}
+
+#[test]
 fn mail_of_a_binding_that_is_gone_is_sent_by_default_until_it_is_back() {
     let held = "suspend_delivery = true";
     let red = format!("{held} binding \"red\" {{ bind_address = \"192.0.2.77\" }}");
