@@ -264,7 +264,8 @@ impl Engine {
 
     /// A session that may send nothing, although a place was kept for its first message: it took
     /// longer to come up than the window is long. The queue gets that turn again, and the session
-    /// waits for it, however short `idle_timeout` is. Answers with how much longer that may take.
+    /// waits for it, however short `idle_timeout` is. Answers with how much longer that may take;
+    /// after a reload that made the window longer, no longer than the connection took.
     pub(crate) fn turn_was_lost(&mut self, slot: usize, reserved: &Reserved) -> Option<Duration> {
         let queue = &mut self.queues[slot];
         let throttle = queue.options.outbound_throttle_messages.as_ref()?;
@@ -272,7 +273,7 @@ impl Engine {
         queue.lost_turns.insert(reserved.turn);
         self.line_up(slot, &key);
         self.marks.hit(Mark::TurnLost);
-        Some(window)
+        Some(window.min(self.now.saturating_since(reserved.place.at)))
     }
 
     /// Whether the counters of caps agree with the connections there are, for recounts.
