@@ -122,6 +122,8 @@ struct Ended {
 #[derive(Default)]
 struct Campaign {
     worlds: u64,
+    /// Those that were left before their end.
+    left_early: u64,
     simulated: Duration,
     messages: u64,
     attempts: u64,
@@ -264,6 +266,7 @@ impl Campaign {
         }
         match &ended.result {
             Ok(lived) => {
+                self.left_early += u64::from(lived.left_early);
                 self.simulated += lived.simulated;
                 self.messages += lived.totals.messages;
                 self.attempts += lived.totals.attempts;
@@ -285,8 +288,12 @@ impl Campaign {
             1 => "1 world failed".to_owned(),
             n => format!("{n} worlds failed"),
         };
+        let left_early = match self.left_early {
+            0 => String::new(),
+            n => format!("; {n} left early, as too much happened in them"),
+        };
         format!(
-            "{} worlds: {verdict}\n\
+            "{} worlds: {verdict}{left_early}\n\
              {hours:.0} simulated hours, {} messages, {} attempts, {} connections, {} faults and \
              events\n\
              {:.1} worlds and {:.0} simulated hours a second",

@@ -7,9 +7,11 @@
 //! - The *faults* end at some instant; from then on every receiver is well.
 //! - So everything must come to an end long before the horizon: what is left then is stuck.
 
+mod budget;
 mod config;
 mod dice;
 mod node;
+mod receivers;
 mod shrink;
 pub mod trial;
 mod world;
@@ -20,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::budget::Budget;
 pub use self::node::Node;
 pub use self::shrink::{Shrunk, shrink};
 pub use self::world::World;
@@ -29,7 +32,7 @@ use traject_engine::rng::entity;
 
 use crate::coverage::Coverage;
 use crate::oracle::{self, Violation, determinism};
-use crate::report::Totals;
+use crate::report::{End, Totals};
 use crate::runner::{self, Failure, FailureKind, Outcome, RunOptions, START};
 use crate::scenario::{self, ConfigSource, Scenario};
 
@@ -42,6 +45,8 @@ pub struct Lived {
     pub coverage: Coverage,
     /// How long it lasted.
     pub simulated: Duration,
+    /// It was left before its end, as too much happened in it.
+    pub left_early: bool,
     /// Stands for everything that happened in it.
     pub trace_hash: String,
 }
@@ -133,8 +138,12 @@ fn read_and_run_once(text: &str) -> Result<Result<Lived, Fall>, String> {
     if let Err(violation) = judge_config(&scenario, &config) {
         return Ok(Err(Fall::violated(violation)));
     }
-    Ok(match run_once(&scenario, Arc::new(config), RunOptions::default()) {
+    let budget = Arc::new(Budget::default());
+    let interrupt = Arc::clone(&budget.spent);
+    let options = RunOptions { observer: Some(budget), interrupt, ..RunOptions::default() };
+    Ok(match run_once(&scenario, Arc::new(config), options) {
         Err(fall) => Err(fall),
+        Ok(outcome) if outcome.report.end == End::Interrupted => Ok(Lived::of(&outcome)),
         Ok(outcome) if outcome.report.totals.pending > 0 => {
             Err(Fall::undrained(outcome.left.as_deref()))
         }
@@ -165,6 +174,7 @@ impl Lived {
             totals: outcome.report.totals.clone(),
             coverage: outcome.coverage,
             simulated: Duration::from_secs_f64(outcome.report.simulated_s),
+            left_early: outcome.report.end == End::Interrupted,
             trace_hash: outcome.report.trace_hash.to_string(),
         }
     }

@@ -20,17 +20,17 @@ pub struct World {
 /// What a world has at all. Each world lacks some of it: a bug that one fault hides shows where
 /// there is none.
 #[derive(Clone, Copy, Debug)]
-struct Traits {
-    rules: bool,
-    limits: bool,
-    greylist: bool,
-    tls: bool,
+pub(super) struct Traits {
+    pub(super) rules: bool,
+    pub(super) limits: bool,
+    pub(super) greylist: bool,
+    pub(super) tls: bool,
     network: bool,
     dns: bool,
     operator: bool,
     crowds: bool,
     /// Receivers that break the protocol.
-    hostile: bool,
+    pub(super) hostile: bool,
     /// Mail comes in through a listener.
     listens: bool,
     /// Gateways and `routes`.
@@ -43,8 +43,18 @@ struct Traits {
     lookups: bool,
     /// Mail to some domains is for bounces.
     bounces: bool,
+    /// Exchanges have several addresses, of both families.
+    pub(super) addresses: bool,
+    /// Links are narrow.
+    pub(super) narrow: bool,
+    /// Receivers behave like known ones.
+    pub(super) known: bool,
+    /// Receivers block those who offend.
+    pub(super) blocks: bool,
+    /// There is more mail.
+    large: bool,
     /// Nothing takes any time.
-    instant: bool,
+    pub(super) instant: bool,
     /// Times in a thousand that an option is set in a stanza.
     density: u64,
     /// Minutes after which everything is well.
@@ -52,19 +62,19 @@ struct Traits {
 }
 
 /// Draws the parts of one world.
-struct Maker {
-    dice: Dice,
-    traits: Traits,
+pub(super) struct Maker {
+    pub(super) dice: Dice,
+    pub(super) traits: Traits,
     names: Names,
-    receivers: Vec<Receiver>,
+    pub(super) receivers: Vec<Receiver>,
 }
 
-struct Receiver {
-    name: String,
-    domains: Vec<String>,
-    hosts: Vec<String>,
-    lmtp: bool,
-    has_tls: bool,
+pub(super) struct Receiver {
+    pub(super) name: String,
+    pub(super) domains: Vec<String>,
+    pub(super) hosts: Vec<String>,
+    pub(super) lmtp: bool,
+    pub(super) has_tls: bool,
 }
 
 impl World {
@@ -119,6 +129,11 @@ impl Traits {
             disk: dice.percent(20),
             lookups: dice.percent(5),
             bounces: dice.percent(25),
+            addresses: dice.percent(25),
+            narrow: dice.percent(10),
+            known: dice.percent(10),
+            blocks: dice.percent(20),
+            large: dice.percent(3),
         }
     }
 }
@@ -169,193 +184,6 @@ impl Maker {
         }
     }
 
-    fn receivers_text(&mut self) -> Vec<Node> {
-        let receivers = std::mem::take(&mut self.receivers);
-        let nodes = receivers.iter().map(|one| self.receiver(one)).collect();
-        self.receivers = receivers;
-        nodes
-    }
-
-    fn receiver(&mut self, receiver: &Receiver) -> Node {
-        let Receiver { name, domains, hosts, lmtp, has_tls } = receiver;
-        let equal = self.dice.percent(50);
-        let mx: Vec<String> = (1..)
-            .zip(hosts)
-            .map(|(n, host)| {
-                let preference = if equal { 10 } else { 10 * n };
-                format!("{{ host = \"{host}\", preference = {preference} }}")
-            })
-            .collect();
-        let mut open = format!(
-            "\n[[receiver]]\nname = \"{name}\"\ndomains = {domains:?}\nmx = [{}]\n",
-            mx.join(", ")
-        );
-        if *lmtp {
-            open += "protocol = \"lmtp\"\n";
-        }
-        let mut children = Vec::new();
-        let mut line = |text: String| children.push(Node::Lines(text + "\n"));
-        let latency = match self.traits.instant {
-            true => "0s",
-            false => self.dice.pick(&["10ms", "20ms", "80ms", "200ms", "4s"]),
-        };
-        line(format!("latency = \"{latency}\""));
-        if self.dice.percent(40) {
-            line(format!("jitter = \"{}\"", self.dice.pick(&["1ms", "10ms", "1s"])));
-        }
-        if self.dice.percent(30) {
-            let offers = self.dice.pick(&[
-                "",
-                "\"PIPELINING\"",
-                "\"SIZE 20000\"",
-                "\"8BITMIME\", \"ENHANCEDSTATUSCODES\"",
-                "\"PIPELINING\", \"XCLIENT\"",
-                "\"SIZE\", \"XCLIENT ADDR HELO\"",
-            ]);
-            line(format!("extensions = [{offers}]"));
-        }
-        if self.traits.rules {
-            for _ in 0..self.dice.below(4) {
-                let rule = self.rule(*lmtp);
-                line(rule);
-            }
-        }
-        if self.traits.limits {
-            for _ in 0..self.dice.below(3) {
-                let limit = self.limit();
-                line(limit);
-            }
-        }
-        if self.traits.greylist && self.dice.percent(50) {
-            let hold = self.dice.pick(&["1s", "1m", "5m", "15m"]);
-            let key = self.dice.pick(&["\"address\"", "\"network\", \"sender\", \"recipient\""]);
-            line(format!("[receiver.greylist]\nhold = \"{hold}\"\nkey = [{key}]"));
-        }
-        if *has_tls {
-            for posture in self.tls() {
-                line(posture);
-            }
-        }
-        Node::Block { open, children, close: String::new() }
-    }
-
-    /// The first posture is a broken one and ends; the other is what every receiver comes to.
-    fn tls(&mut self) -> Vec<String> {
-        let until = self.heals();
-        let trouble = self.dice.pick(&[
-            "offer = \"no\"",
-            "offer = \"stripped\"",
-            "answer = \"454 4.7.0 Not now\"",
-            "answer = \"502 5.5.1 Unknown command\"",
-            "answer = \"garbage\"",
-            "answer = \"reset\"",
-            "answer = \"close\"",
-            "answer = \"stall\"",
-            "inject = \"250 2.0.0 Ok\"",
-            "handshake = \"alert\"",
-            "handshake = \"cut\"",
-            "handshake = \"stall\"",
-            "handshake = \"garbage\"",
-            "certificate = \"expired\"",
-            "certificate = \"self_signed\"",
-            "certificate = \"wrong_name\"",
-            "wants_certificate = true",
-            "versions = [\"TLSv1.2\"]",
-        ]);
-        let mut postures = Vec::new();
-        if self.dice.percent(70) {
-            postures.push(format!("[[receiver.tls]]\nbefore = \"{until}\"\n{trouble}"));
-        }
-        postures.push("[[receiver.tls]]".to_owned());
-        postures
-    }
-
-    fn rule(&mut self, lmtp: bool) -> String {
-        let stages = ["banner", "ehlo", "mail", "rcpt", "data", "body", "rset"];
-        let stage = self.dice.pick(&stages);
-        let mut rule = format!("[[receiver.reply]]\nstage = \"{stage}\"\n");
-        rule += &format!("before = \"{}\"\n", self.heals());
-        rule += &format!("probability = {}\n", self.dice.pick(&["0.05", "0.3", "0.8", "1"]));
-        if stage == "rcpt" && self.dice.percent(30) {
-            rule += "recipient = \"user1*\"\n";
-        }
-        let what = self.dice.below(100);
-        let mut goes_along = false;
-        // A receiver that refuses what it has taken breaks its own word: no law of ours holds then.
-        let keeps = what >= 60 && stage == "body" && !lmtp && self.dice.percent(40);
-        if what < 60 {
-            let reply = match self.traits.hostile && self.dice.percent(20) {
-                true => long_reply(self.dice.pick(&["250", "451", "550"])),
-                false => self.reply().to_owned(),
-            };
-            rule += &format!("reply = {reply}\n");
-        } else if what < 90 {
-            let acts: &[&str] = match self.traits.hostile {
-                true => &["garbage", "flood", "half_close", "early", "drip", "reset", "stall"],
-                false => &["reset", "close", "stall"],
-            };
-            let act = self.dice.pick(acts);
-            // Who goes along keeps the message anyway.
-            goes_along = matches!(act, "early" | "drip");
-            rule += &format!("action = \"{act}\"\n");
-        } else {
-            rule += &format!("action = \"tarpit\"\ndelay = \"{}\"\n", self.seconds());
-            return rule.trim_end().to_owned();
-        }
-        if self.dice.percent(30) {
-            rule += &format!("delay = \"{}\"\n", self.seconds());
-        }
-        if keeps && !goes_along {
-            rule += "keeps_message = true\n";
-        }
-        rule.trim_end().to_owned()
-    }
-
-    fn reply(&mut self) -> &'static str {
-        self.dice.pick(&[
-            "\"421 4.3.2 Closing\"",
-            "\"421 4.7.0 Too much\"",
-            "\"450 4.2.0 Later\"",
-            "\"451 4.7.1 Greylisted\"",
-            "\"452 4.2.2 Full\"",
-            "\"550 5.1.1 No such user\"",
-            "\"554 5.7.1 Refused\"",
-            "[\"451-4.3.0 Let me explain\", \"451 4.3.0 at length\"]",
-            "[\"220-Welcome\", \"521 Go away\"]",
-            "[\"250-First\", \"451 second thoughts\"]",
-            "\"499 nobody knows this code\"",
-            "\"599 nor this one\"",
-            "\"200 which says nothing\"",
-        ])
-    }
-
-    fn limit(&mut self) -> String {
-        let (what, max) = *self.dice.pick_one(&[
-            ("connections", "1"),
-            ("connections", "3"),
-            ("connection_rate", "\"6/m\""),
-            ("messages", "\"20/m\""),
-            ("messages", "\"5/10s\""),
-            ("messages_per_connection", "1"),
-            ("messages_per_connection", "4"),
-            ("recipients_per_message", "1"),
-            ("recipients_per_message", "3"),
-        ]);
-        let then = match self.dice.percent(75) {
-            true => "reply = \"421 4.7.0 Too many\"".to_owned(),
-            false => format!("action = \"{}\"", self.dice.pick(&["reset", "close"])),
-        };
-        let then = match what {
-            "recipients_per_message" => "reply = \"452 4.5.3 Too many recipients\"".to_owned(),
-            _ => then,
-        };
-        let mut limit = format!("[[receiver.limit]]\nwhat = \"{what}\"\nmax = {max}\n{then}\n");
-        if what.starts_with("connection") && self.dice.percent(30) {
-            limit += &format!("per = \"{}\"\n", self.dice.pick(&["network", "all"]));
-        }
-        limit.trim_end().to_owned()
-    }
-
     fn traffic(&mut self) -> Vec<Node> {
         let count = self.dice.within(1..=3);
         (0..count).map(|_| self.one_traffic()).collect()
@@ -373,7 +201,8 @@ impl Maker {
         );
         let mut children = Vec::new();
         let mut line = |text: String| children.push(Node::Lines(text + "\n"));
-        line(format!("messages = {}", self.dice.within(1..=40)));
+        let most = if self.traits.large { 120 } else { 40 };
+        line(format!("messages = {}", self.dice.within(1..=most)));
         match self.dice.below(3) {
             0 => {}
             1 => line(format!("over = \"{}\"", self.heals())),
@@ -545,7 +374,10 @@ impl Maker {
                 Node::Lines(format!("{open}what = \"suspend\"\nfor = \"{length}s\"\n{whose}"))
             }
             6 => Node::Lines(open + "what = \"flush\"\n" + &self.whose()),
-            7 => Node::Lines(open + "what = \"fail\"\n" + &self.whose()),
+            7 => {
+                let quiet = if self.dice.percent(30) { "quiet = true\n" } else { "" };
+                Node::Lines(open + "what = \"fail\"\n" + quiet + &self.whose())
+            }
             8 => Node::Lines(open + "what = \"resume\"\n" + &self.whose()),
             _ => {
                 let whose = self.whose();
@@ -579,21 +411,13 @@ impl Maker {
         (at, self.dice.within(1..=end - at))
     }
 
-    fn heals(&self) -> String {
+    pub(super) fn heals(&self) -> String {
         format!("{}m", self.traits.heals)
     }
 
-    fn seconds(&mut self) -> &'static str {
+    pub(super) fn seconds(&mut self) -> &'static str {
         self.dice.pick(&["100ms", "2s", "29s", "61s", "301s"])
     }
-}
-
-/// A reply that does not come to its end for a long time.
-fn long_reply(code: &str) -> String {
-    let mut lines: Vec<String> =
-        (0..80).map(|n| format!("\"{code}-{n} {}\"", "x".repeat(60))).collect();
-    lines.push(format!("\"{code} at last\""));
-    format!("[{}]", lines.join(", "))
 }
 
 /// Long after everything is well, and every message is too old.
