@@ -34,4 +34,4 @@ impl Observer for Budget {
 }
 
 /// Records of a world; most have a few hundred.
-const RECORDS_MAX: u64 = 100_000;
+const RECORDS_MAX: u64 = 30_000;
