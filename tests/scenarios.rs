@@ -24,6 +24,12 @@ struct Change {
 
 const CHANGES: &[Change] = &[
     Change {
+        scenario: "regressions/an-exchange-asked-for-anew-meanwhile.toml",
+        instead_of: "plus = \"3s\"",
+        write: "plus = \"8s\"",
+        fails: "t100 <= 7s, domain both.example",
+    },
+    Change {
         scenario: "regressions/a-place-that-is-older-than-its-window.toml",
         instead_of: "latency = \"4s\"",
         write: "latency = \"9s\"",

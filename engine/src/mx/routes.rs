@@ -166,7 +166,7 @@ enum RouteState {
 struct Host {
     state: HostState,
     /// Targets that wait for it.
-    waiting: Vec<Target>,
+    waiting: BTreeSet<Target>,
 }
 
 #[derive(Debug)]
@@ -265,7 +265,7 @@ impl Routes {
         let targets = match &asked {
             Asked::Mx(target) => {
                 self.mx_answer(target, result, now, ask);
-                [target.clone()].to_vec()
+                BTreeSet::from([target.clone()])
             }
             Asked::Addresses(name) => self.host_answer(name, result, now),
         };
@@ -401,7 +401,7 @@ impl Routes {
         for record in &records {
             let host = self.hosts.entry(record.exchange.clone()).or_insert_with(|| Host {
                 state: HostState::Failed { text: "" },
-                waiting: Vec::new(),
+                waiting: BTreeSet::new(),
             });
             if host.expires(route.policy, target).is_some_and(|expires| now <= expires) {
                 continue;
@@ -411,7 +411,7 @@ impl Routes {
                 let asked = Asked::Addresses(record.exchange.clone());
                 self.queries.insert(ask(asked.question()), asked);
             }
-            host.waiting.push(target.clone());
+            host.waiting.insert(target.clone());
         }
         route.state = RouteState::AskingHosts { records, expires };
     }
@@ -421,7 +421,7 @@ impl Routes {
         name: &Arc<str>,
         result: Result<DnsAnswer, DnsError>,
         answered_at: Timestamp,
-    ) -> Vec<Target> {
+    ) -> BTreeSet<Target> {
         // Unwrap is OK because a host with a question under way is never dropped.
         let host = self.hosts.get_mut(name).expect("the host that was asked for");
         host.state = match result {
@@ -451,15 +451,24 @@ impl Routes {
     fn settle(&mut self, target: &Target, now: Timestamp) -> Option<Vec<Asker>> {
         let route = self.routes.get_mut(target)?;
         if let RouteState::AskingHosts { records, expires } = &route.state {
-            let hosts = &self.hosts;
-            let asking = |record: &MxRecord| {
-                hosts.get(&record.exchange).is_some_and(|h| matches!(h.state, HostState::Asking))
-            };
-            if records.iter().any(asking) {
+            let mut all_known = true;
+            for record in records {
+                if let Some(host) = self.hosts.get_mut(&record.exchange)
+                    && matches!(host.state, HostState::Asking)
+                {
+                    all_known = false;
+                    // What was known of a host when this look-up began may have expired since, and
+                    // another look-up may have asked again.
+                    if !host.waiting.contains(target) {
+                        host.waiting.insert(target.clone());
+                    }
+                }
+            }
+            if !all_known {
                 return None;
             }
             let (records, expires) = (records.clone(), *expires);
-            route.make_plan(target, &records, expires, hosts, now);
+            route.make_plan(target, &records, expires, &self.hosts, now);
         }
         match route.state {
             RouteState::InLine | RouteState::AskingMx | RouteState::AskingHosts { .. } => None,

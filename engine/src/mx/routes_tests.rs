@@ -151,6 +151,20 @@ fn addresses_are_shared_between_destinations() {
 }
 
 #[test]
+fn an_exchange_that_another_asks_for_anew_meanwhile_is_waited_for() {
+    let mut world = World::default();
+    world.lookup("shared host", 2, 0);
+    world.answer("A/AAAA shared", "ttl 5: 192.0.2.1", 0);
+    // One exchange is known, the other is asked for; somebody else asks for the first one again.
+    world.lookup("x.test", 1, 4);
+    world.answer("MX x.test", "10 shared, 20 slow", 4);
+    assert_eq!(world.lookup("shared host", 2, 6), "pending");
+    assert_eq!(world.answer("A/AAAA slow", "192.0.2.9", 6), [0; 0]);
+    assert_eq!(world.answer("A/AAAA shared", "192.0.2.1", 7), [2, 1]);
+    world.nothing_asked();
+}
+
+#[test]
 fn without_mx_the_domain_is_its_own_exchange() {
     let mut world = World::default();
     world.lookup("x.test", 1, 0);
