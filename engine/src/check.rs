@@ -222,6 +222,10 @@ impl Engine {
             Invariant::Liveness,
             || format!("{} look-ups in line, and nothing will wake them", self.routes.in_line()),
         )?;
+        let forgotten = self.routes.forgotten();
+        ensure(forgotten.is_none(), Invariant::Liveness, || {
+            format!("{forgotten:?} is looked up, and nobody will tell it what it waits for")
+        })?;
         ensure(
             self.holds.timer.map(TimerHandle::at) == self.holds.next_end(),
             Invariant::Liveness,

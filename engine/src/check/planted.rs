@@ -83,6 +83,7 @@ fn plants(invariant: Invariant) -> Vec<Plant> {
             vec![(|engine| engine.notices.plant(), "notices wait in line though none")]
         }
         Invariant::Liveness => vec![
+            (|engine| engine.routes.plant(), "nobody will tell it what it waits for"),
             (|engine| queue(engine).reason = QueueReason::Empty, "active mail"),
             (
                 |engine| queue(engine).reason = QueueReason::HostMaxOutboundConnections,

@@ -314,6 +314,24 @@ impl Routes {
         self.routes.get(target).is_some_and(waits)
     }
 
+    /// A target that nobody will tell what it waits for; there must be none.
+    pub(crate) fn forgotten(&self) -> Option<&Target> {
+        let asking = self.hosts.values().filter(|host| matches!(host.state, HostState::Asking));
+        let told: BTreeSet<&Target> = asking.flat_map(|host| &host.waiting).collect();
+        let waits = |route: &Route| matches!(route.state, RouteState::AskingHosts { .. });
+        let mut waiting = self.routes.iter().filter(|(_, route)| waits(route));
+        waiting.find(|(target, _)| !told.contains(target)).map(|(target, _)| target)
+    }
+
+    /// Every target waits, and nobody will tell it.
+    #[cfg(test)]
+    pub(crate) fn plant(&mut self) {
+        for route in self.routes.values_mut() {
+            let expires = Timestamp::NEVER;
+            route.state = RouteState::AskingHosts { records: Vec::new(), expires };
+        }
+    }
+
     fn ask_mx(&mut self, target: &Target, ask: &mut dyn FnMut(Question) -> QueryId) {
         if let Some(route) = self.routes.get_mut(target) {
             route.state = RouteState::AskingMx;
