@@ -40,6 +40,12 @@ struct Late {
 }
 
 impl Delays {
+    /// Whether a recipient is one whose sender is told while it waits, and waits.
+    pub(super) fn waits(&self, message: MessageId, recipient: u32) -> bool {
+        let watched = self.watched.get(&message);
+        watched.is_some_and(|watched| watched.recipients.contains_key(&recipient))
+    }
+
     /// The messages watched, each with its timer's instant and its recipients, for recounts.
     pub(crate) fn watched(
         &self,

@@ -260,18 +260,30 @@ impl Engine {
 
     fn begin_notices(&mut self) {
         while self.notices.under_way < NOTICES_AT_ONCE
-            && let Some(notice) = self.notices.in_line.pop_front()
+            && let Some(mut notice) = self.notices.in_line.pop_front()
         {
-            self.notices.under_way += 1;
-            self.compose(notice);
+            if self.is_still_true(&mut notice) {
+                self.notices.under_way += 1;
+                self.compose(notice);
+            }
         }
     }
 
+    /// Leaves out of a notice about a delay who waits no longer: the notice had to wait as well.
+    /// False when nobody is left to tell of.
+    fn is_still_true(&self, notice: &mut Notice) -> bool {
+        if notice.kind == NoticeKind::Delayed {
+            let of = notice.of;
+            notice.outcomes.retain(|outcome| self.delays.waits(of, outcome.recipient));
+        }
+        !notice.outcomes.is_empty()
+    }
+
+    /// The message it is about is in care: a recipient waits, or is done when this is told.
     fn compose(&mut self, notice: Notice) {
         let id = self.ids.message();
         let of = notice.of;
-        // The message of a delay may have come to its end; that of a failure is still in care.
-        let original = self.messages.contains(of).then(|| self.messages.get(of));
+        let original = self.messages.get(of);
         let mark = self.seed.draw(Purpose::NoticeBoundary, id.0, 0);
         let facts = Facts {
             id,
@@ -282,9 +294,9 @@ impl Engine {
             to: &notice.to,
             from: notice.from.as_deref(),
             outcomes: &notice.outcomes,
-            arrived_at: original.as_ref().map(|message| message.received_at),
-            eight_bit: original.as_ref().is_some_and(|message| message.eight_bit),
-            quote: original.as_ref().and_then(|_| quote(notice.quoted)).map(|quote| (of, quote)),
+            arrived_at: original.received_at,
+            eight_bit: original.eight_bit,
+            quote: quote(notice.quoted).map(|quote| (of, quote)),
         };
         let parts = facts.to_parts();
         self.notices.begun.insert(id, (notice, Step::Composed));
@@ -317,7 +329,9 @@ impl Engine {
                 self.record(Event::SpoolFailure { message: of, error });
                 let Some((mut notice, _)) = self.notices.begun.remove(&id) else { return };
                 notice.quoted = InlineOriginal::None;
-                self.compose(notice);
+                self.notices.under_way -= 1;
+                self.notices.in_line.push_front(notice);
+                self.begin_notices();
             }
             Err(ComposeError::Original(error) | ComposeError::Spool(error)) => {
                 self.notice_refused(id, error);

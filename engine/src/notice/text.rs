@@ -29,7 +29,7 @@ pub(super) struct Facts<'a> {
     /// `mailerdaemon`.
     pub(super) from: Option<&'a str>,
     pub(super) outcomes: &'a [Outcome],
-    pub(super) arrived_at: Option<Timestamp>,
+    pub(super) arrived_at: Timestamp,
     pub(super) eight_bit: bool,
     pub(super) quote: Option<(MessageId, Quote)>,
 }
@@ -133,9 +133,7 @@ impl Facts<'_> {
         let boundary = self.boundary();
         let mut text = format!("--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n");
         text.push_str(&format!("Reporting-MTA: dns; {}\r\n", self.hostname));
-        if let Some(arrived_at) = self.arrived_at {
-            text.push_str(&format!("Arrival-Date: {}\r\n", rfc5322_date(arrived_at)));
-        }
+        text.push_str(&format!("Arrival-Date: {}\r\n", rfc5322_date(self.arrived_at)));
         for outcome in self.outcomes {
             text.push_str(&format!("\r\nFinal-Recipient: rfc822; {}\r\n", outcome.mailbox));
             let end = outcome.end.as_ref();
@@ -291,7 +289,7 @@ mod tests {
             to: &"news@brand.test".parse().unwrap(),
             from: None,
             outcomes,
-            arrived_at: Some(Timestamp::from_secs(1_767_225_600)),
+            arrived_at: Timestamp::from_secs(1_767_225_600),
             eight_bit: quote == Some(Quote::All),
             quote: quote.map(|quote| (MessageId(7), quote)),
         };

@@ -249,6 +249,28 @@ fn a_delay_notice_that_the_spool_refuses_is_left_out() {
     assert_eq!((world.composed.len(), world.count("told")), (2, 1));
 }
 
+/// A delay may be over by the time others' notices are done with.
+#[test]
+fn a_delay_that_is_over_before_its_notice_is_begun_is_not_told_of() {
+    for (over, told) in [(false, 65), (true, 64)] {
+        let mut world = World::new(
+            "suspend_delivery = true generate_delay_dsn = true delay_dsn_retry_interval = 3600",
+        );
+        for _ in 0..64 {
+            world.submit(0, &["a@x.test"]);
+        }
+        world.submit(0, &["a@last.test"]);
+        world.run_to(HOUR);
+        assert_eq!(world.composed.len(), 64, "as many as are worked at");
+        if over {
+            let of = Selector { domain: Some("last.test".into()), ..Selector::default() };
+            world.control(Action::Fail { of, reason: None, quiet: true });
+        }
+        world.run_to(HOUR + 60);
+        assert_eq!([world.composed.len(), world.count("told")], [told, told]);
+    }
+}
+
 #[test]
 fn the_options_in_force_decide_about_delay_notices() {
     let mut world = world("generate_delay_dsn = true delay_dsn_retry_interval = 3600");
