@@ -46,7 +46,7 @@ impl State {
                 let failure = failure_of(&end);
                 step.out.push(ClientOutput::TlsFailed { stage, failure });
             }
-            Self::ExpectBanner(_) | Self::ExpectEhlo(_) | Self::ExpectHelo(_) => {
+            Self::ExpectBanner(_) | Self::ExpectEhlo(_) | Self::ExpectHelo(_) | Self::Welcomed => {
                 let reply = end.reply(stage);
                 step.out.push(ClientOutput::HostFailed { stage, reply });
             }

@@ -116,6 +116,10 @@ impl ClientSession {
                 self.step(now, out, State::quit_when_idle);
             }
         }
+        if matches!(self.state, State::Welcomed) {
+            let torn = self.parser.in_reply();
+            self.step(now, out, |state, step| state.begin(torn, step));
+        }
     }
 
     /// When [`ClientInput::Timeout`] is due; `None` when the session waits for ever.
@@ -215,6 +219,14 @@ impl Step<'_> {
         self.link.deadline = Some(self.now + time);
     }
 
+    /// The server has greeted us.
+    fn welcome(&mut self) -> State {
+        match self.link.quit {
+            Some(reason) => self.quit(reason),
+            None => State::Welcomed,
+        }
+    }
+
     /// The dialogue is free: for work, or to be ended.
     fn free(&mut self) -> State {
         if let Some(reason) = self.link.quit {
@@ -240,6 +252,9 @@ enum State {
     ExpectHelo(ExpectHelo),
     ExpectGoAhead(ExpectGoAhead),
     Securing(Securing),
+    /// The server has greeted us, and may have said more than that in the same breath: nobody else
+    /// sees this state.
+    Welcomed,
     Idle,
     ExpectXclient(ExpectXclient),
     ExpectWelcome(ExpectWelcome),
@@ -258,7 +273,9 @@ impl State {
     const fn stage(&self) -> Stage {
         match self {
             Self::ExpectBanner(_) => Stage::Banner,
-            Self::ExpectEhlo(_) | Self::ExpectHelo(_) | Self::ExpectWelcome(_) => Stage::Ehlo,
+            Self::ExpectEhlo(_) | Self::ExpectHelo(_) | Self::Welcomed | Self::ExpectWelcome(_) => {
+                Stage::Ehlo
+            }
             Self::ExpectGoAhead(_) => Stage::StartTls,
             Self::Securing(_) => Stage::Handshake,
             Self::Idle => Stage::Idle,
@@ -291,7 +308,7 @@ impl State {
             Self::ExpectEmptyDot(state) => state.on_reply(reply, step),
             Self::ExpectRset(state) => state.on_reply(reply, step),
             Self::ExpectQuit(state) => state.close(step),
-            Self::Securing(_) | Self::Idle | Self::SendingBody(_) => {
+            Self::Securing(_) | Self::Welcomed | Self::Idle | Self::SendingBody(_) => {
                 self.end(End::Violation(UNASKED), step)
             }
             Self::Closed => Self::Closed,
@@ -302,6 +319,15 @@ impl State {
         match self {
             Self::Idle => step.quit(CloseReason::Idle),
             other => other.end(End::TimedOut, step),
+        }
+    }
+
+    /// After the greeting: a server that goes on talking without being asked (`torn`: has begun to)
+    /// cannot be used. To find that out over and over again would be to connect without end.
+    fn begin(self, torn: bool, step: &mut Step<'_>) -> Self {
+        match torn {
+            false => step.free(),
+            true => self.end(End::Violation(UNASKED), step),
         }
     }
 

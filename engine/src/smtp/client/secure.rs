@@ -25,17 +25,17 @@ pub(super) enum Cover {
 pub(super) fn greeted(step: &mut Step<'_>) -> State {
     match step.link.cover {
         Cover::Clear if step.link.quit.is_none() => open(step),
-        Cover::Clear | Cover::Proven => step.free(),
+        Cover::Clear | Cover::Proven => step.welcome(),
         Cover::Fresh => {
             step.link.cover = Cover::Proven;
-            step.free()
+            step.welcome()
         }
     }
 }
 
 fn open(step: &mut Step<'_>) -> State {
     match step.link.options.tls.opening(step.link.capabilities.starttls) {
-        Opening::InClear => step.free(),
+        Opening::InClear => step.welcome(),
         Opening::StartTls => {
             step.write("STARTTLS\r\n".into());
             step.wait(step.link.options.ehlo_timeout);

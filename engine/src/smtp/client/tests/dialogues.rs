@@ -457,6 +457,27 @@ fn replies_ahead_of_their_commands_are_no_replies() {
     ));
 }
 
+/// A server that says more than its greeting is left alone for a while, before it is ready for
+/// work: it would be connected to without end.
+#[test]
+fn a_server_that_talks_on_after_its_greeting_is_not_used() {
+    for (more, reply, rest) in [
+        ("250 ok\r\n", "451 4.5.0 reply nobody asked for [local]", &VIOLATION[..]),
+        ("25", "451 4.5.0 reply nobody asked for [local]", &VIOLATION),
+        ("421 4.3.2 later\r\n", "421 4.3.2 later", &["= close ServiceUnavailable"]),
+    ] {
+        let mut dialogue = Dialogue::new(options());
+        dialogue.receive(b"220 hi\r\n", Arrival::Together);
+        let greeting = format!("250-hi\r\n250 PIPELINING\r\n{more}");
+        let out = dialogue.receive(greeting.as_bytes(), Arrival::Together);
+        assert_eq!(out[0], format!("= host failed at EHLO: {reply}"), "{more:?}");
+        assert_eq!(out[1..], *rest, "{more:?}");
+        assert_eq!(dialogue.event("start a@example.com"), ["= not attempted"], "{more:?}");
+    }
+}
+
+const VIOLATION: [&str; 2] = ["= violation: reply nobody asked for", "= abort ProtocolViolation"];
+
 /// A reply cut in two by our command is not an answer to it either.
 #[test]
 fn replies_begun_ahead_of_their_commands_are_no_replies() {
@@ -467,7 +488,8 @@ fn replies_begun_ahead_of_their_commands_are_no_replies() {
 
     let mut dialogue = Dialogue::new(options());
     dialogue.receive(b"220 hi\r\n", Arrival::Together);
-    dialogue.receive(b"250 hi\r\n25", Arrival::Together);
+    dialogue.receive(b"250 hi\r\n", Arrival::Together);
+    dialogue.receive(b"25", Arrival::Together);
     let out = dialogue.event("start a@example.com");
     let expected =
         ["= not attempted", "= violation: reply nobody asked for", "= abort ProtocolViolation"];
