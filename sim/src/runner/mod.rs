@@ -1,6 +1,7 @@
 //! Runs a scenario: builds its world, lets the engine and driver that deliver for real loose in
 //! it, and reports.
 
+mod door;
 mod failure;
 mod happenings;
 mod machine;
@@ -398,7 +399,7 @@ impl Clients {
 
     /// Waits until somebody takes mail; `None` when nobody ever will.
     async fn handle(&mut self) -> Option<SimHandle> {
-        self.door.wait_for(Option::is_some).await.ok()?.clone()
+        self.door.inside().await
     }
 
     fn message(&self, arrival: Arrival, id: MessageId) -> StoredMessage {

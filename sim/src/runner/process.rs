@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use traject_engine::config::Config;
 use traject_engine::control::{Action, Control};
 use traject_engine::rng::Seed;
@@ -14,6 +14,7 @@ use traject_net::driver::{Driver, Finished, Handle};
 use traject_net::spool::Turns;
 use traject_net::world::{Clock, Network, World};
 
+use super::door::{self, Doorkeeper};
 use super::machine::{Checks, Watched};
 use super::referee::Referee;
 use crate::body::BodyFactory;
@@ -29,7 +30,7 @@ pub(super) type SimHandle = Handle<Watched, SimSpool, SimClock>;
 type SimulatedWorld = World<SimNetwork, SimResolver<SimClock>, SimSpool, SimClock>;
 
 /// Where to hand in mail; `None` while there is no process.
-pub(super) type Door = watch::Receiver<Option<SimHandle>>;
+pub(super) type Door = door::Door<SimHandle>;
 
 /// What processes are made of, one after the other.
 pub(super) struct Operator {
@@ -45,7 +46,7 @@ pub(super) struct Operator {
     listens: bool,
     ground: Machine,
     bodies: BodyFactory,
-    door: watch::Sender<Option<SimHandle>>,
+    door: Doorkeeper<SimHandle>,
 }
 
 /// What an operator starts with.
@@ -69,7 +70,7 @@ pub(super) struct Process {
 impl Operator {
     pub(super) fn new(world: SimulatedWorld, bodies: BodyFactory, means: Means) -> Self {
         let Means { referee, seed, checks, config, reloads, listens, ground } = means;
-        let (door, _) = watch::channel(None);
+        let door = Doorkeeper::new();
         Self { world, referee, seed, checks, config, reloads, listens, ground, bodies, door }
     }
 
@@ -97,7 +98,7 @@ impl Operator {
     }
 
     pub(super) fn door(&self) -> Door {
-        self.door.subscribe()
+        self.door.door()
     }
 
     /// The spool of the process that runs, or ran last.
@@ -138,7 +139,7 @@ impl Operator {
                 else => {}
             }
         });
-        self.door.send_replace(Some(handle.clone()));
+        self.door.open(handle.clone());
         Process { handle, ended, kill }
     }
 
@@ -185,7 +186,7 @@ impl Operator {
         deadline: Timestamp,
     ) -> Option<Process> {
         // Mail comes in again when there is somebody to take it.
-        self.door.send_replace(None);
+        self.door.shut();
         process.handle.drain().await.ok()?;
         let clock = self.world.clock.clone();
         tokio::select! {
@@ -205,7 +206,7 @@ impl Operator {
         down: Duration,
         deadline: Timestamp,
     ) -> Option<Process> {
-        self.door.send_replace(None);
+        self.door.shut();
         // Whoever was handing in mail has done so: an answer to this comes after that.
         let check = |machine: &Watched| machine.check();
         if let Err(violation) = process.handle.inspect(check).await.ok()? {
@@ -221,7 +222,7 @@ impl Operator {
         blow: Blow,
         deadline: Timestamp,
     ) -> Option<Process> {
-        self.door.send_replace(None);
+        self.door.shut();
         self.bury(process, blow, START_AGAIN, deadline).await
     }
 
