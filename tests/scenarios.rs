@@ -84,6 +84,12 @@ const CHANGES: &[Change] = &[
         fails: "delivered <= 4 by 4m",
     },
     Change {
+        scenario: "regressions/begun-at-the-instant-of-a-reload.toml",
+        instead_of: "outbound_throttle_connections = 1\n",
+        write: "outbound_throttle_connections = \"1/9\"\n",
+        fails: "t100 <= 1m10s",
+    },
+    Change {
         scenario: "regressions/bounces-dropped-beside-other-mail.toml",
         instead_of: "bounce_behavior = blackhole",
         write: "bounce_behavior = pass",

@@ -296,6 +296,16 @@ impl Book {
         &self.pairs[id.0 as usize].1[self.in_force(from, to)]
     }
 
+    /// What a pair was under one configuration, as [`Self::last_config`] counts them.
+    pub(super) fn phase(&self, id: PairId, config: usize) -> &Phase {
+        &self.pairs[id.0 as usize].1[config]
+    }
+
+    /// Which configuration is in force, counted from 0.
+    pub(super) fn last_config(&self) -> usize {
+        self.configs.len() - 1
+    }
+
     /// The options of a pair, if the book knows it.
     pub fn find_options(&self, pair: &Pair) -> Option<&DeliveryOptions> {
         self.pair_ids.get(pair).map(|id| self.options(*id))

@@ -171,6 +171,7 @@ impl Oracles {
         self.held.process_gone(at);
         self.tls.process_gone();
         self.notices.process_gone();
+        self.throttles.process_gone();
         match (how, self.book.notes.process_gone()) {
             (Death::Ended, None) => {}
             (_, durable) => self.throttles.forgotten(at, durable),
@@ -258,6 +259,7 @@ impl Oracles {
             Output::Connect { conn, peer, .. } => {
                 self.routes.connects(at, *conn);
                 self.tls.connects(*conn, peer.ip());
+                self.throttles.connects(*conn, &self.book);
             }
             Output::Compose { message, .. } => self.notices.begins(*message),
             Output::Resolve { query, question } => self.routes.asks(at, *query, question),

@@ -363,6 +363,36 @@ fn throttles_catch_a_window_with_one_too_many() {
 }
 
 #[test]
+fn a_connection_counts_under_the_configuration_that_began_it() {
+    for (begun_before, excess) in [(true, Some("throttles")), (false, None)] {
+        let mut oracles = fresh("outbound_throttle_connections = \"2/60\"");
+        let begin = |oracles: &mut Oracles, second: u64, conn: u64| {
+            let peer = remote(1);
+            let connect = Output::Connect { conn: ConnId(conn), source: None, peer };
+            oracles.output(at(second), &connect).unwrap();
+        };
+        for conn in [2, 4] {
+            begin(&mut oracles, 0, conn);
+            oracles.record(&opened(0, conn, 1, conn as u32 / 2)).unwrap();
+        }
+        let other = "outbound_throttle_connections = \"1/1\"";
+        let other = Arc::new(Config::from_text(other).unwrap());
+        match begun_before {
+            true => {
+                begin(&mut oracles, 30, 6);
+                oracles.reload(at(30), other);
+            }
+            false => {
+                oracles.reload(at(30), other);
+                begin(&mut oracles, 30, 6);
+            }
+        }
+        oracles.record(&opened(30, 6, 1, 3)).unwrap();
+        assert_eq!(oracles.finish().err().map(|found| found.invariant), excess, "{begun_before}");
+    }
+}
+
+#[test]
 fn route_knows_what_the_configuration_forbids() {
     for (config, last, fine) in [
         ("skip_hosts = ( 198.18.0.1 )", 1, false),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use traject_engine::Timestamp;
 use traject_engine::config::effective::{DeliveryOptions, SharedThrottle};
+use traject_engine::ids::ConnId;
 use traject_engine::record::{Event, Pair, Record};
 
 use super::{Book, Finding, Law};
@@ -21,6 +22,8 @@ use crate::counts::attempt_of;
 #[derive(Debug, Default)]
 pub(super) struct Throttles {
     seen: BTreeMap<(&'static str, Arc<str>), Vec<Seen>>,
+    /// Connections that are coming up, with the configuration under which each was begun.
+    begun: BTreeMap<ConnId, usize>,
     /// When processes were killed.
     killed: Vec<Kill>,
 }
@@ -36,13 +39,20 @@ struct Seen {
 }
 
 impl Throttles {
+    /// The engine begins a connection.
+    pub(super) fn connects(&mut self, conn: ConnId, book: &Book) {
+        self.begun.insert(conn, book.last_config());
+    }
+
     /// Notes what a record tells.
     pub(super) fn note(&mut self, record: &Record, book: &mut Book) {
         match &record.event {
-            Event::ConnectionOpened { pair, took, .. }
-            | Event::ConnectionFailed { pair, took, .. } => {
+            Event::ConnectionOpened { conn, pair, took, .. }
+            | Event::ConnectionFailed { conn, pair, took, .. } => {
                 let throttle = |of: &DeliveryOptions| of.outbound_throttle_connections.clone();
-                self.count(CONNECTIONS, record.at, *took, pair, throttle, book);
+                let begun = self.begun.remove(conn);
+                let when = (record.at, *took, begun);
+                self.count(CONNECTIONS, when, pair, throttle, book);
             }
             event => {
                 // Without a connection there was no transaction.
@@ -50,7 +60,8 @@ impl Throttles {
                     return;
                 };
                 let throttle = |of: &DeliveryOptions| of.outbound_throttle_messages.clone();
-                self.count(MESSAGES, record.at, attempt.took, &attempt.pair, throttle, book);
+                let when = (record.at, attempt.took, None);
+                self.count(MESSAGES, when, &attempt.pair, throttle, book);
             }
         }
     }
@@ -58,17 +69,20 @@ impl Throttles {
     fn count(
         &mut self,
         option: &'static str,
-        ended_at: Timestamp,
-        took: Duration,
+        (ended_at, took, begun): (Timestamp, Duration, Option<usize>),
         pair: &Pair,
         throttle: impl Fn(&DeliveryOptions) -> Option<SharedThrottle>,
         book: &mut Book,
     ) {
         let pair = book.pair_id(pair);
         let at = Timestamp(ended_at.as_micros().saturating_sub(took.as_micros() as u64));
-        // At the very instant of a reload either configuration may have let it pass.
+        let phases = match begun {
+            Some(config) => std::slice::from_ref(book.phase(pair, config)),
+            // At the very instant of a reload either configuration may have let it pass.
+            None => book.phases(pair, at, at),
+        };
         let throttles: Option<Vec<SharedThrottle>> =
-            book.phases(pair, at, at).iter().map(|phase| throttle(&phase.options)).collect();
+            phases.iter().map(|phase| throttle(&phase.options)).collect();
         let looser = |one: &SharedThrottle| one.rate.events;
         let Some(throttle_then) = throttles.into_iter().flatten().max_by_key(looser) else {
             return;
@@ -91,6 +105,11 @@ impl Throttles {
         let written = Timestamp(at.0.saturating_sub(UNWRITTEN_MAX.as_micros() as u64));
         let known_until = durable.map_or(written, |durable| durable.min(written));
         self.killed.push(Kill { at, known_until });
+    }
+
+    /// The process is gone, with the connections that were coming up.
+    pub(super) fn process_gone(&mut self) {
+        self.begun.clear();
     }
 
     /// Judges everything noted. A violation comes with its instant.
