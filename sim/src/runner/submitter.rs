@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::{TlsConnector, TlsStream};
 use traject_engine::ids::MessageId;
 use traject_engine::smtp::address::Mailbox;
@@ -40,7 +40,9 @@ pub(super) struct Submitters {
     /// Bodies so far; each is another one.
     bodies_made: Arc<AtomicU64>,
     /// Messages that somebody still tries to hand in.
-    busy: watch::Sender<u64>,
+    busy: Arc<AtomicU64>,
+    /// One of them is done.
+    done: Arc<Notify>,
 }
 
 /// What came of one session.
@@ -61,27 +63,29 @@ impl Submitters {
         bodies: BodyFactory,
         pki: Arc<Pki>,
     ) -> Self {
-        let (busy, _) = watch::channel(0);
+        let (busy, done) = (Arc::default(), Arc::default());
         let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
         let bodies_made = Arc::default();
         let tls = Arc::default();
-        Self { ours, farm, clock, referee, bodies, pki, tls, sessions, bodies_made, busy }
+        Self { ours, farm, clock, referee, bodies, pki, tls, sessions, bodies_made, busy, done }
     }
 
     /// Begins to hand in a message at a listener.
     pub(super) fn hand_in(&self, arrival: Arrival, listener: SocketAddr) {
-        self.busy.send_modify(|busy| *busy += 1);
+        self.busy.fetch_add(1, Ordering::Relaxed);
         let submitters = self.clone();
         self.farm.spawn(async move {
             submitters.until_done(arrival, listener).await;
-            submitters.busy.send_modify(|busy| *busy -= 1);
+            submitters.busy.fetch_sub(1, Ordering::Relaxed);
+            submitters.done.notify_one();
         });
     }
 
     /// Waits until nobody has anything left to hand in.
     pub(super) async fn finished(&self) {
-        // It does not end before this one does, which holds a sender.
-        let _ = self.busy.subscribe().wait_for(|busy| *busy == 0).await;
+        while self.busy.load(Ordering::Relaxed) > 0 {
+            self.done.notified().await;
+        }
     }
 
     async fn until_done(&self, mut arrival: Arrival, listener: SocketAddr) {
