@@ -37,15 +37,11 @@ struct Late {
     next_at: Timestamp,
     /// How its last attempt ended.
     end: Option<End>,
+    /// A notice about it is not durable yet.
+    owed: bool,
 }
 
 impl Delays {
-    /// Whether a recipient is one whose sender is told while it waits, and waits.
-    pub(super) fn waits(&self, message: MessageId, recipient: u32) -> bool {
-        let watched = self.watched.get(&message);
-        watched.is_some_and(|watched| watched.recipients.contains_key(&recipient))
-    }
-
     /// The messages watched, each with its timer's instant and its recipients, for recounts.
     pub(crate) fn watched(
         &self,
@@ -72,7 +68,8 @@ impl Engine {
             let options = &self.queues[slot].options.notices;
             if options.generate_delay_dsn {
                 let next_at = next_notice(message.received_at, gaps(options), self.now);
-                recipients.extend(of_queue.iter().map(|one| (*one, Late { next_at, end: None })));
+                let late = || Late { next_at, end: None, owed: false };
+                recipients.extend(of_queue.iter().map(|one| (*one, late())));
             }
         }
         self.watch(message.id, recipients);
@@ -105,7 +102,8 @@ impl Engine {
     }
 
     /// The sender of a message is to be told about those recipients whose time has come, if the
-    /// options in force still say so. The one the timer was set for may wait no longer.
+    /// options in force still say so. The one the timer was set for may wait no longer. While a
+    /// notice is not durable, there is no other about the same recipient.
     pub(crate) fn delay_notice_due(&mut self, id: MessageId) {
         let Some(watched) = self.delays.watched.remove(&id) else { return };
         let message = self.messages.get(id);
@@ -122,6 +120,9 @@ impl Engine {
             }
             if late.next_at <= self.now {
                 late.next_at = next_notice(message.received_at, gaps(&options.notices), self.now);
+                if core::mem::replace(&mut late.owed, true) {
+                    return true;
+                }
                 binding.get_or_insert_with(|| queue.pair.binding.clone());
                 from = from.take().or_else(|| options.notices.mailerdaemon.clone());
                 outcomes.push(Outcome {
@@ -139,6 +140,34 @@ impl Engine {
         {
             let (kind, quoted) = (NoticeKind::Delayed, InlineOriginal::Headers);
             self.owe(Notice { kind, of: id, to: sender, binding, outcomes, from, quoted });
+        }
+    }
+
+    /// Leaves out of a notice about a delay who waits no longer: the notice had to wait as well.
+    /// False when nobody is left to tell of.
+    pub(super) fn has_something_to_say(&self, notice: &mut Notice) -> bool {
+        if notice.kind == NoticeKind::Failed {
+            return true;
+        }
+        let Some(watched) = self.delays.watched.get(&notice.of) else { return false };
+        notice.outcomes.retain_mut(|outcome| match watched.recipients.get(&outcome.recipient) {
+            Some(late) => {
+                outcome.end.clone_from(&late.end);
+                true
+            }
+            None => false,
+        });
+        !notice.outcomes.is_empty()
+    }
+
+    /// A notice is durable, or left out: there may be another.
+    pub(super) fn notice_is_over(&mut self, notice: &Notice) {
+        if let Some(watched) = self.delays.watched.get_mut(&notice.of) {
+            for outcome in &notice.outcomes {
+                if let Some(late) = watched.recipients.get_mut(&outcome.recipient) {
+                    late.owed = false;
+                }
+            }
         }
     }
 }

@@ -262,21 +262,11 @@ impl Engine {
         while self.notices.under_way < NOTICES_AT_ONCE
             && let Some(mut notice) = self.notices.in_line.pop_front()
         {
-            if self.is_still_true(&mut notice) {
+            if self.has_something_to_say(&mut notice) {
                 self.notices.under_way += 1;
                 self.compose(notice);
             }
         }
-    }
-
-    /// Leaves out of a notice about a delay who waits no longer: the notice had to wait as well.
-    /// False when nobody is left to tell of.
-    fn is_still_true(&self, notice: &mut Notice) -> bool {
-        if notice.kind == NoticeKind::Delayed {
-            let of = notice.of;
-            notice.outcomes.retain(|outcome| self.delays.waits(of, outcome.recipient));
-        }
-        !notice.outcomes.is_empty()
     }
 
     /// The message it is about is in care: a recipient waits, or is done when this is told.
@@ -325,13 +315,15 @@ impl Engine {
             }
             // A sender who sees nothing of the message is better off than one who hears nothing.
             Err(ComposeError::Original(error)) if notice.quoted != InlineOriginal::None => {
-                let of = notice.of;
-                self.record(Event::SpoolFailure { message: of, error });
                 let Some((mut notice, _)) = self.notices.begun.remove(&id) else { return };
+                // A message that waits no longer is gone for a good reason.
+                if !self.has_something_to_say(&mut notice) {
+                    self.notices.under_way -= 1;
+                    return self.begin_notices();
+                }
+                self.record(Event::SpoolFailure { message: notice.of, error });
                 notice.quoted = InlineOriginal::None;
-                self.notices.under_way -= 1;
-                self.notices.in_line.push_front(notice);
-                self.begin_notices();
+                self.compose(notice);
             }
             Err(ComposeError::Original(error) | ComposeError::Spool(error)) => {
                 self.notice_refused(id, error);
@@ -347,6 +339,7 @@ impl Engine {
         }
         let Some((notice, Step::Written(message))) = self.notices.begun.remove(&id) else { return };
         self.notices.under_way -= 1;
+        self.notice_is_over(&notice);
         let recipients: Vec<u32> =
             notice.outcomes.iter().map(|outcome| outcome.recipient).collect();
         let told = recipients.clone();
@@ -365,6 +358,7 @@ impl Engine {
         self.record(Event::SpoolFailure { message: id, error });
         let Some((notice, _)) = self.notices.begun.remove(&id) else { return };
         self.notices.under_way -= 1;
+        self.notice_is_over(&notice);
         if notice.kind == NoticeKind::Failed {
             self.notices.begun.insert(id, (notice, Step::Refused));
             if !self.draining {

@@ -271,6 +271,46 @@ fn a_delay_that_is_over_before_its_notice_is_begun_is_not_told_of() {
     }
 }
 
+/// The message that a notice of a delay was to quote is gone.
+#[test]
+fn a_delay_that_is_over_while_its_notice_is_put_together_is_not_told_of() {
+    let mut world = world(
+        "generate_delay_dsn = true delay_dsn_retry_interval = 3600 retry_interval = 3600
+         max_retry_interval = 3600",
+    );
+    world.receiver("slow.test", |_, said, now| match said.starts_with("RCPT") {
+        true if now < HOUR / 2 => Answer::Say("451 4.7.1 later".into()),
+        _ => accepting(said),
+    });
+    world.submit(0, &["a@slow.test"]);
+    world.compose_trips = 100 * 60;
+    world.compose_error = Some(ComposeError::Original(SpoolError::Io("gone".into())));
+    world.run_to(2 * HOUR);
+    assert_eq!((world.count("delivered"), world.composed.len()), (1, 1), "{:?}", world.story());
+    assert_eq!(world.count("spool"), 0, "{:?}", world.story());
+    assert!(world.spool.is_empty());
+}
+
+/// A disk that takes hours for a write.
+const HOURS_OF_TRIPS: u32 = 100 * HOUR as u32;
+
+#[test]
+fn while_a_notice_is_not_durable_there_is_no_other_about_the_same_delay() {
+    let mut world = world(
+        "generate_delay_dsn = true delay_dsn_retry_interval = 3600
+         delay_dsn_max_retry_interval = 3600",
+    );
+    world.receiver("slow.test", |_, _, _| Answer::Silence);
+    world.submit(0, &["a@slow.test"]);
+    world.run_to(60);
+    // What is begun after one hour is durable after four and a half.
+    world.spool_trips = 7 * HOURS_OF_TRIPS / 2;
+    world.run_to(5 * HOUR - 60);
+    assert_eq!((world.composed.len(), world.count("told")), (1, 1));
+    world.run_to(6 * HOUR);
+    assert_eq!(world.composed.len(), 2);
+}
+
 #[test]
 fn the_options_in_force_decide_about_delay_notices() {
     let mut world = world("generate_delay_dsn = true delay_dsn_retry_interval = 3600");

@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) spool_trips: u32,
     pub(crate) spool_writes: u64,
     pub(crate) compose_error: Option<ComposeError>,
+    /// The same of putting a notice together.
+    pub(crate) compose_trips: u32,
     /// The texts of messages the engine made, with `[...]` where they quote.
     pub(crate) composed: Vec<String>,
     /// What throttles had let pass, each time it was written.
@@ -167,6 +169,7 @@ impl World {
             spool_trips: 0,
             spool_writes: 0,
             compose_error: None,
+            compose_trips: 1,
             composed: Vec::new(),
             shaping: Vec::new(),
             to_clients: BTreeMap::new(),
@@ -446,7 +449,7 @@ impl World {
             Output::Compose { message, parts } => {
                 self.composed.push(text_of(&parts));
                 let result = self.compose_error.clone().map_or_else(|| Ok(info(2000)), Err);
-                self.soon(1, Coming::Composed(message, result));
+                self.soon(self.compose_trips, Coming::Composed(message, result));
             }
             Output::Record(record) => self.records.push(*record),
         }
