@@ -354,7 +354,7 @@ struct Clients {
 
 impl Clients {
     /// Submits the traffic as its time comes.
-    async fn send(mut self, mut plan: Plan) {
+    async fn send(self, mut plan: Plan) {
         while let Some(at) = plan.next_at() {
             self.clock.sleep_until(at).await;
             let Some(arrival) = plan.next() else { break };
@@ -382,7 +382,7 @@ impl Clients {
     }
 
     /// Submits again what got lost on its way in, as clients do that hear nothing or a 4xx.
-    async fn send_again(mut self) {
+    async fn send_again(self) {
         loop {
             self.referee.lost().await;
             self.clock.sleep_until(self.clock.now() + AGAIN).await;
@@ -398,7 +398,7 @@ impl Clients {
     }
 
     /// Waits until somebody takes mail; `None` when nobody ever will.
-    async fn handle(&mut self) -> Option<SimHandle> {
+    async fn handle(&self) -> Option<SimHandle> {
         self.door.inside().await
     }
 
