@@ -66,6 +66,8 @@ pub struct Flow {
 enum Waits {
     /// It does not.
     No,
+    /// An answer of the DNS.
+    Answer,
     /// A connection, or a turn on one.
     Connection,
     /// `max_outbound_connections` of the pair.
@@ -224,10 +226,11 @@ impl Flow {
             (Waits::Limit(cause), _) => Some(cause.clone()),
             (_, Some(trouble)) if self.open == 0 => Some(trouble.clone()),
             (Waits::No, _) => None,
+            (Waits::Answer, _) if self.open == 0 => Some(Cause::new(LimiterKind::Dns, "answers")),
             _ if self.open == 0 => Some(Cause::unknown(LimiterKind::Unreachable)),
             _ if unsecured => Some(Cause::unknown(LimiterKind::Tls)),
             (Waits::Cap(cause), _) => Some(cause.clone()),
-            (Waits::Connection, _) => None,
+            (Waits::Answer | Waits::Connection, _) => None,
         }
     }
 
@@ -290,8 +293,8 @@ fn waits(reason: QueueReason, limit: Option<&Limit>) -> Waits {
     let because = |kind| Waits::Limit(Cause::new(kind, limit.map(limit_words).unwrap_or_default()));
     match reason {
         QueueReason::Empty | QueueReason::Draining => Waits::No,
+        QueueReason::Resolving => Waits::Answer,
         QueueReason::Delayed { .. }
-        | QueueReason::Resolving
         | QueueReason::DnsFailed { .. }
         | QueueReason::ConnectionGoal
         | QueueReason::HostsSetAside { .. }

@@ -249,6 +249,8 @@ pub enum LimiterKind {
     SharedConnectionCap,
     /// The line for a look-up in the DNS.
     LookupLimit,
+    /// The DNS had not answered yet.
+    Dns,
     /// No connection could be made.
     Unreachable,
     /// The configuration holds the mail.

@@ -383,6 +383,7 @@ pub(super) fn cause_text(limiter: &Limiter) -> String {
         LimiterKind::ConnectionCap => format!("the connection cap, {detail}, all in use"),
         LimiterKind::SharedConnectionCap => format!("a cap shared with other mail, {detail}"),
         LimiterKind::LookupLimit => format!("the line for look-ups in the DNS, {detail}"),
+        LimiterKind::Dns => "the DNS, which took its time to answer".to_owned(),
         LimiterKind::Unreachable => format!("no exchange could be reached: {detail}"),
         LimiterKind::Operator => "an operator, who suspended it".to_owned(),
         LimiterKind::Suspended => format!("the configuration, which holds it: {detail}"),

@@ -91,6 +91,21 @@ fn a_limit_comes_before_everything_else() {
 }
 
 #[test]
+fn an_answer_is_waited_for_until_a_connection_stands() {
+    let mut flow = Flow::new(false);
+    flow.waits_for(at(0), &change(QueueReason::Resolving, None));
+    flow.waits_for(at(7), &change(QueueReason::ConnectionGoal, None));
+    let opened = opened(10, 2, 1, 1);
+    flow.apply(opened.at, &opened.event);
+    // Asking for more exchanges while there is a connection is no reason to wait.
+    flow.waits_for(at(20), &change(QueueReason::Resolving, None));
+    assert_eq!(
+        seconds(&flow, 0, 30),
+        [(LimiterKind::Dns, "answers".to_owned(), 7), (LimiterKind::Unreachable, String::new(), 3)]
+    );
+}
+
+#[test]
 fn a_handshake_that_takes_long_is_trouble_with_tls() {
     let reply = Reply::local(451, EnhancedCode(4, 7, 5), "no handshake");
     let failed = |second, conn, consequence| {
