@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use traject_engine::Timestamp;
 use traject_engine::config::effective::{DeliveryOptions, SharedThrottle};
 use traject_engine::ids::ConnId;
@@ -28,10 +29,15 @@ pub(super) struct Throttles {
     killed: Vec<Kill>,
 }
 
-/// One event, and the limit that applied to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One event, and the limit that applied to it; at the instant of a reload, those of which one did.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     at: Timestamp,
+    limits: SmallVec<[Limit; 1]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Limit {
     events_max: u32,
     window: Duration,
     /// Earlier events are not remembered.
@@ -83,20 +89,23 @@ impl Throttles {
         };
         let throttles: Option<Vec<SharedThrottle>> =
             phases.iter().map(|phase| throttle(&phase.options)).collect();
-        let looser = |one: &SharedThrottle| one.rate.events;
-        let Some(throttle_then) = throttles.into_iter().flatten().max_by_key(looser) else {
+        let Some(throttles) = throttles else { return };
+        let Some(SharedThrottle { scope, .. }) = throttles.last() else { return };
+        // It may have passed where there was no limit, or at the limit of another stanza.
+        let elsewhere = |one: &SharedThrottle| !one.rate.is_limit() || one.scope != *scope;
+        if throttles.iter().any(elsewhere) {
             return;
-        };
-        let SharedThrottle { scope, rate } = throttle_then;
-        if rate.is_limit() {
+        }
+        let mut limits = SmallVec::new();
+        for SharedThrottle { rate, .. } in &throttles {
             // A window that has become longer remembers no more than the shorter one did.
             let shorter = |options: &DeliveryOptions| {
                 throttle(options).is_none_or(|before| before.rate.per < rate.per)
             };
             let since = book.last_reload(pair, at, shorter);
-            let seen = Seen { at, events_max: rate.events, window: rate.per, since };
-            self.seen.entry((option, scope)).or_default().push(seen);
+            limits.push(Limit { events_max: rate.events, window: rate.per, since });
         }
+        self.seen.entry((option, Arc::clone(scope))).or_default().push(Seen { at, limits });
     }
 
     /// The process is killed: what it let pass in its last second it may not have written down
@@ -118,8 +127,7 @@ impl Throttles {
             seen.sort_unstable();
             let late =
                 lives(&self.killed).find_map(|life| first_excess(&known(seen, &life), life.from));
-            if let Some(late) = late {
-                let Seen { at, events_max, window, .. } = late;
+            if let Some((at, Limit { events_max, window, .. })) = late {
                 let stanza = if scope.is_empty() { "global scope" } else { scope };
                 let details = format!(
                     "{option} of the {stanza}: more than {events_max} in {} s",
@@ -165,19 +173,22 @@ fn known<'s>(seen: &'s [Seen], life: &Life<'_>) -> Cow<'s, [Seen]> {
     let knows = |one: &&Seen| {
         one.at <= life.until && !life.killed_before.iter().any(|end| unwritten(one.at, end))
     };
-    Cow::Owned(seen.iter().filter(knows).copied().collect())
+    Cow::Owned(seen.iter().filter(knows).cloned().collect())
 }
 
-/// The first event after `from`, of those in order, with which a window holds more than its limit:
-/// the event that many places earlier is less than a window older.
-fn first_excess(seen: &[Seen], from: Timestamp) -> Option<Seen> {
-    let excess = |(place, one): (usize, &Seen)| {
-        let earlier = place.checked_sub(one.events_max as usize)?;
-        let earlier = seen[earlier].at;
-        let counts = one.at.saturating_since(earlier) < one.window && earlier >= one.since;
-        (counts && one.at >= from).then_some(*one)
+/// The first event after `from`, of those in order, with which a window holds more than its limit,
+/// and that limit: the event that many places earlier is less than a window older.
+fn first_excess(seen: &[Seen], from: Timestamp) -> Option<(Timestamp, Limit)> {
+    let exceeds = |place: usize, at: Timestamp, limit: &Limit| {
+        let earlier = place.checked_sub(limit.events_max as usize).map(|earlier| seen[earlier].at);
+        earlier.is_some_and(|earlier| {
+            at.saturating_since(earlier) < limit.window && earlier >= limit.since
+        })
     };
-    seen.iter().enumerate().find_map(excess)
+    seen.iter().enumerate().filter(|(_, one)| one.at >= from).find_map(|(place, one)| {
+        let all = one.limits.iter().all(|limit| exceeds(place, one.at, limit));
+        one.limits.first().filter(|_| all).map(|limit| (one.at, *limit))
+    })
 }
 
 /// How long what a throttle let pass may be known to the process alone (decision L7).
@@ -189,6 +200,8 @@ const LAW: Law = Law::Throttles;
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
 
     #[test]
@@ -196,7 +209,8 @@ mod tests {
         let seen = |instants: &[u64]| -> Vec<Seen> {
             let window = Duration::from_micros(60);
             let since = Timestamp(0);
-            let seen = |at: &u64| Seen { at: Timestamp(*at), events_max: 2, window, since };
+            let limit = Limit { events_max: 2, window, since };
+            let seen = |at: &u64| Seen { at: Timestamp(*at), limits: smallvec![limit] };
             instants.iter().map(seen).collect()
         };
         for (instants, excess) in [
@@ -209,16 +223,37 @@ mod tests {
             (&[5, 5, 5], Some(5)),
         ] {
             let found = first_excess(&seen(instants), Timestamp(0));
-            assert_eq!(found.map(|one| one.at.as_micros()), excess, "{instants:?}");
+            assert_eq!(found.map(|(at, _)| at.as_micros()), excess, "{instants:?}");
         }
+    }
+
+    #[test]
+    fn at_the_instant_of_a_reload_what_either_limit_allows_may_pass() {
+        let limit = |events_max, window| {
+            let window = Duration::from_micros(window);
+            Limit { events_max, window, since: Timestamp(0) }
+        };
+        let (slow, quick) = (limit(2, 60), limit(1, 1));
+        let excess = |now: &[u64], limits: &[Limit]| {
+            let only_slow = [slow];
+            let before = [0, 30].iter().map(|at| (*at, &only_slow[..]));
+            let all = before.chain(now.iter().map(|at| (*at, limits)));
+            let seen = all.map(|(at, of)| Seen { at: Timestamp(at), limits: of.into() });
+            let found = first_excess(&seen.collect::<Vec<_>>(), Timestamp(0));
+            found.map(|(at, _)| at.as_micros())
+        };
+        assert_eq!(excess(&[50], &[slow]), Some(50));
+        assert_eq!(excess(&[50], &[quick]), None);
+        assert_eq!(excess(&[50], &[slow, quick]), None);
+        assert_eq!(excess(&[50, 50], &[slow, quick]), Some(50));
     }
 
     #[test]
     fn what_a_killed_process_had_not_written_is_forgotten_and_nothing_else() {
         let seen = |seconds: &[u64]| -> Vec<Seen> {
             let (window, since) = (Duration::from_secs(60), Timestamp(0));
-            let seen =
-                |at: &u64| Seen { at: Timestamp::from_secs(*at), events_max: 2, window, since };
+            let limit = Limit { events_max: 2, window, since };
+            let seen = |at: &u64| Seen { at: Timestamp::from_secs(*at), limits: smallvec![limit] };
             seconds.iter().map(seen).collect()
         };
         let excess = |seconds: &[u64], killed: &[u64]| {
