@@ -10,6 +10,7 @@ mod diagnostics;
 mod diff;
 mod error;
 mod explain;
+mod interrupt;
 mod line_log;
 mod logs;
 mod notify;

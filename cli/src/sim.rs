@@ -5,8 +5,6 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -22,6 +20,7 @@ use traject_sim::scenario::{self, Scenario, ScenarioError, units};
 
 use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
+use crate::interrupt;
 use crate::runs::quoted;
 use crate::sweep::{self, Axis};
 
@@ -135,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         replay: replay(args, &scenario),
         records: records.map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>),
         progress: Some(tell(bar.clone())),
-        interrupt: interrupt_flag()?,
+        interrupt: interrupt::flag()?,
         ..RunOptions::default()
     };
     let begun = Instant::now();
@@ -269,27 +268,6 @@ fn tell(bar: ProgressBar) -> ProgressSink {
             ));
         }
     })
-}
-
-/// Set by Ctrl-C. The first one ends the run, the second one the process.
-fn interrupt_flag() -> Result<Arc<AtomicBool>, CommandError> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&flag);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .context("cannot wait for Ctrl-C")
-        .map_err(|error| CommandError::new(ErrorKind::System, error))?;
-    thread::spawn(move || {
-        runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if raised.swap(true, Ordering::Relaxed) {
-                    std::process::exit(ErrorKind::Interrupted.exit_code().into());
-                }
-            }
-        });
-    });
-    Ok(flag)
 }
 
 fn show(args: &Args, outcome: &Outcome, wall: Duration) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -18,6 +19,7 @@ use traject_sim::runner::FailureKind;
 use traject_sim::swarm::{self, Fall, Lived, Times, World};
 
 use crate::error::{CommandError, ErrorKind};
+use crate::interrupt;
 use crate::runs::in_parallel;
 
 /// Run random worlds and check every law of the engine in each
@@ -43,7 +45,7 @@ Examples:
 Exits with 0 when every law held, 1 with --all-marks when a rare branch was missed, 3 when --config
 or --expect cannot be used, 4 with --config when a promise was broken, 10 when an invariant was
 violated, 11 when mail was left that nothing would move, 12 after a panic or when time stood
-still.")]
+still, 130 when Ctrl-C ended it: what was seen until then is told.")]
 pub(crate) struct Args {
     /// How many worlds
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -155,15 +157,25 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             Ok(_) => Ok(()),
         }
     };
-    in_worlds(args, begun, end, count).map_err(system)?;
+    let interrupted = interrupt::flag()?;
+    in_worlds(args, begun, &interrupted, end, count).map_err(system)?;
     println!("{}", campaign.summary(begun.elapsed()));
     if args.coverage {
         println!("{}", campaign.passages());
     }
     verdict(&campaign.falls)?;
+    whole(&interrupted)?;
     match args.all_marks {
         true => campaign.all_marks(&args.may_miss),
         false => Ok(()),
+    }
+}
+
+/// An error when Ctrl-C left out some of the worlds.
+fn whole(interrupted: &AtomicBool) -> Result<(), CommandError> {
+    match interrupted.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => Err(CommandError::reported(ErrorKind::Interrupted)),
     }
 }
 
@@ -182,10 +194,11 @@ fn make_folder(args: &Args) -> Result<(), CommandError> {
         .map_err(system)
 }
 
-/// Runs the worlds that the command line asks for.
+/// Runs the worlds that the command line asks for, and no further ones once `interrupted` is set.
 fn in_worlds<T: Send>(
     args: &Args,
     begun: Instant,
+    interrupted: &AtomicBool,
     run: impl Fn(u64) -> T + Sync,
     mut done: impl FnMut(T, &ProgressBar) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -202,13 +215,14 @@ fn in_worlds<T: Send>(
         in_parallel(
             &seeds,
             args.jobs,
-            |seed| run(*seed),
+            |seed| (!interrupted.load(Ordering::Relaxed)).then(|| run(*seed)),
             |one| {
                 bar.inc(1);
-                done(one, &bar)
+                one.map_or(Ok(()), |one| done(one, &bar))
             },
         )?;
-        if limit.is_none_or(|limit| begun.elapsed() >= limit) {
+        let over = limit.is_none_or(|limit| begun.elapsed() >= limit);
+        if over || interrupted.load(Ordering::Relaxed) {
             bar.finish_and_clear();
             return Ok(());
         }
@@ -390,3 +404,36 @@ const WORLDS_A_ROUND: u64 = 64;
 
 /// Worlds that are run to make one smaller.
 const SHRINK_TRIES_MAX: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn an_interrupted_campaign_ends_with_the_worlds_it_has_seen() {
+        let Line { args } = Line::parse_from(["swarm", "--minutes", "60", "--jobs", "1"]);
+        let interrupted = AtomicBool::new(false);
+        let mut seen = Vec::new();
+        let world = |seed| {
+            if seed == 3 {
+                interrupted.store(true, Ordering::Relaxed);
+            }
+            seed
+        };
+        let note = |seed, _: &ProgressBar| {
+            seen.push(seed);
+            Ok(())
+        };
+        in_worlds(&args, Instant::now(), &interrupted, world, note).unwrap();
+        assert_eq!(seen, [1, 2, 3]);
+        assert!(whole(&interrupted).is_err());
+    }
+}

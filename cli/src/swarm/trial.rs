@@ -16,9 +16,10 @@ use traject_sim::swarm::Fall;
 use traject_sim::swarm::trial::{Trial, Tried, Wishes};
 
 use super::findings::{Findings, Row};
-use super::{Args, in_worlds, make_folder, print, system, tell, verdict};
+use super::{Args, in_worlds, make_folder, print, system, tell, verdict, whole};
 use crate::diagnostics;
 use crate::error::{CommandError, ErrorKind};
+use crate::interrupt;
 use crate::runs::{in_parallel, quoted};
 use crate::sim;
 
@@ -63,7 +64,8 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<(), CommandError> {
             None => Ok(()),
         }
     };
-    in_worlds(args, begun, end, count).map_err(system)?;
+    let interrupted = interrupt::flag()?;
+    in_worlds(args, begun, &interrupted, end, count).map_err(system)?;
     if let Some(misfit) = sum.misfit {
         return Err(unusable(&misfit));
     }
@@ -72,6 +74,7 @@ pub(super) fn run(args: &Args, config: &Path) -> Result<(), CommandError> {
     write_worlds(&trial, &mut rows, args)?;
     show(args, &Report::new(config, &trial, &sum, &rows), took)?;
     verdict(&sum.falls)?;
+    whole(&interrupted)?;
     match rows.is_empty() {
         true => Ok(()),
         false => Err(CommandError::reported(ErrorKind::Promise)),
