@@ -98,11 +98,13 @@ impl Throttles {
         }
         let mut limits = SmallVec::new();
         for SharedThrottle { rate, .. } in &throttles {
-            // A window that has become longer remembers no more than the shorter one did.
-            let shorter = |options: &DeliveryOptions| {
-                throttle(options).is_none_or(|before| before.rate.per < rate.per)
+            // A window that has become longer remembers no more than the shorter one did; how long
+            // that of a stanza was that counted for others alone, nobody asks here.
+            let may_forget = |options: &DeliveryOptions| {
+                throttle(options)
+                    .is_none_or(|before| before.scope != *scope || before.rate.per < rate.per)
             };
-            let since = book.last_reload(pair, at, shorter);
+            let since = book.last_reload(pair, at, may_forget);
             limits.push(Limit { events_max: rate.events, window: rate.per, since });
         }
         self.seen.entry((option, Arc::clone(scope))).or_default().push(Seen { at, limits });
