@@ -226,6 +226,26 @@ mod tests {
         }
     }
 
+    /// A try each second of mail that never goes out, for three weeks.
+    #[test]
+    fn a_world_in_which_too_much_happens_is_left_early() {
+        let world = |interval: u32| {
+            format!(
+                "title = \"t\"\nseed = 1\nhorizon = \"20d\"\nconfig_text = '''\n\
+                 retry_interval = {interval}\nmax_retry_interval = {interval}\n\
+                 max_retries = none\n'''\n\
+                 [[receiver]]\nname = \"r\"\ndomains = [\"d.example\"]\n\
+                 [[receiver.reply]]\nstage = \"mail\"\nreply = \"451 4.3.0 Later\"\n\
+                 [[traffic]]\nfrom = \"a@brand.example\"\nto = \"d.example\"\nmessages = 2\n"
+            )
+        };
+        let [patient, busy] =
+            [3600, 1].map(|interval| live(&world(interval), Times::Once).unwrap());
+        assert!(!patient.left_early && patient.totals.pending == 0);
+        assert!(busy.left_early && busy.totals.pending == 2);
+        assert!(busy.simulated < patient.simulated);
+    }
+
     #[test]
     fn a_commit_draws_seeds_of_its_own() {
         let seeds = |commit: &str| seeds_of(commit, 3).collect::<Vec<u64>>();

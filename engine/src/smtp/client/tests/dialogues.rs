@@ -404,6 +404,25 @@ fn an_idle_session_says_goodbye() {
     patient.receive(b"", Arrival::LineByLine);
 }
 
+/// With work that cannot be begun yet, an idle session stays longer; one that is at work does not
+/// get more time for that.
+#[test]
+fn an_idle_session_waits_longer_when_there_will_be_work() {
+    let idle = options().idle_timeout;
+    let mut session = ClientSession::new(options(), Timestamp::default());
+    let longer = Duration::from_secs(5);
+    let mut out = Vec::new();
+    let before = session.deadline();
+    session.wait_longer(longer);
+    assert_eq!(session.deadline(), before, "it waits for the banner");
+    for said in [&b"220 hi\r\n"[..], b"250 hi\r\n"] {
+        session.handle(Timestamp::default(), ClientInput::Received(said), &mut out);
+    }
+    assert_eq!(session.deadline(), Some(Timestamp::default() + idle));
+    session.wait_longer(longer);
+    assert_eq!(session.deadline(), Some(Timestamp::default() + idle + longer));
+}
+
 #[test]
 fn a_body_that_cannot_be_read_never_seems_complete() {
     for (event, result) in [
